@@ -1,0 +1,112 @@
+"""Fixed-point arithmetic: codes, power-of-two scales and rounding shifts, on tensors.
+
+A code q stands for the value 2^e · (q − z): e the exponent, z the zero point. Pure functions, no
+state; integers in, integers out, exact in every bit.
+
+Sources:
+1. Codes and zero points: Jacob et al. 2018, https://arxiv.org/abs/1712.05877, §2
+2. Power-of-two scales: Jain et al. 2020 (TQT), https://arxiv.org/abs/1903.08066
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDINGS = ("floor", "half_up", "half_even")
+MAX_SHIFT = 31  # of an int32 accumulator
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The codes a tensor may take: `low` … `high`, with `zero_point` standing for 0."""
+
+    low: int
+    high: int
+    zero_point: int
+
+    @classmethod
+    def of_weights(cls, bits: int) -> Grid:
+        """Signed and symmetric: −(2^(bits−1) − 1) … 2^(bits−1) − 1, zero point 0."""
+        high = 2 ** (bits - 1) - 1
+        return cls(-high, high, 0)
+
+    @classmethod
+    def of_activations(cls, bits: int, zero_point: int | None = None) -> Grid:
+        """Unsigned: 0 … 2^bits − 1, the zero point in the middle unless it is given."""
+        middle = 2 ** (bits - 1)
+        return cls(0, 2**bits - 1, middle if zero_point is None else zero_point)
+
+    @property
+    def reach(self) -> float:
+        """Return the largest magnitude in steps: half the width, or all of it where 0 is `low`."""
+        width = self.high - self.low
+        return width if self.zero_point == self.low else width / 2
+
+
+def quantize(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
+    """Return the codes of `x`: round(x / 2^e) + z, nearest, ties to even, clamped to the grid.
+
+    Args:
+        x: floats of any shape.
+        exponent: e; a tensor where it differs, of a shape that broadcasts with `x`.
+        grid: the codes that may be used.
+
+    Returns:
+        int64 codes of the shape of `x`.
+    """
+    steps = torch.round(scaled(x, exponent))
+    return (steps + grid.zero_point).clamp(grid.low, grid.high).to(torch.int64)
+
+
+def dequantize(codes: Tensor, exponent: int | Tensor, zero_point: int) -> Tensor:
+    """Return the float64 values 2^e · (q − z) that the codes stand for."""
+    return (codes.to(torch.int64) - zero_point).double() * power_of_two(exponent, codes.device)
+
+
+def scaled(x: Tensor, exponent: int | Tensor) -> Tensor:
+    """Return x / 2^e in float64, where a multiplication by a power of two is exact."""
+    return x.double() * power_of_two(-exponent, x.device)
+
+
+def power_of_two(exponent: int | Tensor, device: torch.device | None = None) -> Tensor:
+    """Return 2^e in float64, exactly; vectorized `pow` may miss the last bit."""
+    exponents = torch.as_tensor(exponent, dtype=torch.int64)
+    powers = [math.ldexp(1.0, e) for e in exponents.flatten().tolist()]
+    return torch.tensor(powers, dtype=torch.float64, device=device).view(exponents.shape)
+
+
+def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:
+    """Divide integers by 2^n with a right shift and round.
+
+    `floor` drops the low bits, as shift hardware does; `half_up` adds half a unit first;
+    `half_even` rounds to nearest, ties to even. n = 0 changes nothing in each.
+
+    Args:
+        accumulators: integers of any shape, of at most 32 bits.
+        n: 0 … 31; a tensor where it differs, of a shape that broadcasts.
+        rounding: one of `ROUNDINGS`.
+
+    Returns:
+        int64 integers of the same shape.
+
+    Raises:
+        ValueError: where `n` or `rounding` is out of range.
+    """
+    amounts = torch.as_tensor(n, dtype=torch.int64, device=accumulators.device)
+    if bool(((amounts < 0) | (amounts > MAX_SHIFT)).any()):
+        raise ValueError(f"n = {n}: a shift must be 0 to {MAX_SHIFT}; coarsen an exponent")
+    wide = accumulators.to(torch.int64)  # adding half a unit may leave 32 bits
+    half = (1 << amounts) >> 1  # 0 where n is 0
+    if rounding == "floor":
+        return wide >> amounts
+    if rounding == "half_up":
+        return (wide + half) >> amounts
+    if rounding == "half_even":
+        # Just under half is added to an even result and half to an odd one, so ties end even.
+        odd = (wide >> amounts) & 1
+        return (wide + (half - 1 + odd) * (amounts > 0)) >> amounts
+    raise ValueError(f"rounding = {rounding!r}: must be one of {', '.join(ROUNDINGS)}")

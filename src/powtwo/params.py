@@ -1,0 +1,242 @@
+"""Typed parameters: everything that `params.yaml` may say, and what is refused.
+
+One model describes the file. A key that is unknown, of the wrong type or of an impossible value
+stops before any work, with one line that names the key, its value and the rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+IMAGE_SIZE = 32  # pixels a side; every data source is brought to it
+
+_YAML_1_2_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+
+
+class ParamsError(ValueError):
+    """`params.yaml` says something that cannot be: one line with key, value and rule."""
+
+
+def _read_exponent(value: Any) -> Any:
+    """Turn `1e-3` into a float: PyYAML (YAML 1.1) reads it as a string, DVC (1.2) as a number."""
+    if isinstance(value, str) and _YAML_1_2_FLOAT.fullmatch(value):
+        return float(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_read_exponent), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Bits = Annotated[int, Field(ge=2, le=8)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Model(BaseModel):
+    """A section: strict types, no unknown keys, read-only."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Data(Model):
+    """Which images, and how a pixel becomes a number."""
+
+    name: Literal["mnist5k", "cifar10", "images"]
+    sha256: Sha256 | None
+    path: str | None
+    validation: Annotated[Number, Field(gt=0, lt=1)]
+    normalize: Literal["dyadic", "standard"]
+
+
+class Network(Model):
+    """The float network's layout (`model` in the file)."""
+
+    layout: list[Any]  # int: channels of a convolution; "M": a pooling
+    hidden: list[Count]
+
+    @field_validator("layout")
+    @classmethod
+    def _fits(cls, layout: list[Any]) -> list[int | str]:
+        known = [entry == "M" or (type(entry) is int and entry > 0) for entry in layout]
+        if not layout or layout[0] == "M" or not all(known):
+            raise ValueError("must list numbers of channels above 0 and M, a number first")
+        pools, halvings = layout.count("M"), IMAGE_SIZE.bit_length() - 1
+        if pools > halvings:
+            raise ValueError(
+                f"has {pools} poolings; a {IMAGE_SIZE}x{IMAGE_SIZE} image can be halved "
+                f"{halvings} times"
+            )
+        return layout
+
+
+class Augment(Model):
+    """Random changes of training images, one draw for each image."""
+
+    crop: Annotated[int, Field(ge=0, le=IMAGE_SIZE // 2)]
+    flip: bool
+
+
+class Train(Model):
+    """The recipe of the float network."""
+
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    momentum: Fraction
+    nesterov: bool
+    weight_decay: NotNegative
+    schedule: Literal["one_cycle", "cosine"]
+    warmup: Fraction
+    final_learning_rate: NotNegative
+    label_smoothing: Fraction
+    patience: Annotated[int, Field(ge=0)]
+    augment: Augment
+    precision: Literal["bfloat16", "float32"]
+    device: Literal["cpu", "cuda"]
+    threads: Count
+
+    @field_validator("nesterov")
+    @classmethod
+    def _has_momentum(cls, nesterov: bool, info: ValidationInfo) -> bool:
+        if nesterov and info.data.get("momentum") == 0:
+            raise ValueError("needs a momentum above 0")
+        return nesterov
+
+    @field_validator("final_learning_rate")
+    @classmethod
+    def _descends(cls, final: float, info: ValidationInfo) -> float:
+        if final >= info.data.get("learning_rate", float("inf")):
+            raise ValueError("must be below learning_rate")
+        return final
+
+
+class Calibrate(Model):
+    """The images that observers see."""
+
+    images: Count
+    batch_size: Count
+
+
+class Quantizer(Model):
+    """How one kind of tensor, weights or activations, gets its exponents."""
+
+    observer: Literal["lab", "minmax-round", "minmax-ceil", "minmax-floor"]
+    bits: Bits = 8
+    clamp: list[int] | None = None
+
+    @field_validator("clamp")
+    @classmethod
+    def _ordered(cls, clamp: list[int] | None) -> list[int] | None:
+        if clamp is not None and (len(clamp) != 2 or clamp[0] > clamp[1]):
+            raise ValueError("must be [lowest exponent, highest exponent] or null")
+        return clamp
+
+
+class Scheme(Model):
+    """One way from the float network to integers."""
+
+    weights: Quantizer
+    activations: Quantizer
+    rounding: Literal["floor", "half_up", "half_even"] = "floor"
+    bias: Literal["nearest", "floor"] = "nearest"
+    logits: Literal["int32", "codes"] = "int32"
+
+
+class Evaluate(Model):
+    """How the integer network is measured on the test images."""
+
+    batch_size: Count
+    sqnr_images: Count
+
+
+class Energy(Model):
+    """How operations are priced."""
+
+    table: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
+    zero_point: Literal["per_use", "per_input", "folded", "msb_flip"]
+
+
+SchemeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class Params(Model):
+    """The whole of `params.yaml`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: Data
+    model: Network
+    train: Train
+    calibrate: Calibrate
+    schemes: Annotated[dict[SchemeName, Scheme], Field(min_length=1)]
+    evaluate: Evaluate
+    energy: Energy
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ParamsError: where the file is no YAML mapping, or a value breaks a rule.
+        FileNotFoundError: where there is no such file.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return parse(values, str(path))
+
+
+def parse(values: Any, source: str = "params.yaml") -> Params:
+    """Check a nested mapping; `source` is what an error calls it."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError(f"{source}: {_one_line(error)}") from None
+
+
+def select(values: Any, key: str) -> Any:
+    """Return what a dotted key, such as `schemes.lab`, names in nested mappings."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            raise ParamsError(f"params.yaml: {key}: no such key; add it")
+        values = values[part]
+    return values
+
+
+def _one_line(error: ValidationError) -> str:
+    """Say the first thing that is wrong as `key = value: rule`."""
+    first, *others = error.errors()
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "file"
+    rule = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        rule = "unknown key; " + _suggestion(first["loc"])
+    if first["type"] == "missing":
+        return f"{key}: missing; add it" + _more(others)
+    return f"{key} = {first['input']!r}: {rule}" + _more(others)
+
+
+def _more(others: list[Any]) -> str:
+    return f" (and {len(others)} more)" if others else ""
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    """Name the known key that an unknown one most resembles."""
+    known = sorted({name for model in Model.__subclasses__() for name in model.model_fields})
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "remove it"
