@@ -1,0 +1,39 @@
+"""Stage evaluate@S: the integer network of scheme S against the float network, on test images."""
+
+import sys
+
+import torch
+
+from powtwo import engine, evaluation, files
+from powtwo.calibrated import Calibrated
+from powtwo.datasets import Dataset
+from powtwo.integer import IntegerNetwork
+from powtwo.stage import stage
+
+
+def main(scheme: str) -> None:
+    """Run the stage for one scheme."""
+    with stage(f"evaluate-{scheme}", "evaluate") as params:
+        size = params.evaluate.batch_size
+        dataset = Dataset.load("data/dataset.npz")
+        images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
+        calibrated = Calibrated.load(f"models/calibrated/{scheme}.safetensors")
+        running = engine.make(IntegerNetwork.load(f"models/integer/{scheme}.safetensors"))
+
+        exact = evaluation.float_predictor(calibrated.folded, calibrated.input.normalization)
+        predicted = evaluation.predictions(running.predict, images, size)
+        metrics = evaluation.compare(labels, evaluation.predictions(exact, images, size), predicted)
+        subset = images[: params.evaluate.sqnr_images]
+        layers = evaluation.sqnr_by_layer(running, calibrated.folded, subset, size)
+
+        metrics["min_sqnr_db"] = min(row.sqnr_db for row in layers)
+        files.write_json(f"metrics/evaluate/{scheme}.json", metrics)
+        rows = [(row.layer, row.kind, row.sqnr_db) for row in layers]
+        files.write_csv(f"plots/layers/{scheme}.csv", ("layer", "kind", "sqnr_db"), rows)
+        pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
+        named = [(dataset.classes[a], dataset.classes[p]) for a, p in pairs]
+        files.write_csv(f"plots/predictions/{scheme}.csv", ("actual", "predicted"), named)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,94 @@
+"""The folded network with its exponents: what calibration hands to conversion, and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from powtwo.integer import Input
+from powtwo.integer_layer import Codes
+from powtwo.network import FoldedLayer
+from powtwo.normalization import Normalization
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedLayer:
+    """A float layer and the codes that its weights and its output shall have."""
+
+    folded: FoldedLayer
+    weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
+    weight_bits: int = 8
+    output: Codes | None = None  # None: int32 accumulators, or no output of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A network for inference, in float64, with all that its conversion needs."""
+
+    classes: tuple[str, ...]
+    input: Input
+    layers: tuple[CalibratedLayer, ...]
+
+    @property
+    def folded(self) -> Sequence[FoldedLayer]:
+        """Return the float layers alone."""
+        return [layer.folded for layer in self.layers]
+
+    def save(self, path: Path | str) -> None:
+        """Write a safetensors file; exponents go to its metadata."""
+        tensors = {}
+        for index, layer in enumerate(self.layers):
+            for name in ("weight", "bias"):
+                if (tensor := getattr(layer.folded, name)) is not None:
+                    tensors[f"layers.{index}.{name}"] = tensor.contiguous()
+        about = {
+            "classes": self.classes,
+            "input": asdict(self.input),
+            "layers": [_describe(layer) for layer in self.layers],
+        }
+        save_file(tensors, path, metadata={"powtwo": json.dumps(about, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Calibrated:
+        """Read what `save` wrote."""
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["powtwo"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        layers = tuple(_read(i, values, tensors) for i, values in enumerate(about["layers"]))
+        given = about["input"]
+        read = Input(
+            tuple(given["shape"]),
+            Codes(**given["codes"]),
+            Normalization.of_metadata(given["normalization"]),
+        )
+        return cls(tuple(about["classes"]), read, layers)
+
+
+def _describe(layer: CalibratedLayer) -> dict[str, Any]:
+    plain = [field.name for field in fields(FoldedLayer) if field.name not in ("weight", "bias")]
+    return {
+        "folded": {name: getattr(layer.folded, name) for name in plain},
+        "weight_exponent": layer.weight_exponent,
+        "weight_bits": layer.weight_bits,
+        "output": asdict(layer.output) if layer.output else None,
+    }
+
+
+def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> CalibratedLayer:
+    parts: dict[str, Any] = {
+        name: tensors.get(f"layers.{index}.{name}") for name in ("weight", "bias")
+    }
+    exponent = values["weight_exponent"]
+    return CalibratedLayer(
+        FoldedLayer(**values["folded"], **parts),
+        tuple(exponent) if isinstance(exponent, list) else exponent,
+        values["weight_bits"],
+        Codes(**values["output"]) if values["output"] else None,
+    )

@@ -1,0 +1,143 @@
+"""Conversion: a float network with exponents in, the integer network out.
+
+w̄ = round(w / 2^e_w), clamped        b̄ = round or floor(b / 2^(e_x + e_w))
+0 ≤ n = e_y − e_x − e_w ≤ 31          where it is not, e_y is coarsened, then e_w
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from powtwo.calibrated import Calibrated, CalibratedLayer
+from powtwo.fixedpoint import MAX_SHIFT, Grid, quantize, scaled
+from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import INT32_LIMIT, Codes, Layer
+from powtwo.params import Scheme
+
+
+@dataclass(frozen=True)
+class Move:
+    """An exponent that had to be coarsened to keep a shift within its range."""
+
+    layer: int
+    tensor: str  # output or weight
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The integer network, and what conversion did to get it."""
+
+    network: IntegerNetwork
+    moves: tuple[Move, ...]
+    clipped_weights: int  # weights beyond the largest code
+
+
+def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
+    """Convert a calibrated network by a scheme called `name`.
+
+    Raises:
+        ValueError: where a bias or an accumulator does not fit int32, naming the layer.
+    """
+    layers: list[Layer] = []
+    moves: list[Move] = []
+    clipped = 0
+    codes = calibrated.input.codes
+    for index, layer in enumerate(calibrated.layers):
+        fitted, moved = _fit_shift(index, layer, codes)
+        layers.append(_convert_layer(index, fitted, codes, scheme.bias))
+        moves += moved
+        clipped += _clipped(fitted)
+        codes = fitted.output or codes
+    network = IntegerNetwork(
+        name, scheme.rounding, calibrated.classes, calibrated.input, tuple(layers)
+    )
+    return Conversion(network, tuple(moves), clipped)
+
+
+def metrics(conversion: Conversion) -> dict[str, int]:
+    """Sum a conversion up: shifts, accumulator bits (sign included), clipped weights, moves."""
+    computing = [layer for layer in conversion.network.layers if layer.computes]
+    shifts = torch.cat([layer.shift.view(-1) for layer in computing if layer.output])
+    worst = max(int(layer.bound.max()) for layer in computing)
+    return {
+        "min_shift": int(shifts.min()),
+        "max_shift": int(shifts.max()),
+        "accumulator_bits": worst.bit_length() + 1,
+        "clipped_weights": conversion.clipped_weights,
+        "moved_exponents": len(conversion.moves),
+    }
+
+
+def _fit_shift(
+    index: int, layer: CalibratedLayer, codes: Codes
+) -> tuple[CalibratedLayer, list[Move]]:
+    """Coarsen exponents until every shift is 0 … 31."""
+    if layer.output is None:
+        return layer, []
+    moves = []
+    weights = torch.tensor(layer.weight_exponent)
+    shifts = layer.output.exponent - codes.exponent - weights
+    output = layer.output
+    if (lacking := -int(shifts.min())) > 0:
+        output = replace(output, exponent=output.exponent + lacking)
+        moves.append(Move(index, "output", layer.output.exponent, output.exponent))
+        shifts = shifts + lacking
+    if int((excess := (shifts - MAX_SHIFT).clamp(min=0)).max()) > 0:
+        coarser = weights + excess
+        moves.append(Move(index, "weight", int(weights.min()), int(coarser.min())))
+        weights = coarser
+    exponent = tuple(weights.tolist()) if weights.dim() else int(weights)
+    return replace(layer, output=output, weight_exponent=exponent), moves
+
+
+def _convert_layer(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> Layer:
+    folded = layer.folded
+    plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
+    if folded.weight is None or folded.bias is None:
+        return plain
+    weight = quantize(
+        folded.weight, _by_channel(layer, folded.weight), Grid.of_weights(layer.weight_bits)
+    )
+    return replace(
+        plain,
+        weight=weight.to(torch.int8),
+        bias=_convert_bias(index, layer, codes, bias),
+        weight_exponent=layer.weight_exponent,
+        weight_bits=layer.weight_bits,
+        input=codes,
+        output=layer.output,
+        relu=folded.relu,
+    )
+
+
+def _convert_bias(index: int, layer: CalibratedLayer, codes: Codes, rounding: str) -> Tensor:
+    assert layer.folded.bias is not None
+    exponent = torch.tensor(layer.weight_exponent) + codes.exponent
+    steps = scaled(layer.folded.bias, exponent)
+    rounded = torch.floor(steps) if rounding == "floor" else torch.round(steps)
+    if bool((rounded.abs() >= INT32_LIMIT).any()):
+        raise ValueError(
+            f"layer {index}: a bias of {rounded.abs().max().item():.0f} steps; it must stay below "
+            "2^31: use a coarser exponent"
+        )
+    return rounded.to(torch.int32)
+
+
+def _clipped(layer: CalibratedLayer) -> int:
+    """Count the weights that round to a code beyond the largest."""
+    weight = layer.folded.weight
+    if weight is None:
+        return 0
+    steps = torch.round(scaled(weight, _by_channel(layer, weight)))
+    return int((steps.abs() > Grid.of_weights(layer.weight_bits).high).sum())
+
+
+def _by_channel(layer: CalibratedLayer, weight: Tensor) -> Tensor:
+    """Return the weight exponent so that it broadcasts with the weights (O, …)."""
+    exponent = torch.tensor(layer.weight_exponent)
+    return exponent.view(-1, *[1] * (weight.dim() - 1)) if exponent.dim() else exponent

@@ -1,0 +1,55 @@
+"""Which engine to run: by name, or the fastest that proves exact here."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from powtwo.engine.base import Engine, Reference
+from powtwo.engine.floats import Float
+from powtwo.engine.int8 import Int8
+from powtwo.integer import IntegerNetwork
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Int8, Float, Reference)}
+PROBE_IMAGES = 4
+
+
+def make(network: IntegerNetwork, name: str = "auto", device: str = "cpu") -> Engine:
+    """Return an engine for a network.
+
+    `auto` tries `int8` and `float` in turn on a few random images and takes the first whose every
+    code equals the reference's; it says on stderr which it passed over. Kernels for CPUs without
+    VNNI add products in 16 bits and saturate: only a comparison on the machine itself can tell.
+
+    Raises:
+        ValueError: where no engine has this name.
+    """
+    if name != "auto":
+        if name not in ENGINES:
+            raise ValueError(f"engine = {name!r}: must be auto, {', '.join(sorted(ENGINES))}")
+        return ENGINES[name](network, device)
+    for candidate in (Int8, Float) if device == "cpu" else (Float,):
+        reason = _inexact(candidate, network, device)
+        if reason is None:
+            return candidate(network, device)
+        print(
+            f"engine {candidate.name} is not exact here ({reason}); falling back", file=sys.stderr
+        )
+    return Reference(network)
+
+
+def _inexact(candidate: type[Engine], network: IntegerNetwork, device: str) -> str | None:
+    """Return why an engine must not be used, or None where it equals the reference."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (PROBE_IMAGES, *network.input.shape)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    pixels[0] = 255  # the largest sums, where 16 bits overflow first
+    try:
+        outputs = list(candidate(network, device).outputs(pixels))
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        return f"it cannot run: {str(error).splitlines()[0]}"
+    for index, (_, expected) in enumerate(network.outputs(pixels)):
+        if not torch.equal(outputs[index].cpu(), expected):
+            return f"layer {index} differs from the reference"
+    return None

@@ -1,0 +1,116 @@
+"""Integers through float convolutions: exact while no sum passes the mantissa."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from powtwo import fixedpoint
+from powtwo.engine.base import Engine
+from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import Codes, Layer
+
+MANTISSA_BITS = {torch.float32: 24, torch.float64: 53}
+
+
+class Float(Engine):
+    """Float convolutions on integers: float32 where a layer's bound allows it, else float64.
+
+    Between layers it keeps x̄ − z as floats, so that padding is 0 and no zero point is subtracted.
+    """
+
+    name = "float"
+
+    def __init__(self, network: IntegerNetwork, device: str = "cpu") -> None:
+        super().__init__(network, device)
+        self.steps = [FloatStep(layer, network.rounding, self.device) for layer in network.layers]
+
+    def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Yield each layer's output."""
+        codes = self.network.input.codes
+        x = self._begin(pixels)
+        for layer, step in zip(self.network.layers, self.steps, strict=True):
+            x = step(x)
+            codes = layer.output or codes
+            yield _codes(x, None if layer.computes and layer.output is None else codes)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return the last layer's output, (N, classes), without leaving floats before it."""
+        x = self._begin(pixels)
+        for step in self.steps:
+            x = step(x)
+        return _codes(x, self.network.layers[-1].output)
+
+    def _begin(self, pixels: Tensor) -> Tensor:
+        pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        encoded = self.network.input.encode(pixels)
+        return encoded.to(torch.float32) - self.network.input.codes.zero_point
+
+
+class FloatStep:
+    """A layer prepared for floats."""
+
+    def __init__(self, layer: Layer, rounding: str, device: torch.device) -> None:
+        self.layer, self.rounding = layer, rounding
+        if layer.weight is None or layer.bias is None:
+            return
+        self.dtype = exact_float(layer)
+        self.weight = layer.weight.to(device, self.dtype)
+        if layer.kind == "conv2d":
+            self.weight = self.weight.contiguous(memory_format=torch.channels_last)
+        self.bias = layer.bias.to(device, self.dtype)
+        if layer.output is not None:
+            self._prepare_shift(layer, layer.output)
+
+    def _prepare_shift(self, layer: Layer, output: Codes) -> None:
+        # Scaling by 2^−n is exact, so floor and round see what the integers are.
+        unit = (1,) * (layer.weight.dim() - 2) if layer.weight is not None else ()
+        shift = layer.shift.view(-1, *unit) if layer.shift.dim() else layer.shift
+        self.scale = fixedpoint.power_of_two(-shift).to(self.bias)
+        if self.rounding == "half_up":
+            self.bias = self.bias + ((1 << layer.shift) >> 1).to(self.bias)
+        self.low = 0 if layer.relu else output.grid.low - output.zero_point
+        self.high = output.grid.high - output.zero_point
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the layer to centered codes, as float32."""
+        layer = self.layer
+        if layer.kind == "flatten":
+            return x.flatten(1)
+        if layer.kind == "maxpool2d":
+            return F.max_pool2d(x, layer.kernel, layer.stride)
+        return self._finish(self._accumulate(x.to(self.dtype)))
+
+    def _accumulate(self, x: Tensor) -> Tensor:
+        if self.layer.kind == "linear":
+            return F.linear(x, self.weight, self.bias)
+        # cuDNN may pick Winograd or TF32, which are not exact; without it PyTorch multiplies
+        # matrices. On the CPU the flag changes nothing, and oneDNN convolves directly.
+        with torch.backends.cudnn.flags(enabled=False):
+            return F.conv2d(
+                x, self.weight, self.bias, stride=self.layer.stride, padding=self.layer.padding
+            )
+
+    def _finish(self, accumulators: Tensor) -> Tensor:
+        if self.layer.output is None:
+            return accumulators.clamp_(min=0) if self.layer.relu else accumulators
+        accumulators *= self.scale
+        rounded = accumulators.round_() if self.rounding == "half_even" else accumulators.floor_()
+        return rounded.clamp_(self.low, self.high).to(torch.float32)
+
+
+def exact_float(layer: Layer) -> torch.dtype:
+    """Return the narrowest float type whose mantissa holds every sum of the layer."""
+    worst = int(layer.bound.max())
+    for dtype, bits in MANTISSA_BITS.items():
+        if worst < 2**bits:
+            return dtype
+    raise ValueError(f"accumulators can reach {worst}: no float type is exact; use the reference")
+
+
+def _codes(x: Tensor, codes: Codes | None) -> Tensor:
+    """Return the uint8 codes of centered floats, or int32 where there are no codes."""
+    return x.to(torch.int32) if codes is None else (x + codes.zero_point).to(torch.uint8)

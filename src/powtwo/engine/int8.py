@@ -1,0 +1,163 @@
+"""The CPU's int8 kernels, through plain uint8 and int8 tensors.
+
+oneDNN computes clamp(round_half_even((a + bias) · 2^−n + z)) with an int32 sum a and the rest in
+float32. A bias of b − 2^(n−1) + ½ makes that `floor`, b + ½ makes it `half_up`: the half removes
+every tie. `fits` says when each float step is exact, or harmless because the code is clamped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from powtwo.engine.base import Engine
+from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import Layer, accumulate, rearrange, requantize
+
+EXACT = 2**24  # below it float32 holds every integer
+HALVES = 2**23  # below it float32 holds every multiple of one half
+SATURATING_SHIFT = 14  # 2^23 / 2^14 = 512: beyond HALVES a code is clamped at either end
+LARGEST_SHIFT = 15  # codes of 128 to 255 have steps of 2^−16 in float32, half a unit in 2^15
+
+
+class Int8(Engine):
+    """oneDNN's uint8 × int8 kernels; a layer that does not fit them runs on the reference."""
+
+    name = "int8"
+
+    def __init__(self, network: IntegerNetwork, device: str = "cpu") -> None:
+        super().__init__(network, device)
+        self.steps = [_step(layer, network.rounding) for layer in network.layers]
+
+    def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
+        """Yield each layer's output."""
+        x = self.network.input.encode(pixels.contiguous(memory_format=torch.channels_last))
+        for step in self.steps:
+            x = step(x)
+            yield x
+
+
+def fits(layer: Layer, rounding: str) -> bool:
+    """Tell whether the kernels are exact for a computing layer, whatever its input.
+
+    The sum and the bias must each be exact floats. Their total T must be exact too, or so large
+    that rounding it cannot bring the code back from its clamp: float addition is monotone, and
+    |T| ≥ 2^23 means |T| / 2^n ≥ 512 for n ≤ 14. Last, T / 2^n + z must be exact below 256.
+    """
+    assert layer.bias is not None
+    sums = layer.bound - layer.bias.to(torch.int64).abs()  # holds half a unit already
+    biases = layer.bias.to(torch.int64).abs() + _half(layer) + 1
+    if layer.output is None:
+        return bool((layer.bound < EXACT).all())
+    exact = sums + biases < (EXACT if rounding == "half_even" else HALVES)
+    saturates = (sums < EXACT) & (biases < HALVES) & (layer.shift <= SATURATING_SHIFT)
+    return bool(((exact | saturates) & (layer.shift <= LARGEST_SHIFT)).all())
+
+
+def _step(layer: Layer, rounding: str) -> Callable[[Tensor], Tensor]:
+    if not layer.computes:
+        return lambda x: _rearrange(layer, x)
+    if fits(layer, rounding):
+        return (_Convolution if layer.kind == "conv2d" else _Linear)(layer, rounding)
+    return lambda x: _refer(layer, rounding, x)
+
+
+def _refer(layer: Layer, rounding: str, x: Tensor) -> Tensor:
+    accumulators = accumulate(layer, x)
+    if layer.relu:
+        accumulators = accumulators.clamp(min=0)
+    if layer.output is None:
+        return accumulators
+    return requantize(accumulators, layer.shift, layer.output, rounding)
+
+
+def _rearrange(layer: Layer, x: Tensor) -> Tensor:
+    """Pool 2x2 by comparing slices, since PyTorch's pooling refuses a large uint8 batch."""
+    if (layer.kind, layer.kernel, layer.stride) != ("maxpool2d", 2, 2):
+        return rearrange(layer, x)
+    x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]  # an odd last line is dropped
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+class _Kernel:
+    """What a convolution and a linear layer share: scales, bias, zero points, clamp."""
+
+    def __init__(self, layer: Layer, rounding: str) -> None:
+        assert layer.weight is not None
+        assert layer.input is not None
+        self.layer = layer
+        self.input_zero_point = layer.input.zero_point
+        # Each channel's scale is 2^(n_max − n) and the output's 2^n_max, so that x / 2^n comes out.
+        shift = layer.shift if layer.output else torch.tensor(0)
+        largest = int(shift.max())
+        gains = (1 << (largest - shift)).float().expand(len(layer.weight)).contiguous()
+        self.weight_scale = gains
+        self.weight_zero_point = torch.zeros(len(layer.weight), dtype=torch.int64)
+        self.bias = _bias(layer, rounding) * gains
+        self.output_scale = float(2**largest)
+        self.output_zero_point = layer.output.zero_point if layer.output else 0
+        self.output_type = torch.uint8 if layer.output else torch.float32
+
+    def finish(self, x: Tensor) -> Tensor:
+        output = self.layer.output
+        if output is None:
+            x = x.to(torch.int32)
+            return x.clamp(min=0) if self.layer.relu else x
+        low = output.zero_point if self.layer.relu else 0
+        if low > 0 or output.grid.high < 255:
+            x = x.clamp_(low, output.grid.high)
+        return x
+
+
+class _Convolution(_Kernel):
+    def __init__(self, layer: Layer, rounding: str) -> None:
+        super().__init__(layer, rounding)
+        self.sides = ([layer.stride] * 2, [layer.padding] * 2, [1, 1], 1)
+        self.weight = torch.ops.onednn.qconv_prepack(
+            layer.weight, self.weight_scale, 1.0, self.input_zero_point, *self.sides, None
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.finish(
+            torch.ops.onednn.qconv2d_pointwise(
+                x, 1.0, self.input_zero_point,
+                self.weight, self.weight_scale, self.weight_zero_point, self.bias, *self.sides,
+                self.output_scale, self.output_zero_point, self.output_type, "none", [], "",
+            )
+        )  # fmt: skip
+
+
+class _Linear(_Kernel):
+    def __init__(self, layer: Layer, rounding: str) -> None:
+        super().__init__(layer, rounding)
+        self.weight = torch.ops.onednn.qlinear_prepack(layer.weight, None)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.finish(
+            torch.ops.onednn.qlinear_pointwise(
+                x, 1.0, self.input_zero_point,
+                self.weight, self.weight_scale, self.weight_zero_point, self.bias,
+                self.output_scale, self.output_zero_point, self.output_type, "none", [], "",
+            )
+        )  # fmt: skip
+
+
+def _bias(layer: Layer, rounding: str) -> Tensor:
+    """Return the float bias that turns rounding half to even into `rounding`, (O,)."""
+    assert layer.bias is not None
+    bias = layer.bias.double()
+    if layer.output is None or rounding == "half_even":
+        return bias.float()
+    if rounding == "half_up":
+        # With n = 0 there is nothing to round, and a half would make a tie.
+        return (bias + 0.5 * (layer.shift > 0)).float()
+    return (bias - _half(layer) + 0.5 * (layer.shift > 0)).float()
+
+
+def _half(layer: Layer) -> Tensor:
+    """Return 2^(n−1), or 0 where n is 0 or the layer is not shifted."""
+    return (1 << layer.shift) >> 1 if layer.output else torch.tensor(0)

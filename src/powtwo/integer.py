@@ -1,0 +1,200 @@
+"""The integer network: its input, its layers, its file.
+
+The file, `models/integer/<scheme>.safetensors`, is the contract with everything downstream; its
+keys are listed in docs/integer-file.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from powtwo import fixedpoint
+from powtwo.integer_layer import Codes, Layer, accumulate, check, rearrange, requantize
+from powtwo.normalization import Normalization
+
+FORMAT = 1  # of the file
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the network eats: pixels (C, H, W) of eight bits, and how they become codes."""
+
+    shape: tuple[int, int, int]
+    codes: Codes
+    normalization: Normalization
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return the uint8 codes of uint8 pixels (N, C, H, W); the pixels themselves if dyadic."""
+        if self.normalization.kind == "dyadic" and self.codes == Codes(-7):
+            return pixels
+        values = self.normalization(pixels, torch.float64)
+        return fixedpoint.quantize(values, self.codes.exponent, self.codes.grid).to(torch.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNetwork:
+    """A network of integers alone, from pixels to logits."""
+
+    scheme: str
+    rounding: str
+    classes: tuple[str, ...]
+    input: Input
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        for index, layer in enumerate(self.layers):
+            check(index, layer)
+
+    def outputs(self, pixels: Tensor) -> Iterator[tuple[Tensor | None, Tensor]]:
+        """Run the reference, layer by layer.
+
+        Args:
+            pixels: uint8 (N, C, H, W).
+
+        Yields:
+            For each layer the int32 accumulators before ReLU (None for pooling and flattening) and
+            the output: uint8 codes, or int32 accumulators after ReLU where the layer gives those.
+        """
+        x = self.input.encode(pixels)
+        for layer in self.layers:
+            accumulators = accumulate(layer, x) if layer.computes else None
+            x = rearrange(layer, x) if accumulators is None else self.finish(layer, accumulators)
+            yield accumulators, x
+
+    def finish(self, layer: Layer, accumulators: Tensor) -> Tensor:
+        """Apply ReLU and requantize: int32 accumulators in, uint8 codes or int32 out."""
+        if layer.relu:
+            accumulators = accumulators.clamp(min=0)
+        if layer.output is None:
+            return accumulators
+        return requantize(accumulators, layer.shift, layer.output, self.rounding)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return int32 logits, or uint8 codes where the scheme asks for them, (N, classes)."""
+        return list(self.outputs(pixels))[-1][1]
+
+    def save(self, path: Path | str) -> None:
+        """Write the file of the contract."""
+        tensors, about = {}, []
+        for index, layer in enumerate(self.layers):
+            about.append(_describe(layer))
+            if layer.weight is None or layer.bias is None:
+                continue
+            tensors[f"layers.{index}.weight"] = layer.weight.contiguous()
+            tensors[f"layers.{index}.bias"] = layer.bias.contiguous()
+            if layer.output is not None and layer.shift.dim():
+                tensors[f"layers.{index}.shift"] = layer.shift.to(torch.int32)
+        metadata = {
+            "format": FORMAT,
+            "scheme": self.scheme,
+            "rounding": self.rounding,
+            "classes": self.classes,
+            "input": _describe_input(self.input),
+            "layers": about,
+        }
+        save_file(tensors, path, metadata={"powtwo": json.dumps(metadata, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> IntegerNetwork:
+        """Read the file of the contract; nothing is unpickled.
+
+        Raises:
+            ValueError: where the file is of another format, or a layer breaks a limit.
+        """
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("powtwo", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if about.get("format") != FORMAT:
+            raise ValueError(
+                f"{path}: format = {about.get('format')}: must be {FORMAT}; convert the network "
+                "again with this version"
+            )
+        layers = tuple(_read_layer(i, item, tensors) for i, item in enumerate(about["layers"]))
+        given = _read_input(about["input"])
+        return cls(about["scheme"], about["rounding"], tuple(about["classes"]), given, layers)
+
+
+def _describe_input(given: Input) -> dict[str, Any]:
+    described = {
+        "shape": given.shape,
+        "exponent": given.codes.exponent,
+        "zero_point": given.codes.zero_point,
+        "bits": given.codes.bits,
+        "normalize": given.normalization.kind,
+    }
+    if given.normalization.mean is not None:
+        described |= {"mean": given.normalization.mean, "std": given.normalization.std}
+    return described
+
+
+def _read_input(values: dict[str, Any]) -> Input:
+    codes = Codes(values["exponent"], values["zero_point"], values["bits"])
+    normalization = Normalization.of_metadata({**values, "kind": values["normalize"]})
+    channels, height, width = values["shape"]
+    return Input((channels, height, width), codes, normalization)
+
+
+def _describe(layer: Layer) -> dict[str, Any]:
+    """List what the contract says of a layer of this kind."""
+    described: dict[str, Any] = {"kind": layer.kind}
+    if layer.kind == "maxpool2d":
+        described |= {"kernel": layer.kernel, "stride": layer.stride}
+    if layer.kind == "conv2d":
+        described |= {name: getattr(layer, name) for name in ("kernel", "stride", "padding")}
+    if layer.input is None:
+        return described
+    described |= {
+        "relu": layer.relu,
+        "weight_bits": layer.weight_bits,
+        "weight_exponent": layer.weight_exponent,
+        "input_exponent": layer.input.exponent,
+        "input_zero_point": layer.input.zero_point,
+        "input_bits": layer.input.bits,
+        "output": "int32" if layer.output is None else "codes",
+    }
+    if layer.output is not None:
+        described |= {
+            "output_exponent": layer.output.exponent,
+            "output_zero_point": layer.output.zero_point,
+            "output_bits": layer.output.bits,
+            "shift": layer.shift.tolist(),
+        }
+    return described
+
+
+def _read_layer(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> Layer:
+    plain = {name: values.get(name, 0) for name in ("padding", "kernel")}
+    plain["stride"] = values.get("stride", 1)
+    if values["kind"] not in ("conv2d", "linear"):
+        return Layer(values["kind"], **plain)
+    exponent = values["weight_exponent"]
+    layer = Layer(
+        values["kind"],
+        tensors[f"layers.{index}.weight"],
+        tensors[f"layers.{index}.bias"],
+        weight_exponent=tuple(exponent) if isinstance(exponent, list) else exponent,
+        weight_bits=values["weight_bits"],
+        input=_read_codes("input", values),
+        output=_read_codes("output", values) if values["output"] == "codes" else None,
+        relu=values["relu"],
+        **plain,
+    )
+    if layer.output is not None and layer.shift.tolist() != values["shift"]:
+        raise ValueError(
+            f"layer {index}: shift = {values['shift']}: its exponents give "
+            f"{layer.shift.tolist()}; the file is damaged"
+        )
+    return layer
+
+
+def _read_codes(side: str, values: dict[str, Any]) -> Codes:
+    return Codes(*(values[f"{side}_{name}"] for name in ("exponent", "zero_point", "bits")))

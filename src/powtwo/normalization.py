@@ -1,0 +1,60 @@
+"""How a pixel becomes the number that the network sees.
+
+`dyadic` is pixel / 128 - 1, exact in eight bits: with exponent -7 and zero point 128 the code is
+the raw byte. `standard` subtracts each channel's mean and divides by its standard deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """An affine map of pixels; `mean` and `std` are in units of pixel / 255, by channel."""
+
+    kind: str
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, kind: str, images: npt.NDArray[np.uint8]) -> Normalization:
+        """Make the map of this kind; `standard` measures uint8 training images (N, C, H, W)."""
+        if kind == "dyadic":
+            return cls(kind)
+        # Sums of bytes are exact in int64 and float64, in whatever order they are added.
+        count = images.size // images.shape[1]
+        total = images.sum(axis=(0, 2, 3), dtype=np.int64)
+        squares = np.array(
+            [
+                (np.bincount(c.ravel(), minlength=256) * np.arange(256) ** 2).sum()
+                for c in images.swapaxes(0, 1)
+            ]
+        )
+        mean = total / count
+        std = np.sqrt(squares / count - mean**2)
+        if (std == 0).any():
+            raise ValueError("data.normalize = 'standard': a channel is constant; use dyadic")
+        return cls(kind, tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+
+    @classmethod
+    def of_metadata(cls, values: dict[str, Any]) -> Normalization:
+        """Make the map that `asdict` of another one described."""
+        mean, std = (tuple(values[key]) if values.get(key) else None for key in ("mean", "std"))
+        return cls(values["kind"], mean, std)
+
+    def __call__(self, pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Map uint8 pixels (N, C, H, W) to numbers of the same shape."""
+        if self.kind == "dyadic":
+            return pixels.to(dtype) / 128 - 1
+        mean, std = (
+            torch.tensor(values, dtype=dtype, device=pixels.device).view(1, -1, 1, 1)
+            for values in (self.mean, self.std)
+        )
+        return (pixels.to(dtype) / 255 - mean) / std

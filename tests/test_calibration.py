@@ -1,0 +1,213 @@
+"""Calibration and conversion of a small real VGG, against the rules worked out here again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from powtwo import calibration, conversion
+from powtwo.calibrated import Calibrated
+from powtwo.fixedpoint import power_of_two
+from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import Codes
+from powtwo.network import Architecture, Checkpoint, fold, outputs
+from powtwo.normalization import Normalization
+from powtwo.params import Scheme
+
+CLASSES = ("ant", "bee", "cat", "dog")
+
+
+def scheme(observer: str = "minmax-round", **options: object) -> Scheme:
+    quantizer = {"observer": observer, "bits": options.pop("bits", 8)}
+    return Scheme.model_validate({"weights": quantizer, "activations": quantizer, **options})
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    """Return a network with batch norms that have seen data, so that folding changes weights."""
+    torch.manual_seed(0)
+    architecture = Architecture((8, "M", 8, "M", 12, "M"), (16,), len(CLASSES))
+    network = architecture.build().train()
+    for _ in range(3):
+        network(torch.randn(16, 3, 32, 32) * 0.7)
+    return Checkpoint(architecture, Normalization("dyadic"), dict(network.state_dict()))
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
+
+
+def test_exponents_are_what_the_lab_rule_gives(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    calibrated = calibration.calibrate(
+        checkpoint, CLASSES, images, scheme("lab", logits="codes"), 7
+    )
+    folded = fold(checkpoint.network())
+    x = images.double() / 128 - 1
+    for layer, output in zip(calibrated.layers, outputs(folded, x), strict=True):
+        if layer.folded.weight is None:
+            continue
+        by_hand = round(math.log2(2 * layer.folded.weight.abs().max() / 254))
+        assert layer.weight_exponent == min(max(by_hand, -8), 0)
+        by_hand = round(math.log2(2 * output.abs().max() / 255))
+        assert layer.output == Codes(min(max(by_hand, -8), 0), 128, 8)
+
+
+def test_the_lab_clamp_binds_and_can_be_moved(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    def exponents(clamp: list[int] | None) -> list[int]:
+        lab = scheme("lab")
+        lab = lab.model_copy(update={"weights": lab.weights.model_copy(update={"clamp": clamp})})
+        layers = calibration.calibrate(checkpoint, CLASSES, images, lab, 8).layers
+        return [layer.weight_exponent for layer in layers if layer.folded.weight is not None]
+
+    assert min(exponents([-12, 0])) < -8
+    assert exponents(None) == exponents([-8, 0])
+    assert min(exponents(None)) == -8
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 24, 100])
+def test_batches_and_their_order_do_not_matter(
+    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path, batch_size: int
+) -> None:
+    for name, pixels, size in (("a", images, 8), ("b", images.flip(0), batch_size)):
+        calibration.calibrate(checkpoint, CLASSES, pixels, scheme(), size).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_calibrated_network_survives_its_file(
+    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path
+) -> None:
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+    calibrated.save(tmp_path / "a")
+    loaded = Calibrated.load(tmp_path / "a")
+    loaded.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert loaded.input == calibrated.input
+    assert loaded.classes == CLASSES
+    assert [x.output for x in loaded.layers] == [x.output for x in calibrated.layers]
+
+
+def test_weights_that_are_not_finite_are_refused(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights["0.weight"][0, 0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="holds an infinity or a NaN"):
+        calibration.calibrate(replace(checkpoint, weights=weights), CLASSES, images, scheme(), 8)
+
+
+def test_standard_input_gets_an_exponent_of_its_own(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    normalization = Normalization("standard", (0.5,) * 3, (0.25,) * 3)
+    standard = replace(checkpoint, normalization=normalization)
+    given = calibration.calibrate(standard, CLASSES, images, scheme("minmax-ceil", bits=4), 8).input
+    assert given.codes == Codes(-5, 128, 8)  # |x| ≤ 2: ceil(log2(2 / 127.5)) = −5, eight bits
+    assert given.normalization == normalization
+
+
+def convert(checkpoint: Checkpoint, images: torch.Tensor, options: Scheme) -> conversion.Conversion:
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    return conversion.convert(calibrated, "s", options)
+
+
+@pytest.mark.parametrize("bias", ["nearest", "floor"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_codes_are_the_float_weights_rounded(
+    checkpoint: Checkpoint, images: torch.Tensor, bits: int, bias: str
+) -> None:
+    options = scheme(bits=bits, bias=bias)
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    converted = conversion.convert(calibrated, "s", options)
+    rounding, limit, clipped = (round if bias == "nearest" else math.floor), 2 ** (bits - 1) - 1, 0
+    for floats, layer in zip(calibrated.layers, converted.network.layers, strict=True):
+        if layer.weight is None:
+            continue
+        scale = 2.0**layer.weight_exponent
+        steps = [round(w / scale) for w in floats.folded.weight.flatten().tolist()]
+        clipped += sum(abs(step) > limit for step in steps)
+        assert layer.weight.flatten().tolist() == [min(max(s, -limit), limit) for s in steps]
+        scale *= 2.0**layer.input.exponent
+        assert layer.bias.tolist() == [rounding(b / scale) for b in floats.folded.bias.tolist()]
+    assert converted.clipped_weights == clipped
+
+
+def test_integers_follow_the_float_network(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    network = convert(checkpoint, images, scheme("minmax-ceil", rounding="half_even")).network
+    exact = list(outputs(fold(checkpoint.network()), images.double() / 128 - 1))[-1]
+    last = network.layers[-1]
+    values = network.logits(images) * power_of_two(last.accumulator_exponent)
+    assert (values - exact).square().sum() < 0.01 * exact.square().sum()  # better than 20 dB
+
+
+@pytest.mark.parametrize("logits", ["int32", "codes"])
+def test_logits_are_what_the_scheme_asks_for(
+    checkpoint: Checkpoint, images: torch.Tensor, logits: str
+) -> None:
+    network = convert(checkpoint, images, scheme(logits=logits)).network
+    assert network.logits(images[:2]).dtype == (torch.int32 if logits == "int32" else torch.uint8)
+
+
+def with_exponents(network: Calibrated, index: int, weight: int, output: int) -> Calibrated:
+    layers = list(network.layers)
+    codes = replace(layers[index].output, exponent=output)
+    layers[index] = replace(layers[index], weight_exponent=weight, output=codes)
+    return replace(network, layers=tuple(layers))
+
+
+def test_a_negative_shift_coarsens_the_output(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+    converted = conversion.convert(with_exponents(calibrated, 0, -2, -12), "s", scheme())
+    first, second = (layer for layer in converted.network.layers[:3] if layer.computes)
+    assert converted.moves == (conversion.Move(0, "output", -12, -9),)  # n = −12 + 7 + 2 = −3
+    assert (first.output.exponent, int(first.shift)) == (-9, 0)
+    assert second.input == first.output
+
+
+def test_a_shift_beyond_31_coarsens_the_weight(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+    moved = with_exponents(calibrated, 0, -20, 7)  # n = 7 + 7 + 20 = 34
+    converted = conversion.convert(moved, "s", scheme())
+    assert converted.moves[0] == conversion.Move(0, "weight", -20, -17)
+    assert int(converted.network.layers[0].shift) == 31
+    # So coarse an input makes the next layer coarsen its output too.
+    assert [(m.layer, m.tensor) for m in converted.moves] == [(0, "weight"), (2, "output")]
+    assert conversion.metrics(converted)["moved_exponents"] == 2
+
+
+def test_a_bias_beyond_int32_is_refused(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+    layers = list(calibrated.layers)
+    folded = replace(layers[0].folded, bias=layers[0].folded.bias + 2.0**20)
+    layers[0] = replace(layers[0], folded=folded)
+    with pytest.raises(ValueError, match="layer 0: a bias of .* below 2\\^31"):
+        conversion.convert(replace(calibrated, layers=tuple(layers)), "s", scheme())
+
+
+def test_metrics_are_those_of_the_layers(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    converted = convert(checkpoint, images, scheme(logits="codes"))
+    computing = [layer for layer in converted.network.layers if layer.computes]
+    shifts = [int(layer.shift) for layer in computing]
+    metrics = conversion.metrics(converted)
+    assert (metrics["min_shift"], metrics["max_shift"]) == (min(shifts), max(shifts))
+    worst = max(int(layer.bound.max()) for layer in computing)
+    bits = metrics["accumulator_bits"]
+    assert 2 ** (bits - 2) <= worst < 2 ** (bits - 1)
+
+
+def test_conversion_gives_the_same_bytes_twice(
+    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        convert(checkpoint, images, scheme()).network.save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert IntegerNetwork.load(tmp_path / "a").scheme == "s"
