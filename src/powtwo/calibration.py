@@ -103,6 +103,6 @@ def _observer(quantizer: Quantizer, grid: Grid, tensor: str) -> Observer:
 
 
 def _exponent(observer: Observer, quantizer: Quantizer) -> int:
-    """Return the observer's exponent within the clamp of the scheme, else its own clamp."""
-    exponent, clamp = observer.exponent(), quantizer.clamp or observer.clamp
+    """Return the observer's exponent, within the clamp of the scheme where it has one."""
+    exponent, clamp = observer.exponent(), quantizer.clamp
     return exponent if clamp is None else min(max(exponent, clamp[0]), clamp[1])

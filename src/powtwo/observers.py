@@ -23,7 +23,6 @@ class Observer:
     """The common ground: pieces of one tensor in, an exponent out."""
 
     name: ClassVar[str]
-    clamp: ClassVar[tuple[int, int] | None] = None  # lowest and highest exponent, where limited
     known: ClassVar[dict[str, type[Observer]]] = {}
 
     def __init__(self, grid: Grid, tensor: str = "tensor") -> None:
@@ -93,10 +92,9 @@ class MinMaxFloor(MinMaxRound):
 
 
 class Lab(MinMaxRound):
-    """The course's `PowerOfTwoObserver` (source 1), clamped to [−8, 0] unless a scheme differs."""
+    """The course's `PowerOfTwoObserver` (source 1); the scheme gives its clamp, [−8, 0]."""
 
     name = "lab"
-    clamp = (-8, 0)
 
 
 def make(name: str, grid: Grid, tensor: str = "tensor") -> Observer:

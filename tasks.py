@@ -1,0 +1,186 @@
+"""The menu, `inv --list`. A task only composes commands that also work without it.
+
+Nothing heavy is imported here: `inv repro` with nothing to do is as quick as `dvc repro`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+
+import yaml
+from invoke import Context, Exit, task
+
+ROOT = Path(__file__).resolve().parent
+OUTPUTS = ("data/dataset.npz", "models", "exports", "report", "logs", "dvc_plots")
+BY_SCHEME = ("metrics/convert", "metrics/evaluate", "metrics/energy",
+             "plots/layers", "plots/predictions", "plots/energy")  # fmt: skip
+
+
+def _optional(name: str, *arguments: str) -> list[str]:
+    """Make as many arguments of the task `name` positional as words follow it.
+
+    Invoke asks for every positional argument; this lets `inv bench` and `inv bench NAME` be.
+    """
+    words = sys.argv[sys.argv.index(name) + 1 :] if name in sys.argv else []
+    given = takewhile(lambda word: not word.startswith("-"), words)
+    return [argument for argument, _ in zip(arguments, given, strict=False)]
+
+
+def _rest() -> list[str]:
+    """Return what follows `--` on the command line, for the command to have as it is."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def _call(context: Context, *command: str) -> int:
+    """Show a command, run it at the root with this terminal, and return its exit code."""
+    print("$", shlex.join(command), file=sys.stderr, flush=True)
+    if context.config.run.dry:
+        return 0
+    try:
+        process = subprocess.Popen(command, cwd=ROOT)
+    except FileNotFoundError:
+        raise Exit(f"{command[0]}: not found; use ./inv, or activate .venv", 127) from None
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # the command got the Ctrl-C as well, and must have time to end its stages
+
+
+def _run(context: Context, *command: str) -> None:
+    """Run a command; where it fails, end with its exit code and without a traceback."""
+    _end([_call(context, *command)])
+
+
+def _end(codes: Iterable[int]) -> None:
+    """Fail with the first exit code that is not 0; a signal's counts from 128 as in a shell."""
+    for code in codes:
+        if code != 0:
+            raise Exit(code=code if code > 0 else 128 - code)
+
+
+@task(help={"hooks": "also install the Git hooks, which lint every commit"})
+def setup(context: Context, hooks: bool = False) -> None:
+    """Install the pinned packages, and Git hooks with --hooks"""
+    _run(context, "python", "-m", "pip", "install", "--quiet", "-r", "requirements.txt")
+    if hooks:
+        _run(context, "pre-commit", "install")
+
+
+@task(
+    iterable=["targets"],
+    help={
+        "preset": "a preset to use first; `inv use` lists them",
+        "targets": "stages to run instead of all, such as evaluate@lab; may be repeated",
+        "data": "archive or folder of images, wherever it lies; sets POWTWO_DATA",
+    },
+)
+def repro(
+    context: Context, preset: str = "", targets: list[str] | None = None, data: str = ""
+) -> None:
+    """Run every stage that is not up to date"""
+    if preset:
+        _use(context, preset)
+    if data:
+        os.environ["POWTWO_DATA"] = str(Path(data).expanduser().absolute())
+    stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
+    _run(context, "dvc", "repro", *stages, *_rest())
+
+
+@task
+def status(context: Context) -> None:
+    """Say which stages are not up to date"""
+    _run(context, "dvc", "status")
+
+
+@task(positional=_optional("use", "preset"), help={"preset": "a file of presets/, without .yaml"})
+def use(context: Context, preset: str | None = None) -> None:
+    """Lay a preset over params.yaml; without a name, list presets"""
+    if preset:
+        _use(context, preset)
+    else:
+        print("\n".join(_presets().names(ROOT / "presets")))
+
+
+def _use(context: Context, preset: str) -> None:
+    presets = _presets()
+    if context.config.run.dry:
+        return
+    try:
+        presets.use(preset, ROOT / "params.yaml", ROOT / "presets")
+    except (ValueError, OSError) as error:
+        raise Exit(f"use: {error}", 1) from None
+    print(f"params.yaml: preset {preset}", file=sys.stderr)
+
+
+def _presets() -> ModuleType:
+    """Import the library's presets, which costs too much for the tasks without them."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from powtwo import presets  # noqa: PLC0415
+
+    return presets
+
+
+@task(
+    positional=_optional("diff", "old", "new"),
+    help={"old": "revision, HEAD by default", "new": "revision, the work tree by default"},
+)
+def diff(context: Context, old: str | None = None, new: str | None = None) -> None:
+    """Compare parameters and metrics with HEAD, or OLD with NEW"""
+    revisions = [revision for revision in (old, new) if revision]
+    _run(context, "dvc", "params", "diff", *revisions)
+    _run(context, "dvc", "metrics", "diff", *revisions)
+
+
+@task
+def metrics(context: Context) -> None:
+    """Show every metric of the last run"""
+    _run(context, "dvc", "metrics", "show", *_rest())
+
+
+@task(name="test", help={"fast": "leave out the tests that run DVC stages"})
+def run_tests(context: Context, fast: bool = False) -> None:
+    """Run the tests; arguments after -- go to pytest"""
+    _run(context, "pytest", *(["-m", "not pipeline"] if fast else []), *_rest())
+
+
+@task(help={"fix": "mend what can be mended, and format"})
+def lint(context: Context, fix: bool = False) -> None:
+    """Check style, format and types"""
+    check = ["ruff check --fix", "ruff format"] if fix else ["ruff check", "ruff format --check"]
+    _end([_call(context, *command.split()) for command in [*check, "mypy"]])
+
+
+@task(positional=_optional("bench", "name"), help={"name": "a file of benchmarks/, without .py"})
+def bench(context: Context, name: str | None = None) -> None:
+    """Measure speed: train, or another NAME of benchmarks/"""
+    name = name or "train"
+    known = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
+    if name not in known:
+        raise Exit(f"bench: {name!r}: no such benchmark; use one of {', '.join(known)}", 1)
+    _run(context, "python", f"benchmarks/{name}.py", *_rest())
+
+
+@task(help={"cache": "also remove DVC's cache: the next run then computes everything again"})
+def clean(context: Context, cache: bool = False) -> None:
+    """Remove what stages wrote; `inv repro` restores it from the cache"""
+    _run(context, "git", "clean", "-fdX", "--", *OUTPUTS, *([".dvc/cache"] if cache else []))
+
+
+@task
+def prune(context: Context) -> None:
+    """Remove metrics and plots of schemes no longer in params.yaml"""
+    schemes = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["schemes"]
+    files = (path for folder in BY_SCHEME for path in sorted((ROOT / folder).glob("*.*")))
+    for path in files:
+        if path.stem not in schemes:
+            print(f"Removing {path.relative_to(ROOT).as_posix()}")
+            if not context.config.run.dry:
+                path.unlink()
