@@ -23,8 +23,8 @@ def main(scheme: str) -> None:
         exact = evaluation.float_predictor(calibrated.folded, calibrated.input.normalization)
         predicted = evaluation.predictions(running.predict, images, size)
         metrics = evaluation.compare(labels, evaluation.predictions(exact, images, size), predicted)
-        subset = images[: params.evaluate.sqnr_images]
-        layers = evaluation.sqnr_by_layer(running, calibrated.folded, subset, size)
+        spread = evaluation.spread(images, params.evaluate.sqnr_images)
+        layers = evaluation.sqnr_by_layer(running, calibrated.folded, spread, size)
 
         metrics["min_sqnr_db"] = min(row.sqnr_db for row in layers)
         files.write_json(f"metrics/evaluate/{scheme}.json", metrics)

@@ -13,6 +13,7 @@ from networks import random_network, random_pixels
 
 from powtwo import engine, evaluation
 from powtwo.network import FoldedLayer
+from powtwo.normalization import Normalization
 
 
 def test_compare_counts_each_image_by_hand() -> None:
@@ -91,3 +92,26 @@ def test_predictions_do_not_depend_on_the_batches(batch_size: int) -> None:
     running, pixels = engine.make(random_network(5)), random_pixels(4)
     expected = running.network.logits(pixels).argmax(1)
     assert torch.equal(evaluation.predictions(running.predict, pixels, batch_size), expected)
+
+
+def test_float_classes_are_those_of_float64() -> None:
+    _, layers = identical_floats()
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    # Two classes a hair apart, in float64 alone: every image is then a close call.
+    last = layers[-1]
+    weight = last.weight.clone()
+    weight[1] = weight[0]
+    bias = last.bias.clone()
+    bias[:2] = last.bias.max() + 1e3
+    bias[1] += 1e-9
+    layers[-1] = replace(last, weight=weight, bias=bias)
+    predict = evaluation.float_predictor(layers, Normalization("dyadic"))
+    assert predict(pixels).tolist() == [1] * 64
+
+
+def test_a_spread_reaches_every_class_of_sorted_images() -> None:
+    images = torch.arange(1000)
+    assert len(evaluation.spread(images, 200)) == 200
+    assert set((evaluation.spread(images, 10) // 100).tolist()) == set(range(10))
+    assert torch.equal(evaluation.spread(images, 5000), images)

@@ -22,6 +22,8 @@ from powtwo.integer_layer import Layer
 from powtwo.network import FoldedLayer, outputs
 from powtwo.normalization import Normalization
 
+DECISIVE = 1e-2  # of the largest logit: a thousand times what float32 gets wrong
+
 
 def predictions(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
     """Return the class that `predict` gives each image: uint8 (N, C, H, W) to int64 (N,)."""
@@ -33,15 +35,29 @@ def predictions(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size:
 def float_predictor(
     layers: Sequence[FoldedLayer], normalization: Normalization
 ) -> Callable[[Tensor], Tensor]:
-    """Return the float network as a function from pixels to classes.
+    """Return the float network as a function from pixels to classes, as float64 gives them.
 
-    It runs in float64, so that the class of an image is the same on every machine.
+    So the class of an image is the same on every machine. Float32 decides where the two highest
+    logits are far enough apart that its rounding cannot matter, which saves most of the time.
     """
 
+    def logits(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        return list(outputs(layers, normalization(pixels, dtype)))[-1]
+
     def predict(pixels: Tensor) -> Tensor:
-        return list(outputs(layers, normalization(pixels, torch.float64)))[-1].argmax(1)
+        quick = logits(pixels, torch.float32)
+        classes, highest = quick.argmax(1), quick.topk(2).values
+        close = highest[:, 0] - highest[:, 1] < DECISIVE * quick.abs().amax(1)
+        if bool(close.any()):
+            classes[close] = logits(pixels[close], torch.float64).argmax(1)
+        return classes
 
     return predict
+
+
+def spread(images: Tensor, count: int) -> Tensor:
+    """Return `count` images evenly spaced over all of them, which may stand sorted by class."""
+    return images[:: max(1, len(images) // count)][:count]
 
 
 def compare(labels: Tensor, reference: Tensor, measured: Tensor) -> dict[str, float | int]:

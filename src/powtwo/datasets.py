@@ -1,0 +1,101 @@
+"""The images of a run: one immutable value, one file, one digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from powtwo.params import IMAGE_SIZE
+
+SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)  # (channels, height, width); red, green, blue
+
+Images = npt.NDArray[np.uint8]  # (N, 3, 32, 32)
+Labels = npt.NDArray[np.int64]  # (N,), indices into the class names
+
+
+class Halves(NamedTuple):
+    """What a source gives: its own train and test halves, no validation images yet."""
+
+    x_train: Images
+    y_train: Labels
+    x_test: Images
+    y_test: Labels
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images uint8 (N, 3, 32, 32) with labels int64 (N,), in three parts.
+
+    Raises:
+        ValueError: where a part has another shape or type, is empty, or has a label of no class.
+    """
+
+    x_train: Images
+    y_train: Labels
+    x_validation: Images
+    y_validation: Labels
+    x_test: Images
+    y_test: Labels
+    classes: tuple[str, ...]  # names, in the order of their labels
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            _check(f"x_{part}", x, np.uint8, (len(y), *SHAPE))
+            _check(f"y_{part}", y, np.int64, (len(x),))
+            if not len(y) or y.min() < 0 or y.max() >= len(self.classes):
+                raise ValueError(
+                    f"y_{part}: must hold labels from 0 to {len(self.classes) - 1}, at least one"
+                )
+
+    def save(self, path: Path | str) -> None:
+        """Write an .npz file, the same bytes for the same images."""
+        # A name array of fixed-width text needs no pickle, neither here nor on loading.
+        arrays = self._arrays() | {"classes": np.array(self.classes, dtype=np.str_)}
+        with Path(path).open("wb") as file:  # given a name, np.savez would add a suffix
+            np.savez(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Dataset:
+        """Read what `save` wrote; nothing is ever unpickled.
+
+        Raises:
+            ValueError: where the file is broken, or no data set.
+            FileNotFoundError: where there is no such file.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {field.name: stored[field.name] for field in fields(cls)}
+            classes = tuple(str(name) for name in arrays.pop("classes"))
+            return cls(**arrays, classes=classes)
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path}: no data set ({reason}); run the download stage") from error
+
+    def sha256(self) -> str:
+        """Return the hex digest of every array's name, shape, type and bytes, and of the names."""
+        digest = hashlib.sha256(json.dumps(self.classes).encode())
+        for name, array in self._arrays().items():
+            little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+            digest.update(f"{name} {little.shape} {little.dtype.str}".encode())
+            digest.update(little.data)
+        return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        return {field.name: getattr(self, field.name) for field in fields(self)[:-1]}
+
+
+def _check(
+    name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], shape: tuple[int, ...]
+) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        wanted = f"{np.dtype(dtype)} {shape}"
+        raise ValueError(f"{name}: is {array.dtype} {array.shape}; must be {wanted}")
