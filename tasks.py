@@ -168,6 +168,18 @@ def bench(context: Context, name: str | None = None) -> None:
     _run(context, "python", f"benchmarks/{name}.py", *_rest())
 
 
+@task(name="verify-export")
+def verify_export(context: Context) -> None:
+    """Run every file of exports/ against its network"""
+    _run(context, "python", "src/verify_export.py", *_rest())
+
+
+@task
+def docs(context: Context) -> None:
+    """Write the figures in README and docs from their files"""
+    _run(context, "python", "src/document.py")
+
+
 @task(help={"cache": "also remove DVC's cache: the next run then computes everything again"})
 def clean(context: Context, cache: bool = False) -> None:
     """Remove what stages wrote; `inv repro` restores it from the cache"""

@@ -59,6 +59,8 @@ def changed(key: str, value: Any = None) -> Any:
         ("schemes", {}, "schemes = {}: Dictionary should have at least 1 item"),
         ("data.sha256", "abc", "data.sha256 = 'abc': String should match pattern"),
         ("data.name", "mnist", "data.name = 'mnist': Input should be 'mnist5k'"),
+        ("export.schemes", ["x"], "export = .*: schemes: 'x' is no scheme; add it or leave it out"),
+        ("export.formats", ["tflite"], "export.formats.0 = 'tflite': Input should be 'c99'"),
         ("seed", -1, "seed = -1: Input should be greater than or equal to 0"),
     ],
 )

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MENU = ["bench", "clean", "diff", "lint", "metrics", "prune"]
-MENU += ["repro", "setup", "status", "test", "use"]
+MENU = ["bench", "clean", "diff", "docs", "lint", "metrics", "prune"]
+MENU += ["repro", "setup", "status", "test", "use", "verify-export"]
 PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
 STUB = """#!/bin/sh
 echo "$(basename "$0")" >>"$CALLS"

@@ -177,6 +177,14 @@ class Energy(Model):
 SchemeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
+class Export(Model):
+    """What leaves the project, and for which schemes."""
+
+    schemes: list[SchemeName]
+    images: Count
+    formats: list[Literal["c99", "memory", "course", "onnx", "qdq", "qonnx"]]
+
+
 class Params(Model):
     """The whole of `params.yaml`."""
 
@@ -188,6 +196,15 @@ class Params(Model):
     schemes: Annotated[dict[SchemeName, Scheme], Field(min_length=1)]
     evaluate: Evaluate
     energy: Energy
+    export: Export
+
+    @field_validator("export")
+    @classmethod
+    def _exports_known_schemes(cls, export: Export, info: ValidationInfo) -> Export:
+        unknown = [name for name in export.schemes if name not in info.data.get("schemes", name)]
+        if unknown:
+            raise ValueError(f"schemes: {unknown[0]!r} is no scheme; add it or leave it out")
+        return export
 
 
 def load(path: Path | str = "params.yaml") -> Params:

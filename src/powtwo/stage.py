@@ -92,6 +92,9 @@ def _seed(seed: int, threads: int | None) -> None:
     if torch is not None:
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
+        # It would also fill every fresh tensor with NaN, to show reads of what was never written;
+        # that costs a training step several percent, and no result depends on it.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         if threads is not None:
             torch.set_num_threads(threads)
 

@@ -1,0 +1,175 @@
+"""Training speed: ours, with augmentation on, beside the bare step and the plain loop.
+
+Three ways to train the lab's network take turns, so that a busy machine slows all three alike:
+
+- ours: crop 4 and flip on the device, bfloat16, channels last, images as bytes until they are used
+- bare: the same step again and again on one batch that lies ready; no augmentation at all
+- plain: FP32, NCHW, torchvision transforms on PIL images in a DataLoader. It has no workers: they
+  would prepare batches while the others have their turn, and 2 cores have none to spare for them
+
+Every ratio is the median over the turns. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from powtwo import params, vision
+from powtwo.augment import TrainingImages
+from powtwo.network import Architecture
+from powtwo.normalization import Normalization
+from powtwo.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
+DYADIC = Normalization("dyadic")
+IMAGES = 10_000  # random ones: speed does not depend on what they show
+RATE = 0.01
+Way = Callable[[], object]
+T = TypeVar("T")
+
+
+def main() -> None:
+    options = _options()
+    torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(True)  # as in the stage
+    torch.utils.deterministic.fill_uninitialized_memory = False  # likewise
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.randint(0, 10, (IMAGES,))
+    ways = _ways(images, labels, options.batch_size)
+    seconds = _take_turns(ways, options.turns, options.steps)
+    _report(seconds, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the speed of training.")
+    parser.add_argument("--batch-size", type=int, default=256, help="images a step")
+    parser.add_argument("--turns", type=int, default=15, help="turns of each way")
+    parser.add_argument("--steps", type=int, default=1, help="steps a turn")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    return parser.parse_args()
+
+
+def _ways(images: Tensor, labels: Tensor, batch_size: int) -> dict[str, Way]:
+    """Make one function a way, each taking one step; `augment` is the part of ours before it."""
+    recipe = params.load(ROOT / "params.yaml").train.model_copy(
+        update={
+            "augment": params.Augment(crop=4, flip=True),
+            "precision": "bfloat16",
+            "device": "cpu",
+        }
+    )
+    source = TrainingImages(images, recipe.augment, torch.device("cpu"))
+    draws = _endless(lambda: source.draw(IMAGES // batch_size, batch_size, torch.default_generator))
+    bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
+    ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last))
+
+    def augment() -> tuple[Tensor, Tensor]:
+        drawn = next(draws)
+        return DYADIC(source.batch(drawn)), labels[drawn.rows]
+
+    return {
+        "bare": lambda: bare.step(ready, labels[:batch_size], RATE),
+        "ours": lambda: ours.step(*augment(), RATE),
+        "augment": augment,
+        "plain": _plain(images, labels, batch_size, recipe),
+    }
+
+
+def _plain(images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train) -> Way:
+    """Make the loop of most tutorials."""
+    vision.import_torchvision()
+    from torchvision import transforms  # noqa: PLC0415
+
+    to_pil = transforms.ToPILImage()
+    pictures = [to_pil(image) for image in images]
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+        ]
+    )
+
+    class Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return transform(pictures[index]), int(labels[index])
+
+    loader = torch.utils.data.DataLoader(Pictures(), batch_size, shuffle=True, drop_last=True)
+    batches = _endless(lambda: loader)
+    network = LAB.build().train()
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        RATE,
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+    )
+
+    def step() -> None:
+        x, y = next(batches)
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), y, label_smoothing=recipe.label_smoothing).backward()
+        optimizer.step()
+
+    return step
+
+
+def _endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
+    while True:
+        yield from epoch()
+
+
+def _take_turns(ways: dict[str, Way], turns: int, steps: int) -> dict[str, list[float]]:
+    """Return the seconds a step of each turn, after one turn that only warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(turns + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            for _ in range(steps):
+                way()
+            if turn:
+                seconds[name].append((time.perf_counter() - started) / steps)
+    return seconds
+
+
+def _report(seconds: dict[str, list[float]], options: argparse.Namespace) -> None:
+    """Print a table for people and, last, JSON for programs."""
+
+    def ratio(over: str, under: str) -> float:
+        pairs = zip(seconds[over], seconds[under], strict=True)
+        return round(statistics.median(a / b for a, b in pairs), 4)
+
+    print(f"{options.threads} threads, batch {options.batch_size}, torch {torch.__version__}")
+    print(f"{'way':<8} {'ms/step':>8} {'images/s':>9}")
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(f"{name:<8} {1e3 * median:8.1f} {options.batch_size / median:9.0f}")
+    result = {
+        "vs_bare_step": ratio("bare", "ours"),
+        "vs_plain_loop": ratio("plain", "ours"),
+        "augment_share": ratio("augment", "ours"),
+    }
+    print(json.dumps(result, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Exports of the integer network: ONNX, C, memory images, golden vectors."""

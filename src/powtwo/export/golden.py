@@ -1,0 +1,58 @@
+"""`golden.npz`: what the reference arithmetic gives for a handful of images, layer by layer.
+
+| array | type and shape | what it is |
+|---|---|---|
+| `pixels` | uint8 (N, C, H, W) | the images |
+| `codes` | uint8 (N, C, H, W) | what the first layer takes |
+| `layers.<i>.accumulators` | int32 (N, O, …) | sums before ReLU and shift, bias included |
+| `layers.<i>.output` | uint8 or int32 (N, …) | what the layer gives |
+| `predictions` | int64 (N,) | the class; of equal logits the first |
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from powtwo.integer import IntegerNetwork
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+def vectors(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> Arrays:
+    """Run the reference on uint8 pixels (N, C, H, W) and return every array by its name."""
+    images = torch.from_numpy(pixels)
+    arrays: Arrays = {"pixels": pixels, "codes": network.input.encode(images).numpy()}
+    output = images
+    for index, (accumulators, output) in enumerate(network.outputs(images)):
+        if accumulators is not None:
+            arrays[f"layers.{index}.accumulators"] = accumulators.numpy()
+        arrays[f"layers.{index}.output"] = output.numpy()
+    return arrays | {"predictions": output.numpy().argmax(1)}
+
+
+def to_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+    """Return the .npz file, the same bytes for the same arrays; nothing in it needs a pickle."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def load(path: Path | str) -> Arrays:
+    """Read what `to_bytes` gave; nothing is ever unpickled.
+
+    Raises:
+        ValueError: where the file is broken or holds anything but plain arrays.
+    """
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: no golden vectors ({reason}); export again") from error

@@ -1,0 +1,141 @@
+"""`manifest.json`: what a network is, layer by layer, and the sha256 of every file beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from powtwo.export.steps import Step, input_table, of_network, shifts
+from powtwo.integer import Input, IntegerNetwork
+from powtwo.integer_layer import Codes
+
+FILE = "manifest.json"
+FORMAT = 1
+ROUNDING = {
+    "floor": "a >> n",
+    "half_up": "(a + 2^(n-1)) >> n; n = 0: a",
+    "half_even": "(a + 2^(n-1) - 1 + ((a >> n) & 1)) >> n; n = 0: a",
+}
+
+
+def describe(network: IntegerNetwork) -> dict[str, Any]:
+    """Return what the manifest says of the network itself, files aside."""
+    return {
+        "arithmetic": {
+            "accumulator": "a = bias + sum((x - input_zero_point) * weight), int32; a padded "
+            "position holds x = input_zero_point",
+            "output": "clamp(shift(relu(a), n) + output_zero_point, 0, 2^output_bits - 1)",
+            "shift": ROUNDING[network.rounding],
+        },
+        "classes": network.classes,
+        "format": FORMAT,
+        "input": _input(network.input),
+        "layers": [_layer(step) for step in of_network(network, FILE)],
+        "rounding": network.rounding,
+        "scheme": network.scheme,
+    }
+
+
+def hashes(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """Return the size and the sha256 of each file."""
+    return {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in files.items()
+    }
+
+
+def to_bytes(values: Mapping[str, Any]) -> bytes:
+    """Return the file; floats stand in full, so that a mean is the mean that was used."""
+    return (_text(values, "") + "\n").encode()
+
+
+def load(folder: Path | str) -> dict[str, Any]:
+    """Read the manifest of an export.
+
+    Raises:
+        ValueError: where the folder holds no manifest of this format.
+    """
+    path = Path(folder) / FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no manifest ({error}); export again") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"{path}: format must be {FORMAT}; export again with this version")
+    return values
+
+
+def _text(value: Any, indent: str) -> str:
+    """Return JSON with sorted keys, where a list of plain values is one line: a shape, shifts."""
+    inner = indent + "  "
+    if isinstance(value, Mapping):
+        items = [f"{json.dumps(key)}: {_text(value[key], inner)}" for key in sorted(value)]
+        brackets = "{}"
+    elif isinstance(value, (list, tuple)) and any(isinstance(v, (list, Mapping)) for v in value):
+        items, brackets = [_text(item, inner) for item in value], "[]"
+    else:
+        return json.dumps(value)
+    lines = f",\n{inner}".join(items)
+    return f"{brackets[0]}\n{inner}{lines}\n{indent}{brackets[1]}"
+
+
+def _input(given: Input) -> dict[str, Any]:
+    """Say how a pixel, red to blue and 0 to 255, becomes a code."""
+    table, normalization = input_table(given), given.normalization
+    described: dict[str, Any] = {
+        "bits": given.codes.bits,
+        "code": "the pixel itself" if table is None else "table[channel][pixel]",
+        "exponent": given.codes.exponent,
+        "normalize": normalization.kind,
+        "order": "CHW: channel, row, column",
+        "shape": given.shape,
+        "zero_point": given.codes.zero_point,
+    }
+    if normalization.mean is not None:
+        described |= {"mean": normalization.mean, "std": normalization.std}
+    return described | ({} if table is None else {"table": table.tolist()})
+
+
+def _layer(step: Step) -> dict[str, Any]:
+    layer = step.layer
+    described: dict[str, Any] = {
+        "index": step.index,
+        "input_shape": step.given,
+        "kind": layer.kind,
+        "output_shape": step.made,
+    }
+    if layer.kind in ("conv2d", "maxpool2d"):
+        described |= {"kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding}
+    return described | (_computing(step) if layer.computes else {})
+
+
+def _computing(step: Step) -> dict[str, Any]:
+    layer = step.layer
+    assert layer.input is not None
+    assert layer.weight is not None
+    described: dict[str, Any] = {
+        "macs": step.macs,
+        "output": "int32" if layer.output is None else "codes",
+        "relu": layer.relu,
+        "weight_bits": layer.weight_bits,
+        "weight_exponent": layer.weight_exponent,
+        "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
+        "weight_shape": tuple(layer.weight.shape),
+    }
+    described |= _codes("input", layer.input)
+    if layer.output is None:
+        return described
+    amounts = shifts(layer)
+    described["shift"] = amounts if len(amounts) > 1 else amounts[0]
+    return described | _codes("output", layer.output)
+
+
+def _codes(side: str, codes: Codes) -> dict[str, Any]:
+    return {
+        f"{side}_bits": codes.bits,
+        f"{side}_exponent": codes.exponent,
+        f"{side}_zero_point": codes.zero_point,
+    }

@@ -1,0 +1,85 @@
+"""Matrices in color: which classes are confused, and which layers are noisy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from powtwo.figures import BLUE, SKY, TEXT, WIDTH, canvas, style
+from powtwo.results import Results, SchemeResult
+
+LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be read
+# In cells, whose colors are the same in light and dark.
+_PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#6b7280", "#000000", "#ffffff"
+
+
+def confusion(scheme: SchemeResult) -> Figure:
+    """Draw how often each actual class was taken for each other; hits are counted, not colored."""
+    rows = scheme.tables["predictions"]
+    counts = Counter((row["actual"], row["predicted"]) for row in rows)
+    names = sorted({name for pair in counts for name in pair}, key=_natural)
+    matrix = np.array([[counts[actual, predicted] for predicted in names] for actual in names])
+    errors = np.where(np.eye(len(names), dtype=bool), 0, matrix)
+    most = max(1, errors.max())
+    with style():
+        figure = canvas(min(WIDTH, 2 + 0.42 * len(names)))
+        axes = figure.subplots()
+        _cells(axes, errors, most)
+        if len(names) <= LABELED_CLASSES:
+            for row, column in np.ndindex(*matrix.shape):
+                if matrix[row, column]:
+                    dark = errors[row, column] > 0.6 * most
+                    color = _GRAY if row == column else _WHITE if dark else _BLACK
+                    _write(axes, column, row, str(matrix[row, column]), color)
+        axes.set_xticks(range(len(names)), names)
+        if max(map(len, names)) > 3:
+            axes.tick_params("x", rotation=45)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("actual")
+        axes.set_title(f"Test images taken for another class: {scheme.name}")
+    return figure
+
+
+def sqnr(results: Results) -> Figure:
+    """Draw the SQNR of each layer's output under each scheme, in dB."""
+    tables = [scheme.tables["layers"] for scheme in results.schemes]
+    heads = [f"{row['layer']}\n{row['kind']}" for row in tables[0]]
+    values = np.array([[row["sqnr_db"] for row in rows] for rows in tables])
+    with style():
+        figure = canvas(1.3 + 0.3 * len(tables))
+        axes = figure.subplots()
+        # Dark is bad: it is the low values that one looks for.
+        missing = values.max() - values
+        most = max(1, missing.max())
+        _cells(axes, missing, most)
+        for row, column in np.ndindex(*values.shape):
+            color = _WHITE if missing[row, column] > 0.6 * most else _BLACK
+            _write(axes, column, row, f"{values[row, column]:.1f}", color)
+        axes.set_xticks(range(len(heads)), heads, fontsize=TEXT - 1)
+        axes.set_yticks(range(len(tables)), [scheme.name for scheme in results.schemes])
+        axes.set_title("SQNR of each layer's output (dB)")
+    return figure
+
+
+def _cells(axes: Axes, values: Any, most: float) -> None:
+    """Color a matrix, from pale at 0 to dark at `most`, a cell around each pair of integers."""
+    colors = LinearSegmentedColormap.from_list("powtwo", [_PALE, SKY, BLUE, "#00304d"])
+    rows, columns = (np.arange(size + 1) - 0.5 for size in values.shape)
+    mesh = axes.pcolormesh(columns, rows, values, cmap=colors, vmin=0, vmax=most)
+    mesh.set(edgecolors=_WHITE, linewidth=0.5)
+    axes.invert_yaxis()
+
+
+def _write(axes: Axes, column: int, row: int, text: str, color: str) -> None:
+    axes.text(column, row, text, color=color, ha="center", va="center", fontsize=TEXT - 1)
+
+
+def _natural(name: str) -> tuple[int, str]:
+    """Order 10 after 9, and names by the alphabet."""
+    return len(name) if name.isdecimal() else 0, name

@@ -1,0 +1,41 @@
+"""The table of results in README, written from the metrics of the committed run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from powtwo import files, markdown
+from powtwo.results import COLUMNS, Results, read
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "README.md"
+
+
+def results(root: Path = ROOT) -> str:
+    """Return a sentence and a table about the run whose metrics lie under `root`."""
+    about = files.read_json(root / "metrics/download.json")
+    # The CSV keeps the order of params.yaml, which may have been edited since.
+    with (root / "plots/schemes.csv").open(encoding="utf-8", newline="") as file:
+        found = read(root, [line["scheme"] for line in csv.DictReader(file)])
+    return "\n".join([_sentence(about, found), "", *_table(found)])
+
+
+def _sentence(about: dict[str, object], found: Results) -> str:
+    return (
+        f"The committed run: `{about['name']}`, {about['train_images']:,} training, "
+        f"{about['validation_images']:,} validation and {about['test_images']:,} test images. "
+        f"The float network has {found.train['parameters']:,} parameters and "
+        f"{found.float_accuracy:.2%} of the test images right. Each scheme below runs it on "
+        "integers alone; the p-value is McNemar's, on the same images, and the ratio is the "
+        "energy of FP32 arithmetic over the scheme's."
+    )
+
+
+def _table(found: Results) -> list[str]:
+    head = ["scheme", *(column.title for column in COLUMNS)]
+    lines = [markdown.row(head), markdown.row(["---", *["---:"] * len(COLUMNS)])]
+    for scheme in found.schemes:
+        cells = [format(scheme[column.name], column.form) for column in COLUMNS]
+        lines.append(markdown.row([f"`{scheme.name}`", *cells]))
+    return lines

@@ -1,0 +1,151 @@
+"""What the stages measured, read back scheme by scheme.
+
+Nothing is measured here: `COLUMNS` says which figure of which file stands in the comparison.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from powtwo import files
+
+METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
+TABLES = ("layers", "predictions", "energy")  # folders of plots/, a CSV file for each scheme
+
+Row = Mapping[str, Any]
+
+
+class Column(NamedTuple):
+    """A figure of the comparison and where it comes from."""
+
+    name: str  # in plots/schemes.csv and metrics/compare.json
+    title: str  # for people, with its unit
+    part: str  # metrics/<part>/<scheme>.json
+    key: str  # in that file
+    form: str  # how people see it
+
+
+COLUMNS = (
+    Column("accuracy", "accuracy", "evaluate", "accuracy", ".2%"),
+    Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
+    Column("p_value", "p-value", "evaluate", "p_value", ".2g"),
+    Column("agreement", "agreement", "evaluate", "agreement", ".2%"),
+    Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
+    Column("size_mb", "file, MB", "convert", "size_mb", ".2f"),
+    Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
+    Column("ratio", "energy ratio", "energy", "ratio", ".2f"),
+)
+
+
+@dataclass(frozen=True)
+class SchemeResult:
+    """All that the stages wrote about one scheme."""
+
+    name: str
+    metrics: Mapping[str, Row]  # by name of METRICS
+    tables: Mapping[str, Sequence[Row]]  # by name of TABLES
+
+    def __getitem__(self, column: str) -> float:
+        """Return a figure by the name of its column."""
+        found = next(item for item in COLUMNS if item.name == column)
+        return float(self.metrics[found.part][found.key])
+
+    @property
+    def row(self) -> dict[str, float]:
+        """Return every figure of COLUMNS, in order."""
+        return {column.name: self[column.name] for column in COLUMNS}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The float network and every scheme, in the order of `params.yaml`."""
+
+    train: Row
+    epochs: Sequence[Row]
+    schemes: Sequence[SchemeResult]
+
+    @property
+    def best(self) -> SchemeResult:
+        """The most accurate on the test images; of equals the one of least energy."""
+        return max(self.schemes, key=lambda scheme: (scheme["accuracy"], -scheme["energy_uj"]))
+
+    @property
+    def float_accuracy(self) -> float:
+        """The float network's accuracy on the test images, as the schemes were compared with."""
+        return float(self.best.metrics["evaluate"]["float_accuracy"])
+
+
+def read(root: Path, schemes: Sequence[str]) -> Results:
+    """Read the metrics and plots of a repository.
+
+    Args:
+        root: where `metrics/` and `plots/` lie.
+        schemes: the names that `params.yaml` has.
+
+    Raises:
+        ValueError: where a file is missing, or is of a scheme that `params.yaml` does not have.
+    """
+    patterns = [f"metrics/{part}/*.json" for part in METRICS]
+    patterns += [f"plots/{part}/*.csv" for part in TABLES]
+    for path in (path for pattern in patterns for path in sorted(root.glob(pattern))):
+        if path.stem not in schemes:
+            raise ValueError(
+                f"{path.relative_to(root).as_posix()}: params.yaml has no scheme {path.stem}; "
+                "remove what it left behind with `inv prune`"
+            )
+    train, epochs = _json(root, "metrics/train.json"), _csv(root, "plots/training.csv")
+    return Results(train, epochs, [_scheme(root, name) for name in schemes])
+
+
+def table(results: Results) -> str:
+    """Return the comparison as plain text, a line for each scheme."""
+    lines = [["scheme", *(column.title for column in COLUMNS)]]
+    for scheme in results.schemes:
+        lines.append([scheme.name, *(format(scheme[c.name], c.form) for c in COLUMNS)])
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
+
+
+def _scheme(root: Path, name: str) -> SchemeResult:
+    return SchemeResult(
+        name,
+        {part: _json(root, f"metrics/{part}/{name}.json") for part in METRICS},
+        {part: _csv(root, f"plots/{part}/{name}.csv") for part in TABLES},
+    )
+
+
+def _json(root: Path, name: str) -> Row:
+    values: Row = files.read_json(_present(root, name))
+    return values
+
+
+def _csv(root: Path, name: str) -> list[Row]:
+    with _present(root, name).open(encoding="utf-8", newline="") as file:
+        return [
+            # Class names stay text, also where they look like numbers.
+            {key: value if key in ("actual", "predicted") else _number(value)
+             for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
+
+
+def _present(root: Path, name: str) -> Path:
+    if not (root / name).is_file():
+        raise ValueError(f"{name}: no such file; make it with `inv repro`")
+    return root / name
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

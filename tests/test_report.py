@@ -1,0 +1,354 @@
+"""The comparison: what it shows is what was measured, and its bytes stay the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import metrics_tree
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
+
+from powtwo import figures, markup, report, results
+from powtwo.pareto import _front
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMES = ["lab", "minmax-round", "minmax-round-half-up", "minmax-ceil"]
+PICTURES = ["schemes", "energy", "sqnr", "confusion"]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of metrics on which the stage has run."""
+    root = tmp_path_factory.mktemp("tree")
+    metrics_tree.write(root, SCHEMES)
+    write_params(root, SCHEMES)
+    done = run_stage(root)
+    assert (done.returncode, done.stderr) == (0, "")
+    (root / "stdout.txt").write_text(done.stdout, encoding="utf-8")
+    return root
+
+
+def write_params(root: Path, schemes: list[str]) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    one = next(iter(params["schemes"].values()))
+    params["schemes"] = dict.fromkeys(schemes, one)
+    text = yaml.safe_dump(params, sort_keys=False)
+    (root / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def run_stage(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", str(ROOT / "src" / "compare.py")]
+    return subprocess.run(
+        command, cwd=root, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+
+
+def measured(root: Path, scheme: str) -> dict[str, float]:
+    """Read the comparison's figures straight from the files, by the names of design §3."""
+
+    def of(part: str) -> dict[str, float]:
+        text = (root / f"metrics/{part}/{scheme}.json").read_text(encoding="utf-8")
+        return json.loads(text)
+
+    evaluate = of("evaluate")
+    names = ("accuracy", "drop_points", "p_value", "agreement", "min_sqnr_db")
+    return {name: evaluate[name] for name in names} | {
+        "size_mb": of("convert")["size_mb"],
+        "energy_uj": of("energy")["integer_uj"],
+        "ratio": of("energy")["ratio"],
+    }
+
+
+def test_table_equals_the_metrics(tree: Path) -> None:
+    with (tree / "plots/schemes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row.pop("scheme") for row in rows] == SCHEMES
+    compared = json.loads((tree / "metrics/compare.json").read_text(encoding="utf-8"))
+    for scheme, row in zip(SCHEMES, rows, strict=True):
+        wanted = measured(tree, scheme)
+        assert {name: float(value) for name, value in row.items()} == wanted
+        assert compared["schemes"][scheme] == wanted
+
+
+def test_best_is_the_most_accurate(tree: Path) -> None:
+    compared = json.loads((tree / "metrics/compare.json").read_text(encoding="utf-8"))
+    accuracies = {scheme: measured(tree, scheme)["accuracy"] for scheme in SCHEMES}
+    assert compared["best"] == max(SCHEMES, key=accuracies.__getitem__) == "minmax-ceil"
+
+
+def test_of_equals_the_cheaper_is_best() -> None:
+    def scheme(name: str, accuracy: float, uj: float) -> results.SchemeResult:
+        metrics = {"evaluate": {"accuracy": accuracy}, "energy": {"integer_uj": uj}}
+        return results.SchemeResult(name, metrics, {})
+
+    found = [scheme("a", 0.8, 1), scheme("b", 0.9, 3), scheme("c", 0.9, 2)]
+    assert results.Results({}, [], found).best.name == "c"
+
+
+def test_stdout_has_a_line_for_each_scheme(tree: Path) -> None:
+    head, *lines = (tree / "stdout.txt").read_text(encoding="utf-8").splitlines()
+    assert head.split()[:2] == ["scheme", "accuracy"]
+    assert [line.split()[0] for line in lines] == SCHEMES
+    for scheme, line in zip(SCHEMES, lines, strict=True):
+        assert f"{measured(tree, scheme)['accuracy']:.2%}" in line
+        assert f"{measured(tree, scheme)['energy_uj']:.3f}" in line
+    assert len({len(line) for line in [head, *lines]}) == 1
+
+
+def test_a_second_run_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, SCHEMES)
+    write_params(tmp_path, SCHEMES)
+    settings = tmp_path / "matplotlibrc"  # a user's taste changes nothing
+    settings.write_text("font.size: 20\nsavefig.dpi: 30\nsvg.fonttype: path\n", encoding="utf-8")
+    assert run_stage(tmp_path).returncode == 0
+    names = ["metrics/compare.json", "plots/schemes.csv", "report/index.html"]
+    for name in [*names, *(f"plots/{picture}.png" for picture in PICTURES)]:
+        assert (tmp_path / name).read_bytes() == (tree / name).read_bytes(), name
+
+
+def test_training_curves_have_stable_bytes(tree: Path, tmp_path: Path) -> None:
+    epochs = results.read(tree, SCHEMES).epochs
+    for name in ("a.png", "b.png"):
+        figures.training_curves(epochs, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    one, two = (figures.svg(figures.training(epochs), "training") for _ in range(2))
+    assert one == two
+    assert b"Date" not in (tmp_path / "a.png").read_bytes()
+
+
+def test_training_curves_draw_what_they_are_given(tree: Path) -> None:
+    epochs = results.read(tree, SCHEMES).epochs
+    loss, accuracy = figures.training(epochs).axes
+    for axes, key, unit in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        drawn = [list(line.get_ydata()) for line in axes.get_lines()]
+        parts = ("train", "validation")
+        assert drawn == [[unit * row[f"{part}_{key}"] for row in epochs] for part in parts]
+
+
+def test_one_epoch_can_be_drawn(tmp_path: Path) -> None:
+    row = dict.fromkeys(metrics_tree.EPOCH, 0.5) | {"epoch": 1}
+    figures.training_curves([row], tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["metrics/evaluate/old.json", "metrics/convert/old.json", "metrics/energy/old.json",
+     "plots/layers/old.csv", "plots/predictions/old.csv", "plots/energy/old.csv"],
+)  # fmt: skip
+def test_file_of_a_dropped_scheme_is_an_error(tmp_path: Path, name: str) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    write_params(tmp_path, ["lab"])
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="params.yaml has no scheme old; .*`inv prune`") as caught:
+        results.read(tmp_path, ["lab"])
+    assert str(caught.value).startswith(f"{name}: ")
+
+
+def test_stage_ends_with_one_line_on_a_stale_file(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab", "old"])
+    write_params(tmp_path, ["lab"])
+    done = run_stage(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("compare: metrics/convert/old.json: params.yaml has no scheme")
+    assert not (tmp_path / "report").exists()
+
+
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    (tmp_path / "metrics/convert/lab.json").unlink()
+    with pytest.raises(ValueError, match=r"metrics/convert/lab.json: no such file; .*`inv repro`"):
+        results.read(tmp_path, ["lab"])
+
+
+VOID = {"meta", "link", "br"}
+
+
+class Page(HTMLParser):
+    """Collects a page's elements and complains where they don't nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, names)
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+
+@pytest.fixture(scope="module")
+def html(tree: Path) -> str:
+    return (tree / "report/index.html").read_text(encoding="utf-8")
+
+
+def test_page_nests_and_ids_are_unique(html: str) -> None:
+    page = Page(html)
+    assert Counter(tag for tag, _ in page.elements)["h1"] == 1
+    ids = Counter(a["id"] for _, a in page.elements if "id" in a)
+    assert [name for name, count in ids.items() if count > 1] == []
+    used = set(re.findall(r"url\(#([^)]+)\)", html))
+    used |= {a["xlink:href"].removeprefix("#") for _, a in page.elements if "xlink:href" in a}
+    assert used
+    assert used <= set(ids)
+
+
+def test_page_needs_no_network(html: str) -> None:
+    page = Page(html)
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href"):
+            value = attributes.get(name) or ""
+            assert not re.match(r"(https?:)?//", value), (tag, value)
+    assert "@import" not in html
+    assert set(re.findall(r"https?://[^\"'\s)<]+", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert [a["href"] for a in page.all("link")] == ["data:,"]
+
+
+def test_links_lead_to_files(tree: Path, html: str) -> None:
+    hrefs = {a["href"] for a in Page(html).all("a")}
+    assert hrefs
+    for href in hrefs:
+        assert href is not None
+        assert (tree / "report" / href).resolve().is_file(), href
+
+
+def test_pictures_are_inline_and_described(html: str) -> None:
+    page = Page(html)
+    drawn = [a for a in page.all("svg") if a.get("role") == "img"]
+    assert len(drawn) == len(PICTURES) + 1 == len(page.all("svg"))
+    assert all(len(a["aria-label"] or "") > 40 for a in drawn)
+    assert page.all("img") == []
+    for svg in re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL):
+        ElementTree.fromstring(svg)
+
+
+def test_pictures_follow_light_and_dark(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    body = html[html.index("<body>") :]
+    for color in (figures.INK, figures.FAINT, figures.BLUE, figures.ORANGE):
+        assert color not in body
+    declared = Counter(re.findall(r"(--\w+):", html))
+    assert set(declared.values()) == {2}  # light and dark
+    assert set(re.findall(r"var\((--\w+)\)", html)) <= set(declared)
+
+
+def test_every_number_of_a_table_equals_its_source(tree: Path, html: str) -> None:
+    checked = 0
+    for tag, attributes in Page(html).elements:
+        if tag != "td" or "data-value" not in attributes:
+            continue
+        name, _, key = (attributes["title"] or "").partition(": ")
+        shown = float(attributes["data-value"] or "")
+        if name.endswith(".json"):
+            value = json.loads((tree / name).read_text(encoding="utf-8"))
+            for part in key.split("."):
+                value = value[part]
+            assert shown == value, (name, key)
+        else:
+            assert shown in terms(tree / name, key), (name, key)
+        checked += 1
+    # columns of the comparison, conventions and FP32, the terms of the last layer and two totals
+    assert checked == len(SCHEMES) * (8 + 5 + 3 * (3 + 6) + 2)
+
+
+def terms(path: Path, key: str) -> set[float]:
+    layer, arithmetic, kind = key.removeprefix("layer ").split(", ")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["layer"], row["arithmetic"], row["kind"]) == (layer, arithmetic, kind)
+        ]
+    return {float(row[name]) for row in rows for name in ("count", "price_pj", "energy_pj")}
+
+
+def test_working_shows_the_labs_answer(html: str) -> None:
+    for text in ("10 × 128 = 1,280", ">5,888<", ">422.8<", ">38.4<"):
+        assert text in html
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    classes = ["<b>", "a&b", '"', "$claim", "$x_$", "_x"]
+    metrics_tree.write(tmp_path, ["lab"], classes)
+    found = results.read(tmp_path, ["lab"])
+    Page(report.page(found, report.pictures(found)))
+
+
+def test_cells_are_escaped() -> None:
+    cell = markup.Cell('<b>&"', source='<i>"').html()
+    assert cell == '<td title="&lt;i&gt;&quot;">&lt;b&gt;&amp;&quot;</td>'
+
+
+def test_many_schemes_and_classes_can_be_drawn(tmp_path: Path) -> None:
+    names = [f"scheme-{index}" for index in range(20)]
+    metrics_tree.write(tmp_path, names, [f"class {index}" for index in range(25)])
+    found = results.read(tmp_path, names)
+    drawn = {picture.name: picture.drawing for picture in report.pictures(found)}
+    assert list(drawn) == PICTURES
+    texts = [text for text in drawn["schemes"].axes[0].texts if text.get_text() in names]
+    assert len(texts) == 20
+    drawn["schemes"].draw_without_rendering()
+    # Of the text alone; an annotation counts its line too.
+    boxes = sorted((Text.get_window_extent(text) for text in texts), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
+
+
+positions = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(positions, st.floats(0.001, 0.5))
+def test_spread_keeps_distance_and_order(wanted: list[float], gap: float) -> None:
+    placed = figures.spread(wanted, gap)
+    least = min(gap, 1 / max(1, len(wanted) - 1))
+    ordered = sorted(zip(wanted, placed, strict=True))
+    assert all(-1e-9 <= y <= 1 + 1e-9 for y in placed)
+    heights = sorted(placed)
+    assert all(b - a >= least - 1e-9 for a, b in pairwise(heights))
+    apart = [(a, b) for a, b in pairwise(ordered) if a[0] < b[0]]
+    assert all(a[1] < b[1] for a, b in apart)
+
+
+def test_spread_leaves_alone_what_is_apart() -> None:
+    assert figures.spread([0.5, 0.1, 0.9], 0.1) == pytest.approx([0.5, 0.1, 0.9])
+    assert figures.spread([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+    assert figures.spread([1.0, 1.0], 0.2) == pytest.approx([0.8, 1.0])
+
+
+def test_front_by_hand() -> None:
+    points = [(2.0, 90.0), (1.0, 80.0), (3.0, 85.0), (2.0, 89.0), (4.0, 90.0), (1.0, 80.0)]
+    assert _front(points) == [(1.0, 80.0), (2.0, 90.0)]
+
+
+def test_figures_need_no_torch() -> None:
+    code = "import sys, powtwo.report; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)

@@ -1,0 +1,123 @@
+"""The stage train, run as DVC runs it, on a handful of images."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from powtwo import files, training
+from powtwo.datasets import Dataset
+from powtwo.network import Checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUTS = (
+    "models/float.safetensors",
+    "metrics/train.json",
+    "plots/training.csv",
+    "plots/training.png",
+)
+COLUMNS = [
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "validation_loss",
+    "train_accuracy",
+    "validation_accuracy",
+]
+
+
+def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw images that are dark or bright; one label in four is wrong, so that parts differ."""
+    generator = np.random.default_rng(seed)
+    bright = generator.integers(0, 2, count)
+    pixels = generator.integers(0, 120, (count, 3, 32, 32)) + 90 * bright[:, None, None, None]
+    return pixels.astype(np.uint8), bright ^ (generator.random(count) < 0.25)
+
+
+def workplace(folder: Path, **train: Any) -> Path:
+    """Make a folder in which the stage can run."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["model"] = {"layout": [4, "M", 4, "M", "M"], "hidden": [6]}
+    values["train"] |= {"epochs": 3, "batch_size": 8, "patience": 0} | train
+    (folder / "data").mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    parts = [images(count, seed) for seed, count in enumerate((60, 20, 12))]
+    arrays = [array for part in parts for array in part]
+    Dataset(*arrays, classes=("dark", "bright")).save(folder / "data/dataset.npz")
+    return folder
+
+
+def run(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "src/train.py")]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = workplace(tmp_path_factory.mktemp("train") / "first")
+    process = run(folder)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""  # no progress bar where nobody watches
+    return folder, process.stdout
+
+
+def test_metrics_are_those_of_the_saved_network(done: tuple[Path, str]) -> None:
+    folder, _ = done
+    metrics = files.read_json(folder / "metrics/train.json")
+    checkpoint = Checkpoint.load(folder / "models/float.safetensors")
+    dataset = Dataset.load(folder / "data/dataset.npz")
+    expected: dict[str, Any] = {
+        "parameters": 112 + 8 + 148 + 8 + 390 + 14,
+        "size_mb": 680 * 4 / 2**20,
+    }
+    for part in ("train", "validation", "test"):
+        x, y = (torch.from_numpy(getattr(dataset, f"{axis}_{part}")) for axis in "xy")
+        measure = training.evaluate(checkpoint.network(), x, y, checkpoint.normalization)
+        expected |= {f"{part}_loss": measure.loss, f"{part}_accuracy": measure.accuracy}
+    expected["generalization_gap"] = expected["train_accuracy"] - expected["validation_accuracy"]
+    assert expected["generalization_gap"] != 0  # or its sign would not be tested
+    for key, value in expected.items():
+        assert metrics.pop(key) == pytest.approx(value, rel=1e-4, abs=1e-6), key
+    assert metrics.pop("epochs_run") == 3
+    assert 1 <= metrics.pop("best_epoch") <= 3
+    assert not metrics
+
+
+def test_curves_and_lines_tell_every_epoch(done: tuple[Path, str]) -> None:
+    folder, printed = done
+    metrics = files.read_json(folder / "metrics/train.json")
+    with (folder / "plots/training.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == COLUMNS
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    best = dict(zip(header, rows[metrics["best_epoch"] - 1], strict=True))
+    assert float(best["validation_accuracy"]) == metrics["validation_accuracy"]
+    assert float(best["validation_loss"]) == pytest.approx(metrics["validation_loss"], rel=1e-4)
+    lines = printed.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"epoch {n}/3" for n in (1, 2, 3)]
+    assert all("images/s" in line and "left" in line for line in lines)
+
+
+def test_a_second_run_writes_the_same_bytes(done: tuple[Path, str], tmp_path: Path) -> None:
+    again = workplace(tmp_path / "second")
+    assert run(again).returncode == 0
+    for name in OUTPUTS:
+        assert (again / name).read_bytes() == (done[0] / name).read_bytes(), name
+
+
+def test_a_diverging_run_stops_with_one_line_and_no_network(tmp_path: Path) -> None:
+    folder = workplace(tmp_path / "wild", learning_rate=1e30, precision="float32")
+    process = run(folder)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("train: loss = ")
+    assert "step " in line
+    assert not any((folder / name).exists() for name in OUTPUTS)
