@@ -102,7 +102,7 @@ def status(context: Context) -> None:
 
 @task(positional=_optional("use", "preset"), help={"preset": "a file of presets/, without .yaml"})
 def use(context: Context, preset: str | None = None) -> None:
-    """Lay a preset over params.yaml; without a name, list presets"""
+    """Lay a preset over params.yaml, or list presets"""
     if preset:
         _use(context, preset)
     else:
@@ -182,13 +182,13 @@ def docs(context: Context) -> None:
 
 @task(help={"cache": "also remove DVC's cache: the next run then computes everything again"})
 def clean(context: Context, cache: bool = False) -> None:
-    """Remove what stages wrote; `inv repro` restores it from the cache"""
+    """Remove what stages wrote; `inv repro` brings it back"""
     _run(context, "git", "clean", "-fdX", "--", *OUTPUTS, *([".dvc/cache"] if cache else []))
 
 
 @task
 def prune(context: Context) -> None:
-    """Remove metrics and plots of schemes no longer in params.yaml"""
+    """Remove metrics and plots of schemes that are gone"""
     schemes = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["schemes"]
     files = (path for folder in BY_SCHEME for path in sorted((ROOT / folder).glob("*.*")))
     for path in files:
