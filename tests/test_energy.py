@@ -355,6 +355,7 @@ def run_stage(
 ) -> subprocess.CompletedProcess[str]:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["schemes"] = {scheme: next(iter(params["schemes"].values()))}
+    params["export"]["schemes"] = []
     params["energy"] = {"table": table, "zero_point": "per_use"}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     command = [sys.executable, str(ROOT / "src" / "energy.py"), scheme]

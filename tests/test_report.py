@@ -44,6 +44,7 @@ def write_params(root: Path, schemes: list[str]) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     one = next(iter(params["schemes"].values()))
     params["schemes"] = dict.fromkeys(schemes, one)
+    params["export"]["schemes"] = []
     text = yaml.safe_dump(params, sort_keys=False)
     (root / "params.yaml").write_text(text, encoding="utf-8")
 
