@@ -2,10 +2,11 @@
 
 Three ways to train the lab's network take turns, so that a busy machine slows all three alike:
 
-- ours: crop 4 and flip on the device, bfloat16, channels last, images as bytes until they are used
+- ours: every augmentation on, on the device, bfloat16, channels last, images as bytes until used
 - bare: the same step again and again on one batch that lies ready; no augmentation at all
-- plain: FP32, NCHW, torchvision transforms on PIL images in a DataLoader. It has no workers: they
-  would prepare batches while the others have their turn, and 2 cores have none to spare for them
+- plain: FP32, NCHW, the same augmentations by torchvision's transforms on PIL images in a
+  DataLoader. It has no workers: they would prepare batches while the others have their turn, and 2
+  cores have none to spare for them
 
 Every ratio is the median over the turns. The last line is one JSON object.
 """
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from powtwo import params, vision
 from powtwo.augment import TrainingImages
+from powtwo.draws import Chance
 from powtwo.network import Architecture
 from powtwo.normalization import Normalization
 from powtwo.trainer import Trainer
@@ -38,6 +40,10 @@ LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (25
 DYADIC = Normalization("dyadic")
 IMAGES = 10_000  # random ones: speed does not depend on what they show
 RATE = 0.01
+ALL_ON = params.Augment(
+    crop=4, padding="reflect", flip="random", rotation=15.0, erasing=0.3,
+    erasing_scale=[0.02, 0.1], cutout=8,
+)  # fmt: skip
 Way = Callable[[], object]
 T = TypeVar("T")
 
@@ -68,13 +74,14 @@ def _ways(images: Tensor, labels: Tensor, batch_size: int) -> dict[str, Way]:
     """Make one function a way, each taking one step; `augment` is the part of ours before it."""
     recipe = params.load(ROOT / "params.yaml").train.model_copy(
         update={
-            "augment": params.Augment(crop=4, flip=True),
+            "augment": ALL_ON,
             "precision": "bfloat16",
             "device": "cpu",
         }
     )
     source = TrainingImages(images, recipe.augment, torch.device("cpu"))
-    draws = _endless(lambda: source.draw(IMAGES // batch_size, batch_size, torch.default_generator))
+    chance, steps = Chance(IMAGES, recipe.augment, 0), IMAGES // batch_size
+    draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(torch.device("cpu")))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
     ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last))
 
@@ -99,10 +106,13 @@ def _plain(images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train
     pictures = [to_pil(image) for image in images]
     transform = transforms.Compose(
         [
-            transforms.RandomCrop(32, padding=4),
+            transforms.RandomCrop(32, padding=4, padding_mode="reflect"),
             transforms.RandomHorizontalFlip(),
+            transforms.RandomRotation(15),
             transforms.ToTensor(),
             transforms.Normalize((0.5,) * 3, (0.5,) * 3),
+            transforms.RandomErasing(0.3, (0.02, 0.1)),
+            transforms.RandomErasing(1.0, (1 / 16, 1 / 16), (1.0, 1.0)),  # a square of 8 pixels
         ]
     )
 

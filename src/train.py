@@ -1,40 +1,64 @@
 """Stage train: images in, the float network of the best epoch out, and its learning curves."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from powtwo import figures, files, training
+from powtwo import devices, figures, files, processes, training
 from powtwo.datasets import Dataset
 from powtwo.history import Epoch
 from powtwo.network import Architecture, Checkpoint
 from powtwo.normalization import Normalization
-from powtwo.stage import stage
+from powtwo.params import Params
+from powtwo.progress import Checkpoints
+from powtwo.stage import fingerprint, stage
 
 FLOAT_BYTES = 4  # of a weight in FP32
 
 
 def main() -> None:
-    """Run the stage."""
+    """Run the stage, in as many processes as `train.processes` says."""
     with stage("train", "seed", "data.normalize", "model", "train", fix_threads=True) as params:
-        dataset = Dataset.load("data/dataset.npz")
-        normalization = Normalization.of(params.data.normalize, dataset.x_train)
-        layout, hidden = tuple(params.model.layout), tuple(params.model.hidden)
-        architecture = Architecture(layout, hidden, len(dataset.classes))
-        network = architecture.build()
-        report = reporter(params.train.epochs, len(dataset.y_train))
-        fit = training.fit(
-            network, dataset, normalization, params.train, seed=params.seed, on_epoch=report
-        )
+        if processes.must_launch(params.train):
+            processes.launch(params.train, Path(__file__))
+            return
+        with processes.joined(params.train) as group:
+            checkpoints = run(params, group)
+    checkpoints.remove()  # not before the stage has found its code and parameters unchanged
 
+
+def run(params: Params, group: processes.Group) -> Checkpoints:
+    """Train, and write every output; return where the run was kept meanwhile."""
+    dataset = Dataset.load("data/dataset.npz")
+    normalization = Normalization.of(params.data.normalize, dataset.x_train)
+    layout, hidden = tuple(params.model.layout), tuple(params.model.hidden)
+    architecture = Architecture(layout, hidden, len(dataset.classes))
+    network = architecture.build()
+    checkpoints = Checkpoints(marks(params, dataset), group=group)
+    fit = training.fit(
+        network, dataset, normalization, params.train, seed=params.seed,
+        on_epoch=None if group.rank else Reporter(params.train.epochs, len(dataset.y_train)),
+        checkpoints=checkpoints, group=group,
+    )  # fmt: skip
+    if group.rank == 0:
         metrics = measure(network, dataset, normalization)
         metrics |= {"epochs_run": len(fit.history), "best_epoch": fit.best_epoch}
         with files.atomic("models/float.safetensors") as path:
             Checkpoint(architecture, normalization, fit.weights).save(path)
         files.write_json("metrics/train.json", metrics)
-        files.write_csv("plots/training.csv", Epoch._fields, fit.history)
-        figures.training_curves([row._asdict() for row in fit.history], "plots/training.png")
+        draw_curves(fit.history)
+    return checkpoints
+
+
+def marks(params: Params, dataset: Dataset) -> dict[str, str]:
+    """Name and hash all that the bytes of the weights depend on."""
+    return fingerprint("seed", "data.normalize", "model", "train") | {
+        "the images": dataset.sha256(),
+        "PyTorch": torch.__version__,
+        "the processor": devices.describe(params.train.device),
+    }
 
 
 def measure(
@@ -60,21 +84,34 @@ def measure(
     return metrics | {"generalization_gap": gap}
 
 
-def reporter(epochs: int, images: int) -> Callable[[Epoch], None]:
-    """Make what prints a line an epoch; speed and time stay out of the metrics."""
-    started = time.perf_counter()
+class Reporter:
+    """What tells about a run while it goes on; speed and time stay out of the metrics."""
 
-    def report(row: Epoch) -> None:
-        seconds = (time.perf_counter() - started) / row.epoch
+    def __init__(self, epochs: int, images: int) -> None:
+        """Begin to count the time of so many epochs of so many training images."""
+        self._epochs, self._images = epochs, images
+        self._timed, self._started = 0, time.perf_counter()  # a run may go on from a checkpoint
+
+    def __call__(self, history: Sequence[Epoch]) -> None:
+        """Draw the curves, and print a line about the last epoch."""
+        draw_curves(history)
+        row = history[-1]
+        self._timed += 1
+        seconds = (time.perf_counter() - self._started) / self._timed
+        left = seconds * (self._epochs - row.epoch)
         print(
-            f"epoch {row.epoch}/{epochs}: "
+            f"epoch {row.epoch}/{self._epochs}: "
             f"loss {row.train_loss:.4f} (validation {row.validation_loss:.4f}), "
             f"accuracy {row.train_accuracy:.2%} (validation {row.validation_accuracy:.2%}), "
-            f"{images / seconds:.0f} images/s, {seconds * (epochs - row.epoch):.0f} s left",
+            f"{self._images / seconds:.0f} images/s, {left:.0f} s left",
             flush=True,
         )
 
-    return report
+
+def draw_curves(history: Sequence[Epoch]) -> None:
+    """Write the learning curves as a table and as a picture."""
+    files.write_csv("plots/training.csv", Epoch._fields, history)
+    figures.training_curves([row._asdict() for row in history], "plots/training.png")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,40 @@
-"""Batches of crops and flips against torchvision's transforms, image by image."""
+"""Batches of changed images against torchvision's transforms, image by image."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
 from powtwo import vision
-from powtwo.augment import Draws, TrainingImages, pad, windows
+from powtwo.augment import GRAY, TrainingImages, fill, pad, rotate, windows
+from powtwo.draws import Chance, Draws
 from powtwo.params import Augment
 
 CPU = torch.device("cpu")
+OFF = {
+    "crop": 0,
+    "padding": "constant",
+    "flip": "none",
+    "rotation": 0.0,
+    "erasing": 0.0,
+    "erasing_scale": [0.02, 0.1],
+    "cutout": 0,
+}
+ON = {
+    "crop": 4,
+    "padding": "reflect",
+    "flip": "random",
+    "rotation": 15.0,
+    "erasing": 0.5,
+    "cutout": 8,
+}
+
+
+def augment(**changes: Any) -> Augment:
+    return Augment.model_validate(OFF | changes)
 
 
 def pictures(count: int = 30) -> torch.Tensor:
@@ -19,64 +42,76 @@ def pictures(count: int = 30) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
 
 
-def one_by_one(images: torch.Tensor, draws: Draws, margin: int, flip: bool) -> torch.Tensor:
+def one_by_one(images: torch.Tensor, draws: Draws, recipe: Augment) -> torch.Tensor:
     """Apply torchvision's functional transforms with the same draws."""
     vision.import_torchvision()
     from torchvision.transforms import functional
 
     made = []
-    for row, top, left, mirrored in zip(*(d.tolist() for d in draws), strict=True):
-        image = functional.crop(functional.pad(images[row], [margin]), top, left, 32, 32)
-        made.append(functional.hflip(image) if mirrored and flip else image)
+    for row, top, left, mirrored, angle, holes in zip(*(d.tolist() for d in draws), strict=True):
+        image = functional.pad(images[row], [recipe.crop], padding_mode=recipe.padding)
+        image = functional.crop(image, top, left, 32, 32)
+        image = functional.hflip(image) if mirrored else image
+        image = functional.rotate(image, angle)
+        for above, below, before, behind in holes:
+            height, width = below - above, behind - before
+            gray = torch.tensor(GRAY, dtype=torch.uint8)
+            image = functional.erase(image, above, before, height, width, gray)
+        made.append(image)
     return torch.stack(made)
 
 
-@pytest.mark.parametrize("margin", [0, 2, 4])
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_batch_is_what_torchvision_makes_of_each_image(margin: int, flip: bool) -> None:
-    images = pictures()
-    source = TrainingImages(images, Augment(crop=margin, flip=flip), CPU)
-    for draws in source.draw(3, 10, torch.Generator().manual_seed(5)):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"crop": 2},
+        {"crop": 4, "flip": "random"},
+        {"crop": 4, "padding": "reflect"},
+        {"crop": 16, "padding": "reflect"},
+        {"flip": "alternating"},
+        {"rotation": 15.0},
+        {"rotation": 180.0},
+        {"erasing": 1.0},
+        {"cutout": 8},
+        {"cutout": 7},
+        ON,
+        ON | {"padding": "constant", "flip": "alternating", "erasing_scale": [0.2, 0.29]},
+    ],
+)
+def test_a_batch_is_what_torchvision_makes_of_each_image(changes: dict[str, Any]) -> None:
+    images, recipe = pictures(), augment(**changes)
+    source = TrainingImages(images, recipe, CPU)
+    for draws in Chance(30, recipe, 5).epoch(1, 3, 10).steps(CPU):
         batch = source.batch(draws)
         assert batch.dtype == torch.uint8
         assert batch.is_contiguous(memory_format=torch.channels_last)
-        assert torch.equal(batch, one_by_one(images, draws, margin, flip))
+        assert torch.equal(batch, one_by_one(images, draws, recipe))
 
 
 def test_every_window_of_every_image() -> None:
-    images = pictures(2)
+    images, recipe = pictures(2), augment(crop=1)
     view = windows(pad(images, 1), 32)
     assert view.shape == (2, 3, 3, 32, 32, 3)
+    draw = Chance(2, recipe, 0).epoch(1, 1, 1).steps(CPU)[0]
     for row, top, left in itertools.product(range(2), range(3), range(3)):
-        draw = Draws(*(torch.tensor([v]) for v in (row, top, left)), torch.tensor([False]))
-        (expected,) = one_by_one(images, draw, 1, False)
+        place = (torch.tensor([value]) for value in (row, top, left))
+        draw = Draws(*place, *draw[3:])
+        (expected,) = one_by_one(images, draw, recipe)
         assert torch.equal(view[row, top, left].permute(2, 0, 1), expected)
 
 
-def test_an_epoch_shows_no_image_twice() -> None:
-    source = TrainingImages(pictures(), Augment(crop=0, flip=False), CPU)
-    epochs = [source.draw(4, 7, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    first, again, other = (torch.cat([step.rows for step in epoch]).tolist() for epoch in epochs)
-    assert len(set(first)) == 28
-    assert set(first) <= set(range(30))
-    assert first == again != other
+@pytest.mark.parametrize(("degrees", "turns"), [(0.0, 0), (90.0, 1), (180.0, 2), (-90.0, -1)])
+def test_quarter_turns_lose_nothing(degrees: float, turns: int) -> None:
+    images = pictures().permute(0, 2, 3, 1)
+    turned = rotate(images, torch.full((30,), degrees))
+    assert torch.equal(turned, torch.rot90(images, turns, (1, 2)))
 
 
-def test_draws_are_uniform_and_independent() -> None:
-    source = TrainingImages(pictures(20_000), Augment(crop=2, flip=True), CPU)
-    (draws,) = source.draw(1, 20_000, torch.Generator().manual_seed(3))
-    cells = torch.stack([draws.tops, draws.lefts, draws.mirrored.long()])
-    combinations, counts = cells.unique(dim=1, return_counts=True)
-    assert combinations.shape[1] == 5 * 5 * 2
-    assert ((counts - 400).abs() < 6 * 20).all()  # 20 is the standard deviation
-    assert abs(int(draws.mirrored.sum()) - 10_000) < 5 * 71
-
-
-def test_switching_augmentation_off_keeps_the_order_of_images() -> None:
-    orders = []
-    for augment in (Augment(crop=4, flip=True), Augment(crop=0, flip=False)):
-        (draws,) = TrainingImages(pictures(), augment, CPU).draw(
-            1, 30, torch.Generator().manual_seed(9)
-        )
-        orders.append(draws.rows)
-    assert torch.equal(*orders)
+def test_holes_are_filled_and_nothing_else() -> None:
+    images = torch.zeros(2, 5, 5, 3, dtype=torch.uint8)
+    holes = torch.tensor([[[0, 2, 1, 3], [3, 4, 0, 5]], [[1, 1, 0, 5], [0, 4, 4, 5]]])
+    none, corner, right = [0] * 5, [0, 1, 1, 0, 0], [0, 0, 0, 0, 1]
+    filled = [[corner, corner, none, [1] * 5, none], [*[right] * 4, none]]
+    expected = torch.tensor(filled, dtype=torch.uint8) * GRAY
+    assert torch.equal(fill(images, holes), expected.unsqueeze(-1).expand(-1, -1, -1, 3))

@@ -200,7 +200,7 @@ def test_use_lays_a_preset(project: Project) -> None:
     assert project.inv("use", "cifar10").returncode == 0
     text = (project.root / "params.yaml").read_text(encoding="utf-8")
     assert "  name: cifar10  # mnist5k (ships with a package" in text
-    assert "  epochs: 50  #" in text
+    assert "  epochs: 60  #" in text
 
 
 def test_use_lists_presets_or_names_them(project: Project) -> None:

@@ -18,6 +18,7 @@ from powtwo.datasets import Dataset
 from powtwo.network import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "src/train.py"
 OUTPUTS = (
     "models/float.safetensors",
     "metrics/train.json",
@@ -42,21 +43,21 @@ def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels.astype(np.uint8), bright ^ (generator.random(count) < 0.25)
 
 
-def workplace(folder: Path, **train: Any) -> Path:
+def workplace(folder: Path, *, training_images: int = 60, **train: Any) -> Path:
     """Make a folder in which the stage can run."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["model"] = {"layout": [4, "M", 4, "M", "M"], "hidden": [6]}
     values["train"] |= {"epochs": 3, "batch_size": 8, "patience": 0} | train
     (folder / "data").mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    parts = [images(count, seed) for seed, count in enumerate((60, 20, 12))]
+    parts = [images(count, seed) for seed, count in enumerate((training_images, 20, 12))]
     arrays = [array for part in parts for array in part]
     Dataset(*arrays, classes=("dark", "bright")).save(folder / "data/dataset.npz")
     return folder
 
 
-def run(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "src/train.py")]
+def run(folder: Path, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(script)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -121,3 +122,25 @@ def test_a_diverging_run_stops_with_one_line_and_no_network(tmp_path: Path) -> N
     assert line.startswith("train: loss = ")
     assert "step " in line
     assert not any((folder / name).exists() for name in OUTPUTS)
+
+
+def test_no_checkpoint_stays_behind_a_run_that_ended_well(done: tuple[Path, str]) -> None:
+    assert not list((done[0] / "checkpoints").iterdir())
+
+
+def test_the_threads_are_those_of_the_parameters(tmp_path: Path) -> None:
+    """The bytes of the weights depend on their number, so the machine must not choose it."""
+    for threads in (1, 2):
+        folder = workplace(tmp_path / str(threads), epochs=1, threads=threads)
+        assert run(folder).returncode == 0
+        assert files.read_json(folder / "logs/train.json")["threads"] == threads
+
+
+def test_the_lab_s_recipe_runs(tmp_path: Path) -> None:
+    """Adam, plateau, rotation and erasing together, as nowhere else."""
+    changes = yaml.safe_load((ROOT / "presets/cifar10-lab-adam.yaml").read_text("utf-8"))["train"]
+    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]["augment"]
+    changes["augment"] = default | changes["augment"]
+    folder = workplace(tmp_path / "lab", **changes | {"epochs": 2, "batch_size": 8})
+    process = run(folder)
+    assert process.returncode == 0, process.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
+from test_augment import OFF
 from torch import nn
 
 from powtwo import schedules, training
@@ -18,31 +19,42 @@ from powtwo.history import Best, Epoch, Measure
 from powtwo.network import Architecture
 from powtwo.normalization import Normalization
 from powtwo.params import Train
-from powtwo.trainer import Trainer
+from powtwo.trainer import Trainer, pool_first
 
 SMALL = Architecture((8, "M", 8, "M", "M"), (), 2)
 DYADIC = Normalization("dyadic")
 RECIPE = {
     "epochs": 3,
     "batch_size": 16,
+    "optimizer": "sgd",
     "learning_rate": 0.05,
     "momentum": 0.9,
     "nesterov": True,
     "weight_decay": 5e-4,
+    "decay": "all",
     "schedule": "one_cycle",
     "warmup": 0.3,
     "final_learning_rate": 1e-6,
     "label_smoothing": 0.1,
+    "average": 0.0,
     "patience": 0,
-    "augment": {"crop": 2, "flip": True},
+    "augment": OFF | {"crop": 2, "flip": "random"},
     "precision": "bfloat16",
     "device": "cpu",
     "threads": 2,
+    "processes": 1,
 }
 
 
 def recipe(**changes: Any) -> Train:
     return Train.model_validate(RECIPE | changes)
+
+
+def rates(made: Train, steps: int) -> list[float]:
+    """List the rates of a whole run whose losses do not matter."""
+    epochs = [schedules.rates(made, steps, [1.0] * epoch) for epoch in range(made.epochs)]
+    assert all(len(epoch) == steps for epoch in epochs)
+    return [rate for epoch in epochs for rate in epoch]
 
 
 def stripes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +79,12 @@ def fit(
     torch.manual_seed(seed)
     network, seen = SMALL.build(), []
     result = training.fit(
-        network, dataset, DYADIC, recipe(**changes), seed=seed, on_epoch=seen.append
+        network,
+        dataset,
+        DYADIC,
+        recipe(**changes),
+        seed=seed,
+        on_epoch=lambda history: seen.append(history[-1]),
     )
     return network, result, seen
 
@@ -77,7 +94,7 @@ def fit(
 
 @pytest.mark.parametrize("warmup", [0.1, 0.3, 0.55])
 def test_one_cycle_is_pytorchs(warmup: float) -> None:
-    made = schedules.rates(recipe(epochs=4, warmup=warmup, learning_rate=0.3), 11)
+    made = rates(recipe(epochs=4, warmup=warmup, learning_rate=0.3), 11)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -97,7 +114,7 @@ def test_one_cycle_is_pytorchs(warmup: float) -> None:
 
 
 def test_cosine_is_pytorchs_stepped_by_epoch() -> None:
-    made = schedules.rates(recipe(epochs=7, schedule="cosine", learning_rate=0.1), 3)
+    made = rates(recipe(epochs=7, schedule="cosine", learning_rate=0.1), 3)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7, eta_min=1e-6)
     for epoch in range(7):
@@ -110,7 +127,7 @@ def test_cosine_is_pytorchs_stepped_by_epoch() -> None:
 def test_one_cycle_of_few_steps_stays_between_its_ends(
     epochs: int, steps: int, warmup: float
 ) -> None:
-    made = schedules.rates(recipe(epochs=epochs, warmup=warmup), steps)
+    made = rates(recipe(epochs=epochs, warmup=warmup), steps)
     assert len(made) == epochs * steps
     assert all(1e-6 <= rate <= 0.05 for rate in made)
     if warmup == 0:
@@ -118,18 +135,39 @@ def test_one_cycle_of_few_steps_stays_between_its_ends(
         assert made[-1] == pytest.approx(1e-6)
 
 
+@pytest.mark.parametrize("lowest", [0.0, 0.03])
+def test_plateau_is_pytorchs(lowest: float) -> None:
+    losses = [2.0, 1.0, 1.0, 0.99995, 1.2, 0.9, 0.9, 0.9, 0.8999, 0.9, 0.9, 0.9, 0.9, 0.9, 0.5]
+    made = recipe(schedule="plateau", learning_rate=0.1, final_learning_rate=lowest)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=2, min_lr=lowest
+    )
+    seen = []
+    for epoch, loss in enumerate(losses):
+        seen.append(optimizer.param_groups[0]["lr"])
+        assert schedules.rates(made, 2, losses[:epoch]) == [seen[-1]] * 2
+        scheduler.step(loss)
+    assert set(seen) == {0.1, 0.05, max(0.025, lowest)}
+
+
+def test_a_plateau_ends_where_a_step_down_is_too_small() -> None:
+    made = recipe(schedule="plateau", learning_rate=3e-8, final_learning_rate=0.0)
+    assert schedules.rates(made, 1, [1.0] * 50) == [1.5e-8]
+
+
 # A step
 
 
+@pytest.mark.parametrize("decay", ["all", "weights"])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_steps_against_numpy(nesterov: bool) -> None:
+def test_steps_against_numpy(nesterov: bool, decay: str) -> None:
     """Two steps of a linear network: smoothed targets, weight decay, momentum, rate."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     weight, bias = (p.detach().double().numpy().copy() for p in network.parameters())
-    trainer = Trainer(
-        network, recipe(precision="float32", nesterov=nesterov, weight_decay=0.1, momentum=0.8)
-    )
+    changes = {"nesterov": nesterov, "weight_decay": 0.1, "momentum": 0.8, "decay": decay}
+    trainer = Trainer(network, recipe(precision="float32", **changes))
     buffers: list[np.ndarray] = []
     for rate in (0.5, 0.25):
         x, labels = torch.randn(5, 3, 2, 2), torch.tensor([0, 2, 1, 1, 0])
@@ -143,13 +181,87 @@ def test_steps_against_numpy(nesterov: bool) -> None:
         assert right == (logits.argmax(1) == labels.numpy()).sum()
 
         error = (np.exp(log_p) - target) / 5
-        slopes = [error.T @ flat + 0.1 * weight, error.sum(0) + 0.1 * bias]
+        slopes = [error.T @ flat + 0.1 * weight, error.sum(0) + (decay == "all") * 0.1 * bias]
         old = buffers or [0.0 * slope for slope in slopes]
         buffers = [0.8 * b + slope for b, slope in zip(old, slopes, strict=True)]
         moves = [s + 0.8 * b if nesterov else b for s, b in zip(slopes, buffers, strict=True)]
         weight, bias = weight - rate * moves[0], bias - rate * moves[1]
         for parameter, expected in zip(network.parameters(), (weight, bias), strict=True):
             np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", ["all", "weights"])
+def test_adam_against_numpy(decay: str) -> None:
+    """Three steps on one weight and one bias, whose gradients autograd gives."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    changes = {"nesterov": False, "momentum": 0.8, "decay": decay, "weight_decay": 0.1}
+    trainer = Trainer(network, recipe(optimizer="adam", precision="float32", **changes))
+    expected = [p.detach().double().numpy().copy() for p in network.parameters()]
+    moments = [[0.0 * p, 0.0 * p] for p in expected]
+    x, labels = torch.randn(5, 3, 2, 2), torch.tensor([0, 2, 1, 1, 0])
+    for step in (1, 2, 3):
+        trainer.step(x, labels, 0.01)
+        for index, parameter in enumerate(network.parameters()):
+            decays = decay == "all" or index == 0
+            slope = parameter.grad.double().numpy() + decays * 0.1 * expected[index]
+            m, v = moments[index]
+            moments[index] = m, v = 0.8 * m + 0.2 * slope, 0.999 * v + 0.001 * slope**2
+            mean, square = (a / (1 - b**step) for a, b in zip((m, v), (0.8, 0.999), strict=True))
+            expected[index] -= 0.01 * mean / (np.sqrt(square) + 1e-8)
+            np.testing.assert_allclose(parameter.detach().numpy(), expected[index], rtol=1e-4)
+
+
+def test_what_decays_are_kernels_and_matrices() -> None:
+    """A batch norm's weight has gradient 0 where its input is constant: only decay moves it."""
+    for decay, moves in (("all", True), ("weights", False)):
+        network = SMALL.build()
+        trainer = Trainer(network, recipe(decay=decay, weight_decay=0.5))
+        x = torch.zeros(4, 3, 32, 32)
+        trainer.step(x, torch.zeros(4, dtype=torch.long), 0.1)
+        assert (network[1].weight[0].item() != 1) == moves
+        assert network[0].weight.abs().max() < 1 / math.sqrt(27) * 0.96
+
+
+def test_pooling_before_relu_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    network = SMALL.build()
+    order = [type(module).__name__ for module in pool_first(network)]
+    assert order[:7] == [
+        "Conv2d",
+        "BatchNorm2d",
+        "MaxPool2d",
+        "ReLU",
+        "Conv2d",
+        "BatchNorm2d",
+        "MaxPool2d",
+    ]
+    x = torch.randn(6, 3, 32, 32)
+    results = []
+    for each in (network, pool_first(network)):
+        network.zero_grad()
+        logits = each(x)
+        logits.square().sum().backward()
+        results.append([logits, *(parameter.grad.clone() for parameter in network.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_the_average_follows_the_weights_and_the_statistics() -> None:
+    torch.manual_seed(0)
+    network = SMALL.build()
+    trainer = Trainer(network, recipe(average=0.3))
+    names = [name for name, value in network.state_dict().items() if value.is_floating_point()]
+    expected = {name: network.state_dict()[name].double() for name in names}
+    for step in range(1, 6):
+        trainer.step(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 0, 1]), 0.1)
+        kept = min(0.3, (1 + step) / (10 + step))
+        for name in names:
+            expected[name] = kept * expected[name] + (1 - kept) * network.state_dict()[name]
+    average = trainer.judged.state_dict()
+    assert trainer.judged is not network
+    for name in names:
+        torch.testing.assert_close(average[name].double(), expected[name], rtol=1e-5, atol=1e-7)
+    assert not torch.equal(average["0.weight"], network.state_dict()["0.weight"])
 
 
 def test_precision_and_layout_reach_the_convolutions() -> None:
@@ -243,6 +355,17 @@ def test_the_best_weights_are_restored(monkeypatch: pytest.MonkeyPatch, dataset:
     assert not all(torch.equal(kept[3][name], kept[1][name]) for name in kept[1])
 
 
+def test_the_average_is_judged_and_kept(dataset: Dataset) -> None:
+    _, plain, _ = fit(dataset, epochs=4)
+    network, result, seen = fit(dataset, epochs=4, average=0.5)
+    assert [row.train_loss for row in seen] == [row.train_loss for row in plain.history]
+    assert [row.validation_loss for row in seen] != [row.validation_loss for row in plain.history]
+    x, y = torch.from_numpy(dataset.x_validation), torch.from_numpy(dataset.y_validation)
+    best = seen[result.best_epoch - 1]
+    measure = training.evaluate(network, x, y, DYADIC)
+    assert measure == (best.validation_loss, best.validation_accuracy)
+
+
 # A whole run
 
 
@@ -250,8 +373,7 @@ def test_it_learns_and_says_how(dataset: Dataset) -> None:
     network, result, seen = fit(dataset, epochs=8)
     assert result.history == seen
     assert [row.epoch for row in seen] == list(range(1, 9))
-    rates = schedules.rates(recipe(epochs=8), 6)
-    assert [row.learning_rate for row in seen] == rates[5::6]
+    assert [row.learning_rate for row in seen] == rates(recipe(epochs=8), 6)[5::6]
     assert seen[-1].train_loss < 0.5 * seen[0].train_loss
     assert max(row.validation_accuracy for row in seen) >= 0.95
     assert all(0 <= row.train_accuracy <= 1 and math.isfinite(row.train_loss) for row in seen)
@@ -277,7 +399,7 @@ def test_training_values_are_those_of_the_steps(
     monkeypatch.setattr(Trainer, "step", spy)
     _, result, _ = fit(dataset, epochs=2)
     assert len(steps) == 2 * 6  # 100 images fill 6 batches of 16
-    assert [rate for _, rate, _ in steps] == schedules.rates(recipe(epochs=2), 6)
+    assert [rate for _, rate, _ in steps] == rates(recipe(epochs=2), 6)
     assert not torch.equal(steps[0][2], steps[6][2])
     for row, part in zip(result.history, (steps[:6], steps[6:]), strict=True):
         values = np.array([values for values, _, _ in part])
@@ -326,6 +448,14 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(
         training.TrainingError,
         match=rf"loss = {value} at epoch 2, step 4: .*train\.learning_rate",
     ):
+        fit(dataset)
+
+
+def test_a_validation_loss_that_is_no_number_stops(
+    monkeypatch: pytest.MonkeyPatch, dataset: Dataset
+) -> None:
+    stubbed(monkeypatch, [0.5, 0.5], [1.0, float("nan")])
+    with pytest.raises(training.TrainingError, match="loss = nan at epoch 2, step 6: "):
         fit(dataset)
 
 

@@ -50,10 +50,10 @@ def stage(name: str, *keys: str, fix_threads: bool = False) -> Iterator[params.P
     started = time.time()
     try:
         values = params.load(PARAMS_FILE)
-        before = _fingerprint(keys)
+        before = fingerprint(*keys)
         _seed(values.seed, values.train.threads if fix_threads else None)
         yield values
-        _check_unchanged(before, _fingerprint(keys))
+        _check_unchanged(before, fingerprint(*keys))
     except _EXPECTED as error:
         files.write_text(LOGS / f"{name}.error.txt", traceback.format_exc())
         print(f"{name}: {error}", file=sys.stderr)
@@ -61,12 +61,14 @@ def stage(name: str, *keys: str, fix_threads: bool = False) -> Iterator[params.P
     files.write_json(LOGS / f"{name}.json", _circumstances(started))
 
 
-def _fingerprint(keys: tuple[str, ...]) -> dict[str, str]:
-    """Hash the project's imported modules and the values of `keys`."""
+def fingerprint(*keys: str) -> dict[str, str]:
+    """Hash the project's imported modules and the values of `keys`, each under its name."""
     values = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
     prints = {f"params.yaml: {key}": repr(params.select(values, key)) for key in keys}
+    root = Path(__file__).resolve().parents[2]
     for path in _own_modules():
-        prints[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        prints[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return prints
 
 

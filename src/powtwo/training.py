@@ -1,28 +1,28 @@
 """Training: images in, the best network and the history of its epochs out.
 
-Whatever is measured on a whole set of images is measured in float32, as the network is exported,
-and without augmentation.
+Within an epoch nothing is read back from the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from powtwo import schedules
+from powtwo import devices, schedules
 from powtwo.augment import TrainingImages
 from powtwo.datasets import Dataset
+from powtwo.draws import Chance, Draws
 from powtwo.history import Best, Epoch, Measure
+from powtwo.measuring import evaluate
 from powtwo.normalization import Normalization
 from powtwo.params import Train
+from powtwo.processes import ALONE, Group
+from powtwo.progress import Checkpoints, State
 from powtwo.trainer import Trainer
-
-EVALUATION_BATCH = 500  # images at a time, for memory alone
 
 
 class TrainingError(ArithmeticError):
@@ -44,85 +44,134 @@ def fit(
     recipe: Train,
     *,
     seed: int,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[Sequence[Epoch]], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    group: Group = ALONE,
 ) -> Fit:
     """Train `network` in place and leave the weights of its best epoch in it.
 
     An epoch is as many whole batches as the training images fill; the few that are left over are
     others each time. `seed` draws order and augmentation; the weights are those that came in.
+    `on_epoch` gets the history after each epoch, `checkpoints` keep where the run stands.
 
     Raises:
         TrainingError: where a loss is NaN or infinite, naming its epoch and step.
-        ValueError: where `recipe.device` is a GPU and there is none.
+        ValueError: where `recipe.device` is a GPU and there is none, a step does not fit into
+            memory, or the processes of `group` cannot share a batch.
     """
-    trainer = Trainer(network, recipe)
-    images = TrainingImages(torch.from_numpy(dataset.x_train), recipe.augment, trainer.device)
-    labels, x_validation, y_validation = (
-        torch.from_numpy(array).to(trainer.device)
-        for array in (dataset.y_train, dataset.x_validation, dataset.y_validation)
-    )
-    batch_size = min(recipe.batch_size, len(labels))
-    steps = len(labels) // batch_size
-    rates = schedules.rates(recipe, steps)
-    generator = torch.Generator().manual_seed(seed)
-
-    best, history = Best(), []
-    for epoch in range(1, recipe.epochs + 1):
-        used = rates[(epoch - 1) * steps : epoch * steps]
-        draws = tqdm(
-            images.draw(steps, batch_size, generator),
-            desc=f"epoch {epoch}/{recipe.epochs}",
-            leave=False,
-            disable=None,  # where there is no terminal
-        )
-        batches = ((normalization(images.batch(drawn)), labels[drawn.rows]) for drawn in draws)
-        train = _train_epoch(trainer, batches, used, epoch)
-        validation = evaluate(trainer.network, x_validation, y_validation, normalization)
-        losses = (train.loss, validation.loss)
-        row = Epoch(epoch, used[-1], *losses, train.accuracy, validation.accuracy)
-        history.append(row)
-        best.see(row, trainer.network)
+    run = Run(network, dataset, normalization, recipe, seed=seed, group=group)
+    if checkpoints and (state := checkpoints.read(run.trainer.device)):
+        run.restore(state)
+    while not run.ended:
+        devices.within_memory(run.epoch, run.attempt, run.batch_size)
+        if checkpoints:
+            checkpoints.write(run.state())
         if on_epoch is not None:
-            on_epoch(row)
-        if recipe.patience and best.waited >= recipe.patience:
-            break
-    trainer.network.load_state_dict(best.weights)
-    return Fit(history, best.epoch, best.weights)
+            on_epoch(run.history)
+    network.load_state_dict(run.best.weights)
+    return Fit(run.history, run.best.epoch, run.best.weights)
 
 
-@torch.inference_mode()
-def evaluate(
-    network: nn.Sequential,
-    pixels: Tensor,
-    labels: Tensor,
-    normalization: Normalization,
-    batch_size: int = EVALUATION_BATCH,
-) -> Measure:
-    """Measure a network on uint8 images (N, C, H, W) with labels (N,), all on its device."""
-    network.eval()
-    total = torch.zeros(2, dtype=torch.float64, device=labels.device)  # loss, images right
-    for start in range(0, len(labels), batch_size):
-        batch = slice(start, start + batch_size)
-        x = pixels[batch].contiguous(memory_format=torch.channels_last)
-        logits = network(normalization(x))  # (N, classes)
-        loss = F.cross_entropy(logits.double(), labels[batch], reduction="sum")
-        total += torch.stack([loss, (logits.argmax(1) == labels[batch]).sum()])
-    loss, accuracy = (total / len(labels)).tolist()
-    return Measure(loss, accuracy)
+class Run:
+    """A network in training, with all that its next epoch depends on."""
 
+    def __init__(
+        self,
+        network: nn.Sequential,
+        dataset: Dataset,
+        normalization: Normalization,
+        recipe: Train,
+        *,
+        seed: int,
+        group: Group,
+    ) -> None:
+        """Put network and images on the device; see `fit`."""
+        self.trainer = Trainer(network, recipe, group)
+        device, images = self.trainer.device, torch.from_numpy(dataset.x_train)
+        self.history: list[Epoch] = []
+        self.best = Best()
+        self.batch_size = min(recipe.batch_size, len(images))
+        self._steps = len(images) // self.batch_size
+        self._images = TrainingImages(images, recipe.augment, device)
+        self._chance = Chance(len(images), recipe.augment, seed)
+        self._labels, self._x, self._y = (
+            torch.from_numpy(array).to(device)
+            for array in (dataset.y_train, dataset.x_validation, dataset.y_validation)
+        )
+        self._normalization, self._recipe, self._group = normalization, recipe, group
 
-def _train_epoch(
-    trainer: Trainer, batches: Iterable[tuple[Tensor, Tensor]], rates: Sequence[float], epoch: int
-) -> Measure:
-    """Take a step for each rate; only after the last is anything read back from the device."""
-    trainer.network.train()
-    log, seen = [], 0
-    for (x, labels), rate in zip(batches, rates, strict=True):
-        log.append(trainer.step(x, labels, rate))
-        seen += len(labels)
-    minimized, plain, right = torch.stack(log).double().cpu().unbind(1)
-    _check_finite(minimized.tolist(), epoch)
-    return Measure(plain.mean().item(), right.sum().item() / seen)
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs have run, or too many of them without a better one."""
+        waited = self._recipe.patience and self.best.waited >= self._recipe.patience
+        return bool(waited) or len(self.history) == self._recipe.epochs
+
+    def epoch(self) -> None:
+        """Train for one epoch, and judge it on the validation images."""
+        number = len(self.history) + 1
+        losses = [row.validation_loss for row in self.history]
+        rates = schedules.rates(self._recipe, self._steps, losses)
+        train = self._train(number, rates)
+        self._group.average(self.trainer.statistics())
+        judged = self._judge(number)
+        measures = (train.loss, judged.loss, train.accuracy, judged.accuracy)
+        row = Epoch(number, rates[-1], *measures)
+        self.history.append(row)
+        self.best.see(row, self.trainer.judged)
+
+    def attempt(self, images: int) -> None:
+        """Do what a step of so many images, of all processes together, needs memory for."""
+        self.trainer.attempt(max(1, images // self._group.size))
+
+    def state(self) -> State:
+        """Return all that changes while training, as tensors and plain values."""
+        return {
+            "trainer": self.trainer.state(),
+            "chance": self._chance.state(),
+            "history": [tuple(row) for row in self.history],
+            "best": vars(self.best),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` returned."""
+        self.trainer.restore(state["trainer"])
+        self._chance.restore(state["chance"])
+        self.history = [Epoch(*row) for row in state["history"]]
+        self.best = Best(**state["best"])
+
+    def _train(self, number: int, rates: Sequence[float]) -> Measure:
+        """Take a step for each rate; only after the last is anything read back from the device."""
+        share = self._group.share(self.batch_size)
+        draws = self._chance.epoch(number, self._steps, self.batch_size)
+        steps = tqdm(
+            draws.steps(self.trainer.device, share),
+            desc=f"epoch {number}/{self._recipe.epochs}",
+            leave=False,
+            disable=True if self._group.rank else None,  # None: where there is no terminal
+        )
+        self.trainer.network.train()
+        log = torch.stack([
+            self.trainer.step(*self._batch(drawn), rate)
+            for drawn, rate in zip(steps, rates, strict=True)
+        ])  # fmt: skip
+        self._group.average([log])
+        minimized, plain, right = log.double().cpu().unbind(1)
+        _check_finite(minimized.tolist(), number)
+        return Measure(
+            plain.mean().item(), right.sum().item() / (share.stop - share.start) / len(log)
+        )
+
+    def _batch(self, drawn: Draws) -> tuple[Tensor, Tensor]:
+        return self._normalization(self._images.batch(drawn)), self._labels[drawn.rows]
+
+    def _judge(self, number: int) -> Measure:
+        """Measure on the validation images; process 0's word holds, lest others round otherwise."""
+        measure = evaluate(self.trainer.judged, self._x, self._y, self._normalization)
+        if self._group.size > 1:
+            said = torch.tensor(measure, dtype=torch.float64, device=self.trainer.device)
+            measure = Measure(*self._group.agree(said).tolist())
+        _check_finite([*[0.0] * (self._steps - 1), measure.loss], number)
+        return measure
 
 
 def _check_finite(losses: Sequence[float], epoch: int) -> None:

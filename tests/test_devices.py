@@ -1,0 +1,52 @@
+"""What is said when memory runs out, on any device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from powtwo import devices
+
+CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+
+
+def out_of_memory(kind: str) -> RuntimeError:
+    return (
+        torch.OutOfMemoryError("CUDA out of memory.")
+        if kind == "cuda"
+        else RuntimeError(CPU_MESSAGE)
+    )
+
+
+@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+@pytest.mark.parametrize(
+    ("fits", "said"), [(300, "256 would fit; lower it"), (0, "not even 1 would fit")]
+)
+def test_a_batch_too_large_names_what_would_fit(kind: str, fits: int, said: str) -> None:
+    tried = []
+
+    def attempt(images: int) -> None:
+        tried.append(images)
+        if images > fits:
+            raise out_of_memory(kind)
+
+    with pytest.raises(
+        devices.BatchError, match=rf"train\.batch_size = 1024: .*; {said}"
+    ) as caught:
+        devices.within_memory(lambda: attempt(1024), attempt, 1024)
+    assert tried == ([1024, 512, 256] if fits else [1024 >> n for n in range(11)])
+    assert caught.value.__context__ is None  # it would hold on to the tensors of the failed step
+
+
+def test_other_errors_pass() -> None:
+    def fails(_: int) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        devices.within_memory(lambda: fails(8), fails, 8)
+    with pytest.raises(RuntimeError, match="a bug"):
+        devices.largest_that_fits(fails, 8)
+
+
+def test_what_fits_passes() -> None:
+    assert devices.within_memory(lambda: "done", lambda _: None, 8) == "done"
