@@ -35,7 +35,7 @@ from onnxruntime.quantization import (  # noqa: E402
 
 from powtwo import engine  # noqa: E402
 from powtwo.integer import IntegerNetwork  # noqa: E402
-from powtwo.network import Checkpoint, FoldedLayer, fold, outputs  # noqa: E402
+from powtwo.network import Checkpoint, FoldedLayer, fold, logits  # noqa: E402
 
 BATCH = 256
 Way = Callable[[], object]
@@ -71,8 +71,8 @@ def make_ways(
         "powtwo float": lambda: floats.logits(pixels),
         "onnxruntime int8": lambda: int8.run(None, given),
         "onnxruntime fp32": lambda: fp32.run(None, given),
-        "torch fp32 channels-last": lambda: list(outputs(last, x_last)),
-        "torch fp32 NCHW": lambda: list(outputs(plain, x)),
+        "torch fp32 channels-last": lambda: logits(last, x_last),
+        "torch fp32 NCHW": lambda: logits(plain, x),
     }
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from powtwo import tensor_file
 from powtwo.integer import Input
 from powtwo.integer_layer import Codes
 from powtwo.network import FoldedLayer
@@ -47,20 +45,18 @@ class Calibrated:
         for index, layer in enumerate(self.layers):
             for name in ("weight", "bias"):
                 if (tensor := getattr(layer.folded, name)) is not None:
-                    tensors[f"layers.{index}.{name}"] = tensor.contiguous()
+                    tensors[f"layers.{index}.{name}"] = tensor
         about = {
             "classes": self.classes,
             "input": asdict(self.input),
             "layers": [_describe(layer) for layer in self.layers],
         }
-        save_file(tensors, path, metadata={"powtwo": json.dumps(about, sort_keys=True)})
+        tensor_file.write(path, tensors, about)
 
     @classmethod
     def load(cls, path: Path | str) -> Calibrated:
         """Read what `save` wrote."""
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["powtwo"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, tensors = tensor_file.read(path)
         layers = tuple(_read(i, values, tensors) for i, values in enumerate(about["layers"]))
         given = about["input"]
         read = Input(

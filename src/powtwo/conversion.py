@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from powtwo.calibrated import Calibrated, CalibratedLayer
-from powtwo.fixedpoint import MAX_SHIFT, Grid, quantize, scaled
+from powtwo.fixedpoint import MAX_SHIFT, Grid, by_channel, quantize, scaled
 from powtwo.integer import IntegerNetwork
 from powtwo.integer_layer import INT32_LIMIT, Codes, Layer
 from powtwo.params import Scheme
@@ -139,5 +139,4 @@ def _clipped(layer: CalibratedLayer) -> int:
 
 def _by_channel(layer: CalibratedLayer, weight: Tensor) -> Tensor:
     """Return the weight exponent so that it broadcasts with the weights (O, …)."""
-    exponent = torch.tensor(layer.weight_exponent)
-    return exponent.view(-1, *[1] * (weight.dim() - 1)) if exponent.dim() else exponent
+    return by_channel(torch.tensor(layer.weight_exponent), weight.dim() + 1)

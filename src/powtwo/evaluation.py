@@ -19,7 +19,7 @@ from tqdm import tqdm
 from powtwo.engine import Engine
 from powtwo.fixedpoint import dequantize
 from powtwo.integer_layer import Layer
-from powtwo.network import FoldedLayer, outputs
+from powtwo.network import FoldedLayer, logits, outputs
 from powtwo.normalization import Normalization
 
 DECISIVE = 1e-2  # of the largest logit: a thousand times what float32 gets wrong
@@ -41,15 +41,15 @@ def float_predictor(
     logits are far enough apart that its rounding cannot matter, which saves most of the time.
     """
 
-    def logits(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        return list(outputs(layers, normalization(pixels, dtype)))[-1]
+    def run(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+        return logits(layers, normalization(pixels, dtype))
 
     def predict(pixels: Tensor) -> Tensor:
-        quick = logits(pixels, torch.float32)
+        quick = run(pixels, torch.float32)
         classes, highest = quick.argmax(1), quick.topk(2).values
         close = highest[:, 0] - highest[:, 1] < DECISIVE * quick.abs().amax(1)
         if bool(close.any()):
-            classes[close] = logits(pixels[close], torch.float64).argmax(1)
+            classes[close] = run(pixels[close], torch.float64).argmax(1)
         return classes
 
     return predict

@@ -79,6 +79,11 @@ def power_of_two(exponent: int | Tensor, device: torch.device | None = None) -> 
     return torch.tensor(powers, dtype=torch.float64, device=device).view(exponents.shape)
 
 
+def by_channel(values: Tensor, dimensions: int) -> Tensor:
+    """Return values of shape () or (O,) so that they broadcast with a tensor (N, O, …)."""
+    return values.view(-1, *[1] * (dimensions - 2)) if values.dim() else values
+
+
 def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:
     """Divide integers by 2^n with a right shift and round.
 

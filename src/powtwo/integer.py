@@ -6,18 +6,16 @@ keys are listed in docs/integer-file.md.
 
 from __future__ import annotations
 
-import json
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from powtwo import fixedpoint
+from powtwo import fixedpoint, tensor_file
 from powtwo.integer_layer import Codes, Layer, accumulate, check, rearrange, requantize
 from powtwo.normalization import Normalization
 
@@ -80,7 +78,7 @@ class IntegerNetwork:
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return int32 logits, or uint8 codes where the scheme asks for them, (N, classes)."""
-        return list(self.outputs(pixels))[-1][1]
+        return deque(self.outputs(pixels), maxlen=1).pop()[1]  # the others are let go
 
     def save(self, path: Path | str) -> None:
         """Write the file of the contract."""
@@ -89,8 +87,8 @@ class IntegerNetwork:
             about.append(_describe(layer))
             if layer.weight is None or layer.bias is None:
                 continue
-            tensors[f"layers.{index}.weight"] = layer.weight.contiguous()
-            tensors[f"layers.{index}.bias"] = layer.bias.contiguous()
+            tensors[f"layers.{index}.weight"] = layer.weight
+            tensors[f"layers.{index}.bias"] = layer.bias
             if layer.output is not None and layer.shift.dim():
                 tensors[f"layers.{index}.shift"] = layer.shift.to(torch.int32)
         metadata = {
@@ -101,7 +99,7 @@ class IntegerNetwork:
             "input": _describe_input(self.input),
             "layers": about,
         }
-        save_file(tensors, path, metadata={"powtwo": json.dumps(metadata, sort_keys=True)})
+        tensor_file.write(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> IntegerNetwork:
@@ -110,9 +108,7 @@ class IntegerNetwork:
         Raises:
             ValueError: where the file is of another format, or a layer breaks a limit.
         """
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("powtwo", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, tensors = tensor_file.read(path)
         if about.get("format") != FORMAT:
             raise ValueError(
                 f"{path}: format = {about.get('format')}: must be {FORMAT}; convert the network "

@@ -73,6 +73,14 @@ class Layer:
             raise ValueError("the layer's output is int32: it has no shift")
         return self.output.exponent - self.accumulator_exponent
 
+    @property
+    def half_unit(self) -> Tensor:
+        """Return what `half_up` adds before the shift: 2^(n−1), 0 where nothing is rounded."""
+        if self.output is None:
+            return torch.tensor(0)
+        # The bound asks before `check` has refused a shift that is out of range.
+        return (1 << self.shift.clamp(0, fixedpoint.MAX_SHIFT)) >> 1
+
     @cached_property
     def bound(self) -> Tensor:
         """Return the largest |accumulator| that any input can give, int64 (O,).
@@ -85,8 +93,7 @@ class Layer:
         grid = self.input.grid
         largest = max(grid.high - grid.zero_point, grid.zero_point - grid.low)
         weights = self.weight.to(torch.int64).flatten(1).abs().sum(1)
-        half = 0 if self.output is None else (1 << self.shift.clamp(0, 31)) >> 1
-        return self.bias.to(torch.int64).abs() + weights * largest + half
+        return self.bias.to(torch.int64).abs() + weights * largest + self.half_unit
 
 
 def accumulate(layer: Layer, codes: Tensor) -> Tensor:
@@ -112,7 +119,7 @@ def accumulate(layer: Layer, codes: Tensor) -> Tensor:
 
 def requantize(accumulators: Tensor, shift: Tensor, output: Codes, rounding: str) -> Tensor:
     """Return the uint8 codes clamp(shift(a, n) + z) of int32 accumulators (N, O, …)."""
-    amounts = shift.view(-1, *[1] * (accumulators.dim() - 2)) if shift.dim() else shift
+    amounts = fixedpoint.by_channel(shift, accumulators.dim())
     codes = fixedpoint.shift(accumulators, amounts, rounding) + output.zero_point
     return codes.clamp(output.grid.low, output.grid.high).to(torch.uint8)
 

@@ -8,17 +8,15 @@ Sources:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from powtwo import tensor_file
 from powtwo.normalization import Normalization
 from powtwo.params import IMAGE_SIZE
 
@@ -71,15 +69,12 @@ class Checkpoint:
     def save(self, path: Path | str) -> None:
         """Write a safetensors file; architecture and normalization go to its metadata."""
         about = {"architecture": asdict(self.architecture), "input": asdict(self.normalization)}
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in self.weights.items()}
-        save_file(tensors, path, metadata={"powtwo": json.dumps(about, sort_keys=True)})
+        tensor_file.write(path, self.weights, about)
 
     @classmethod
     def load(cls, path: Path | str) -> Checkpoint:
         """Read what `save` wrote."""
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["powtwo"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about, weights = tensor_file.read(path)
         shape, given = about["architecture"], about["input"]
         architecture = Architecture(
             tuple(shape["layout"]), tuple(shape["hidden"]), shape["classes"]
@@ -147,6 +142,13 @@ def fold(network: nn.Sequential) -> list[FoldedLayer]:
         else:
             raise TypeError(f"network has a {type(module).__name__}; fold knows no rule for it")
     return layers
+
+
+def logits(layers: Sequence[FoldedLayer], x: Tensor) -> Tensor:
+    """Return the output of the last layer, and keep none of the others."""
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def outputs(layers: Sequence[FoldedLayer], x: Tensor) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 A checkpoint is a file of its own for each fingerprint of code, parameters and data. A run goes on
 only from the one with its own fingerprint; those of other runs stay, for when their parameters
-come back, until `inv clean`. Nothing is ever unpickled but tensors and plain values.
+come back, until someone removes them. Nothing is ever unpickled but tensors and plain values.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def of_metadata(
     """
     shape, found = tuple(given), []
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-        made = _output(index, layer, weight, shape)
+        made = output(index, layer, weight, shape)
         if weight is not None:
             found.append(_computing(index, layer, weight, shape, made))
         shape = made
@@ -133,8 +133,18 @@ def of_layout(
     return of_metadata(image, layers, weights)
 
 
-def _output(index: int, layer: Mapping[str, Any], weight: Shape | None, shape: Shape) -> Shape:
-    """Return the shape that a layer makes of `shape`; arithmetic as in torch.nn.Conv2d."""
+def output(index: int, layer: Mapping[str, Any], weight: Shape | None, shape: Shape) -> Shape:
+    """Return the shape that a layer makes of `shape`; arithmetic as in torch.nn.Conv2d.
+
+    Args:
+        index: of the layer, for errors.
+        layer: its `kind`, and `kernel`, `stride` and `padding` as the kind needs them.
+        weight: (O, I, kH, kW) or (O, I) for a computing layer, None for another.
+        shape: (C, H, W) or (features,) that it takes.
+
+    Raises:
+        ValueError: where the layer does not fit `shape`.
+    """
     kind = layer["kind"]
     if kind == "flatten":
         return (prod(shape),)

@@ -67,11 +67,11 @@ class FloatStep:
 
     def _prepare_shift(self, layer: Layer, output: Codes) -> None:
         # Scaling by 2^−n is exact, so floor and round see what the integers are.
-        unit = (1,) * (layer.weight.dim() - 2) if layer.weight is not None else ()
-        shift = layer.shift.view(-1, *unit) if layer.shift.dim() else layer.shift
+        # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
+        shift = fixedpoint.by_channel(layer.shift, self.weight.dim())
         self.scale = fixedpoint.power_of_two(-shift).to(self.bias)
         if self.rounding == "half_up":
-            self.bias = self.bias + ((1 << layer.shift) >> 1).to(self.bias)
+            self.bias = self.bias + layer.half_unit.to(self.bias)
         self.low = 0 if layer.relu else output.grid.low - output.zero_point
         self.high = output.grid.high - output.zero_point
 

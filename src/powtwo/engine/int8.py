@@ -14,7 +14,7 @@ from torch import Tensor
 
 from powtwo.engine.base import Engine
 from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import Layer, accumulate, rearrange, requantize
+from powtwo.integer_layer import Layer, accumulate, rearrange
 
 EXACT = 2**24  # below it float32 holds every integer
 HALVES = 2**23  # below it float32 holds every multiple of one half
@@ -29,7 +29,7 @@ class Int8(Engine):
 
     def __init__(self, network: IntegerNetwork, device: str = "cpu") -> None:
         super().__init__(network, device)
-        self.steps = [_step(layer, network.rounding) for layer in network.layers]
+        self.steps = [_step(network, layer) for layer in network.layers]
 
     def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
         """Yield each layer's output."""
@@ -48,7 +48,7 @@ def fits(layer: Layer, rounding: str) -> bool:
     """
     assert layer.bias is not None
     sums = layer.bound - layer.bias.to(torch.int64).abs()  # holds half a unit already
-    biases = layer.bias.to(torch.int64).abs() + _half(layer) + 1
+    biases = layer.bias.to(torch.int64).abs() + layer.half_unit + 1
     if layer.output is None:
         return bool((layer.bound < EXACT).all())
     exact = sums + biases < (EXACT if rounding == "half_even" else HALVES)
@@ -56,21 +56,12 @@ def fits(layer: Layer, rounding: str) -> bool:
     return bool(((exact | saturates) & (layer.shift <= LARGEST_SHIFT)).all())
 
 
-def _step(layer: Layer, rounding: str) -> Callable[[Tensor], Tensor]:
+def _step(network: IntegerNetwork, layer: Layer) -> Callable[[Tensor], Tensor]:
     if not layer.computes:
         return lambda x: _rearrange(layer, x)
-    if fits(layer, rounding):
-        return (_Convolution if layer.kind == "conv2d" else _Linear)(layer, rounding)
-    return lambda x: _refer(layer, rounding, x)
-
-
-def _refer(layer: Layer, rounding: str, x: Tensor) -> Tensor:
-    accumulators = accumulate(layer, x)
-    if layer.relu:
-        accumulators = accumulators.clamp(min=0)
-    if layer.output is None:
-        return accumulators
-    return requantize(accumulators, layer.shift, layer.output, rounding)
+    if fits(layer, network.rounding):
+        return (_Convolution if layer.kind == "conv2d" else _Linear)(layer, network.rounding)
+    return lambda x: network.finish(layer, accumulate(layer, x))
 
 
 def _rearrange(layer: Layer, x: Tensor) -> Tensor:
@@ -155,9 +146,4 @@ def _bias(layer: Layer, rounding: str) -> Tensor:
     if rounding == "half_up":
         # With n = 0 there is nothing to round, and a half would make a tie.
         return (bias + 0.5 * (layer.shift > 0)).float()
-    return (bias - _half(layer) + 0.5 * (layer.shift > 0)).float()
-
-
-def _half(layer: Layer) -> Tensor:
-    """Return 2^(n−1), or 0 where n is 0 or the layer is not shifted."""
-    return (1 << layer.shift) >> 1 if layer.output else torch.tensor(0)
+    return (bias - layer.half_unit + 0.5 * (layer.shift > 0)).float()

@@ -120,8 +120,7 @@ def about(network: IntegerNetwork, rounding: str) -> dict[str, Any]:
 
 def by_channel(values: Tensor, dimensions: int) -> npt.NDArray[np.int64]:
     """Return int64 values of shape () or (O,) so that they broadcast with (N, O, …)."""
-    wide = values.to(torch.int64)
-    return (wide.view(-1, *[1] * (dimensions - 2)) if wide.dim() else wide).numpy()
+    return fixedpoint.by_channel(values.to(torch.int64), dimensions).numpy()
 
 
 def table(given: Input) -> npt.NDArray[np.uint8] | None:

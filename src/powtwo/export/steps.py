@@ -10,12 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from powtwo import shapes
 from powtwo.export.errors import UnsupportedError
 from powtwo.integer import Input, IntegerNetwork
 from powtwo.integer_layer import Layer
+from powtwo.shapes import Shape
 
 KINDS = ("conv2d", "linear", "maxpool2d", "flatten")
-Shape = tuple[int, ...]  # (C, H, W) or (features,)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def of_network(network: IntegerNetwork, format_name: str) -> list[Step]:
                 f"{format_name}: layer {index} would take int32 accumulators: only the last layer "
                 "may give them; requantize the one before"
             )
-        made = _made(layer, shape)
+        weight = None if layer.weight is None else tuple(layer.weight.shape)
+        made = shapes.output(index, vars(layer), weight, shape)
         steps.append(Step(index, layer, shape, made))
         shape = made
     return steps
@@ -72,8 +74,8 @@ def folded_bias(layer: Layer, rounding: str) -> npt.NDArray[np.int32]:
     assert layer.bias is not None
     if rounding != "half_up" or layer.output is None:
         return layer.bias.numpy()
-    half = (1 << layer.shift) >> 1  # 0 where n is 0; `Layer.bound` holds it, so int32 does too
-    folded: npt.NDArray[np.int32] = (layer.bias + half).to(torch.int32).numpy()
+    # `Layer.bound` holds the half unit, so that int32 does too.
+    folded: npt.NDArray[np.int32] = (layer.bias + layer.half_unit).to(torch.int32).numpy()
     return folded
 
 
@@ -106,13 +108,3 @@ def array(values: Tensor | None) -> npt.NDArray[np.generic]:
 def _gives_int32(steps: list[Step]) -> bool:
     computing = [step.layer for step in steps if step.layer.computes]
     return bool(computing) and computing[-1].output is None
-
-
-def _made(layer: Layer, shape: Shape) -> Shape:
-    if layer.kind == "flatten":
-        return (prod(shape),)
-    if layer.kind == "linear":
-        return (len(array(layer.weight)),)
-    channels = shape[0] if layer.weight is None else len(layer.weight)
-    sides = [(s + 2 * layer.padding - layer.kernel) // layer.stride + 1 for s in shape[1:]]
-    return (channels, *sides)

@@ -1,0 +1,31 @@
+"""A safetensors file with an account of itself: tensors, and JSON under the metadata key `powtwo`.
+
+The format: https://github.com/huggingface/safetensors. Nothing in it is ever unpickled, and the
+same tensors and account give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEY = "powtwo"  # of the metadata
+
+
+def write(path: Path | str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors, from whatever device they are on, and what `about` says of them."""
+    plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata={KEY: json.dumps(about, sort_keys=True)})
+
+
+def read(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what a file says of itself, nothing where it is another's, and its tensors."""
+    with safe_open(path, framework="pt") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
