@@ -2,7 +2,8 @@
 
 Three ways to train the lab's network take turns, so that a busy machine slows all three alike:
 
-- ours: every augmentation on, on the device, bfloat16, channels last, images as bytes until used
+- ours: every augmentation on, on the device, channels last, images as bytes until
+  used, bfloat16 where that is fast
 - bare: the same step again and again on one batch that lies ready; no augmentation at all
 - plain: FP32, NCHW, the same augmentations by torchvision's transforms on PIL images in a
   DataLoader. It has no workers: they would prepare batches while the others have their turn, and 2
@@ -28,7 +29,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import params, vision
+from powtwo import devices, params, vision
 from powtwo.augment import TrainingImages
 from powtwo.draws import Chance
 from powtwo.network import Architecture
@@ -75,7 +76,7 @@ def _ways(images: Tensor, labels: Tensor, batch_size: int) -> dict[str, Way]:
     recipe = params.load(ROOT / "params.yaml").train.model_copy(
         update={
             "augment": ALL_ON,
-            "precision": "bfloat16",
+            "precision": "auto",
             "device": "cpu",
         }
     )
@@ -168,7 +169,11 @@ def _report(seconds: dict[str, list[float]], options: argparse.Namespace) -> Non
         pairs = zip(seconds[over], seconds[under], strict=True)
         return round(statistics.median(a / b for a, b in pairs), 4)
 
-    print(f"{options.threads} threads, batch {options.batch_size}, torch {torch.__version__}")
+    precision = devices.precision("auto", torch.device("cpu"))
+    print(
+        f"{precision}, {options.threads} threads, batch {options.batch_size}, "
+        f"torch {torch.__version__}"
+    )
     print(f"{'way':<8} {'ms/step':>8} {'images/s':>9}")
     for name, values in seconds.items():
         median = statistics.median(values)

@@ -17,7 +17,7 @@ def main(scheme: str) -> None:
         calibrated = calibration.calibrate(
             Checkpoint.load("models/float.safetensors"),
             dataset.classes,
-            torch.from_numpy(dataset.x_train[: params.calibrate.images]),
+            calibration.sample(torch.from_numpy(dataset.x_train), params.calibrate),
             params.schemes[scheme],
             params.calibrate.batch_size,
         )

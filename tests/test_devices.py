@@ -18,6 +18,20 @@ def out_of_memory(kind: str) -> RuntimeError:
     )
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_bfloat16_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: fast)
+    assert devices.precision("auto", cpu) == ("bfloat16" if fast else "float32")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert devices.precision("auto", cpu) == "float32"
+    assert [devices.precision(name, cpu) for name in ("bfloat16", "float32")] == [
+        "bfloat16", "float32"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["cuda", "cpu"])
 @pytest.mark.parametrize(
     ("fits", "said"), [(300, "256 would fit; lower it"), (0, "not even 1 would fit")]

@@ -15,7 +15,7 @@ from powtwo import calibration, conversion
 from powtwo.integer import IntegerNetwork
 from powtwo.network import Architecture, Checkpoint
 from powtwo.normalization import Normalization
-from powtwo.params import Quantizer, Scheme
+from powtwo.params import Activations, Scheme, Weights
 
 pytest.importorskip("torchao", reason="torchao is not installed: pip install powtwo[torchao]")
 
@@ -30,8 +30,10 @@ CLASSES = [str(digit) for digit in range(10)]
 
 
 def scheme(observer: str = "minmax-ceil", bits: int = 8, **plain: Any) -> Scheme:
-    quantizer = Quantizer(observer=observer, bits=bits)
-    return Scheme(weights=quantizer, activations=quantizer, rounding="half_even", **plain)
+    given = {"observer": observer, "bits": bits}
+    return Scheme(
+        weights=Weights(**given), activations=Activations(**given), rounding="half_even", **plain
+    )
 
 
 def checkpoint(kind: str) -> Checkpoint:

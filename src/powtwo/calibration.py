@@ -18,12 +18,18 @@ from powtwo.integer_layer import Codes
 from powtwo.network import CHANNELS, Checkpoint, FoldedLayer, fold, outputs
 from powtwo.normalization import Normalization
 from powtwo.observers import Observer
-from powtwo.params import IMAGE_SIZE, Quantizer, Scheme
+from powtwo.params import IMAGE_SIZE, Calibrate, Quantizer, Scheme
 
 PIXEL_BITS = 8
 DYADIC = Codes(
     exponent=-7, zero_point=128, bits=PIXEL_BITS
 )  # pixel / 128 − 1: the code is the byte
+
+
+def sample(images: Tensor, options: Calibrate) -> Tensor:
+    """Draw the images that observers see, none twice; all where there are not as many."""
+    chance = torch.Generator().manual_seed(options.seed)
+    return images[torch.randperm(len(images), generator=chance)[: options.images]]
 
 
 def calibrate(

@@ -39,6 +39,20 @@ def prepare(name: str, index: int = 0) -> torch.device:
     return device
 
 
+def precision(name: str, device: torch.device) -> str:
+    """Return what `train.precision` means there: `auto` is bfloat16 where it is fast.
+
+    A CPU without AVX-512 has no kernels for it: PyTorch then convolves in single loops, a hundred
+    times as slow as in float32.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+    return "bfloat16" if fast else "float32"
+
+
 def describe(name: str) -> str:
     """Name the processor, on which the bytes of the weights depend."""
     if name == "cuda" and torch.cuda.is_available():

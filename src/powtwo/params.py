@@ -25,6 +25,7 @@ from pydantic import (
 
 IMAGE_SIZE = 32  # pixels a side; every data source is brought to it
 MAX_ERASED = 0.29  # of an image's area, see Augment
+MOST_SHIFT_BITS = 4  # of a weight that is a power of two
 
 _YAML_1_2_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 
@@ -46,6 +47,7 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Bits = Annotated[int, Field(ge=2, le=8)]
+LayerName = Annotated[str, StringConstraints(pattern=r"^(first|last|[0-9]+)$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -125,7 +127,7 @@ class Train(Model):
     average: Fraction
     patience: Annotated[int, Field(ge=0)]
     augment: Augment
-    precision: Literal["bfloat16", "float32"]
+    precision: Literal["auto", "bfloat16", "float32"]
     device: Literal["cpu", "cuda"]
     threads: Count
     processes: Count
@@ -155,14 +157,15 @@ class Train(Model):
 
 
 class Calibrate(Model):
-    """The images that observers see."""
+    """The training images that observers see."""
 
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     images: Count
     batch_size: Count
 
 
 class Quantizer(Model):
-    """How one kind of tensor, weights or activations, gets its exponents."""
+    """How one kind of tensor gets its exponents."""
 
     # Which names there are, observers.py knows: were it imported here, a new observer would make
     # every stage stale. `calibrate` refuses an unknown one before it looks at an image.
@@ -178,14 +181,65 @@ class Quantizer(Model):
         return clamp
 
 
+class Weights(Quantizer):
+    """How weights become codes."""
+
+    # power_of_two: 0 or ±2^k; of `bits`, one is the sign, and the rest tell 2^(bits−1) − 1
+    # exponents and 0 apart.
+    kind: Literal["uniform", "power_of_two"] = "uniform"
+    per: Literal["tensor", "channel"] = "tensor"  # what has an exponent of its own
+    rounding: Literal["nearest", "learned"] = "nearest"
+
+    @field_validator("kind")
+    @classmethod
+    def _fits_int8(cls, kind: str, info: ValidationInfo) -> str:
+        if kind == "power_of_two" and info.data.get("bits", 4) > MOST_SHIFT_BITS:
+            raise ValueError(
+                f"has {info.data['bits']} bits: at most {MOST_SHIFT_BITS}, so that its largest "
+                "value, 2^6, is an int8; set bits"
+            )
+        return kind
+
+    @field_validator("rounding")
+    @classmethod
+    def _has_neighbors(cls, rounding: str, info: ValidationInfo) -> str:
+        if rounding == "learned" and info.data.get("kind") == "power_of_two":
+            raise ValueError("is for kind uniform; set it to nearest")
+        return rounding
+
+
+class Activations(Quantizer):
+    """How activations become codes."""
+
+    zero_point: int | None = None  # after ReLU: 0, or null for the middle of the codes
+
+    @field_validator("zero_point")
+    @classmethod
+    def _is_free(cls, zero_point: int | None, info: ValidationInfo) -> int | None:
+        middle = 2 ** (info.data.get("bits", 8) - 1)
+        if zero_point not in (None, 0, middle):
+            raise ValueError(f"must be 0 or the middle of the codes, here {middle} or null")
+        return zero_point
+
+
+class LayerBits(Model):
+    """The bits of one layer, where they differ from those of its scheme."""
+
+    weights: Bits | None = None
+    activations: Bits | None = None  # of its output
+
+
 class Scheme(Model):
     """One way from the float network to integers."""
 
-    weights: Quantizer
-    activations: Quantizer
+    weights: Weights
+    activations: Activations
     rounding: Literal["floor", "half_up", "half_even"] = "floor"
     bias: Literal["nearest", "floor"] = "nearest"
     logits: Literal["int32", "codes"] = "int32"
+    equalize: bool = False
+    bias_correction: bool = False
+    layers: dict[LayerName, LayerBits] = {}
 
 
 class Evaluate(Model):
@@ -284,6 +338,11 @@ def _more(others: list[Any]) -> str:
 
 def _suggestion(location: tuple[int | str, ...]) -> str:
     """Name the known key that an unknown one most resembles."""
-    known = sorted({name for model in Model.__subclasses__() for name in model.model_fields})
+    known = sorted({name for model in _models(Model) for name in model.model_fields})
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {close[0]!r}?" if close else "remove it"
+
+
+def _models(base: type[Model]) -> list[type[Model]]:
+    """List the sections, and those that extend another."""
+    return [base, *(model for section in base.__subclasses__() for model in _models(section))]

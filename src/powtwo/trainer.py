@@ -43,7 +43,7 @@ class Trainer:
         self.average = Average(self.network, recipe.average) if recipe.average else None
         self._forward = group.wrap(pool_first(self.network), self.device)
         self._smoothing = recipe.label_smoothing
-        self._bfloat16 = recipe.precision == "bfloat16"
+        self._bfloat16 = devices.precision(recipe.precision, self.device) == "bfloat16"
         self._optimizer = _optimizer(self.network, recipe)
 
     @property
