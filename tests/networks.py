@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
+from powtwo.fixedpoint import Grid, quantize
 from powtwo.integer import Input, IntegerNetwork
-from powtwo.integer_layer import Codes, Layer
+from powtwo.integer_layer import Codes, Layer, WeightCodes
 from powtwo.normalization import Normalization
 
 ROUNDINGS = ("floor", "half_up", "half_even")
@@ -22,10 +23,12 @@ def random_network(  # noqa: PLR0917
     relu: bool = True,
     size: int = 8,
     logits: str = "int32",
+    kind: str = "uniform",
 ) -> IntegerNetwork:
     """Make conv → pool → conv → flatten → linear → linear with weights that give many ties."""
     generator = torch.Generator().manual_seed(seed)
-    limit = 2 ** (weight_bits - 1) - 1
+    coding = WeightCodes(min(weight_bits, 4) if kind == "power_of_two" else weight_bits, kind)
+    limit = Grid.of_weights(coding.width).high
     middle = 2 ** (bits - 1) if zero_point is None else zero_point
     codes = Codes(-7)
 
@@ -33,6 +36,8 @@ def random_network(  # noqa: PLR0917
         nonlocal codes
         weight = torch.randint(-limit, limit + 1, shape, generator=generator)
         weight[::2] = weight[::2].clamp(-1, 1) * min(limit, 4)  # multiples of 4: sums tie often
+        if kind == "power_of_two":
+            weight = quantize(weight.double(), 0, coding.grid)
         bias = torch.randint(-3000, 3000, shape[:1], generator=generator) // 4 * 4
         shifts = torch.randint(
             3, 10, shape[:1] if per_channel and not last else (), generator=generator
@@ -44,7 +49,7 @@ def random_network(  # noqa: PLR0917
             weight.to(torch.int8),
             bias.to(torch.int32),
             weight_exponent=tuple(exponent) if isinstance(exponent, list) else exponent,
-            weight_bits=weight_bits,
+            weight_codes=coding,
             input=codes,
             output=output,
             relu=relu and not last,
@@ -84,4 +89,5 @@ networks = st.builds(
     per_channel=st.booleans(),
     relu=st.booleans(),
     logits=st.sampled_from(["int32", "codes"]),
+    kind=st.sampled_from(["uniform", "power_of_two"]),
 )

@@ -18,7 +18,7 @@ from powtwo import calibration, conversion
 from powtwo.export import c99, tools
 from powtwo.export.errors import UnsupportedError
 from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import Layer
+from powtwo.integer_layer import Layer, WeightCodes
 from powtwo.network import Architecture, Checkpoint
 from powtwo.normalization import Normalization
 from powtwo.params import Scheme
@@ -97,6 +97,37 @@ def test_sums_at_the_edge_of_32_bits(shift: int, bias: int, rounding: str) -> No
     pixels = pixels_for(network, 40)
     pixels[2:4] = np.array([0, 255, 255, 0], np.uint8).reshape(2, 2, 1, 1)
     assert_equal(network, pixels, SANITIZED)
+
+
+@needs("gcc")
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_weights_that_are_powers_of_two_are_shifts(bits: int, rounding: str) -> None:
+    network = random_network(5, rounding, weight_bits=bits, kind="power_of_two")
+    assert_equal(network, pixels_for(network), SANITIZED)
+    stored = [c99._weights(layer) for layer in network.layers if layer.computes]
+    assert max(abs(w).max() for w in stored) == 2 ** (bits - 1) - 1  # the exponents there are
+    first = replace(network.layers[0], weight_codes=WeightCodes(8))  # beside a uniform layer
+    assert_equal(
+        replace(network, layers=(first, *network.layers[1:])), pixels_for(network), SANITIZED
+    )
+
+
+@needs("gcc")
+def test_the_comparison_sees_every_mutation_of_a_shift() -> None:
+    network = random_network(5, "floor", weight_bits=4, kind="power_of_two")
+    sources, pixels = c99.sources(network), pixels_for(network)
+    assert not differs(sources, network, pixels)
+    for old, new in [
+        ("x << (w[k] - 1)", "x << w[k]"),
+        ("a -= x << (-w[k] - 1)", "a += x << (-w[k] - 1)"),
+        ("w[k] < 0", "w[k] < -1"),
+        (".powers = 1", ".powers = 0"),
+        ("-(int32_t)~a - 1", "-(int32_t)~a"),
+    ]:
+        assert old in sources["network.c"], old
+        mutated = sources | {"network.c": sources["network.c"].replace(old, new, 1)}
+        assert differs(mutated, network, pixels), old
 
 
 @pytest.mark.parametrize("kind", ["dyadic", "standard"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from powtwo import tensor_file
 from powtwo.integer import Input
-from powtwo.integer_layer import Codes
+from powtwo.integer_layer import Codes, WeightCodes
 from powtwo.network import FoldedLayer
 from powtwo.normalization import Normalization
 
@@ -22,7 +22,7 @@ class CalibratedLayer:
 
     folded: FoldedLayer
     weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
-    weight_bits: int = 8
+    weight_codes: WeightCodes = WeightCodes()  # noqa: RUF009  # frozen, so safe to share
     output: Codes | None = None  # None: int32 accumulators, or no output of its own
 
 
@@ -72,7 +72,7 @@ def _describe(layer: CalibratedLayer) -> dict[str, Any]:
     return {
         "folded": {name: getattr(layer.folded, name) for name in plain},
         "weight_exponent": layer.weight_exponent,
-        "weight_bits": layer.weight_bits,
+        "weight_codes": asdict(layer.weight_codes),
         "output": asdict(layer.output) if layer.output else None,
     }
 
@@ -85,6 +85,6 @@ def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> Cal
     return CalibratedLayer(
         FoldedLayer(**values["folded"], **parts),
         tuple(exponent) if isinstance(exponent, list) else exponent,
-        values["weight_bits"],
+        WeightCodes(**values["weight_codes"]),
         Codes(**values["output"]) if values["output"] else None,
     )

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from powtwo import observers
+from powtwo import layer_plans, observers
 from powtwo.calibrated import Calibrated, CalibratedLayer
 from powtwo.fixedpoint import Grid
 from powtwo.integer import Input
 from powtwo.integer_layer import Codes
+from powtwo.layer_plans import LayerPlan
 from powtwo.network import CHANNELS, Checkpoint, FoldedLayer, fold, outputs
 from powtwo.normalization import Normalization
 from powtwo.observers import Observer
@@ -52,31 +53,26 @@ def calibrate(
         ValueError: where a tensor holds an infinity or a NaN, naming it.
     """
     layers = fold(checkpoint.network())
-    bits = scheme.activations.bits
-    grid = Grid.of_activations(bits)
-    watched = _outputs_to_code(layers, scheme)
-    seen = {i: _observer(scheme.activations, grid, f"layer {i}: output") for i in watched}
+    plans = layer_plans.of_scheme(layers, scheme)
+    seen = {
+        plan.index: _observer(scheme.activations, plan.output, f"layer {plan.index}: output")
+        for plan in plans
+        if plan.output is not None
+    }
     given = _observer(scheme.activations, Grid.of_activations(PIXEL_BITS), "input")
     for x in _batches(images, checkpoint.normalization, batch_size):
         given.observe(x)
         for index, output in enumerate(outputs(layers, x)):
             if index in seen:
                 seen[index].observe(output)
-    codes = {
-        index: Codes(_exponent(observer, scheme.activations), grid.zero_point, bits)
-        for index, observer in seen.items()
-    }
+    calibrated = [CalibratedLayer(layer) for layer in layers]
+    for plan in plans:
+        calibrated[plan.index] = _calibrated(plan, layers[plan.index], scheme, seen.get(plan.index))
     return Calibrated(
         tuple(classes),
         _input(checkpoint.normalization, given, scheme.activations),
-        tuple(_calibrated(i, layer, scheme, codes.get(i)) for i, layer in enumerate(layers)),
+        tuple(calibrated),
     )
-
-
-def _outputs_to_code(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[int]:
-    """List the layers whose output becomes codes: those that compute, the last if asked for."""
-    computing = [index for index, layer in enumerate(layers) if layer.weight is not None]
-    return computing if scheme.logits == "codes" else computing[:-1]
 
 
 def _batches(images: Tensor, normalization: Normalization, size: int) -> Iterator[Tensor]:
@@ -85,15 +81,32 @@ def _batches(images: Tensor, normalization: Normalization, size: int) -> Iterato
 
 
 def _calibrated(
-    index: int, layer: FoldedLayer, scheme: Scheme, output: Codes | None
+    plan: LayerPlan, layer: FoldedLayer, scheme: Scheme, seen: Observer | None
 ) -> CalibratedLayer:
-    if layer.weight is None:
-        return CalibratedLayer(layer)
-    observer = _observer(
-        scheme.weights, Grid.of_weights(scheme.weights.bits), f"layer {index}: weight"
-    )
-    observer.observe(layer.weight)
-    return CalibratedLayer(layer, _exponent(observer, scheme.weights), scheme.weights.bits, output)
+    output = None
+    if plan.output is not None and seen is not None:
+        exponent = _exponent(seen, scheme.activations)
+        output = Codes(exponent, plan.output.zero_point, plan.output_bits)
+    return CalibratedLayer(layer, _weight_exponent(plan, layer, scheme), plan.weights, output)
+
+
+def _weight_exponent(plan: LayerPlan, layer: FoldedLayer, scheme: Scheme) -> int | tuple[int, ...]:
+    """Choose the exponent of a layer's weights, or one for each of its output channels.
+
+    A channel of zeros has none of its own: it takes the coarsest of the others, whose shift the
+    layer has anyway.
+    """
+    assert layer.weight is not None
+    name = f"layer {plan.index}: weight"
+    pieces = list(layer.weight) if plan.by_channel else [layer.weight]
+    found: list[int | None] = []
+    for piece in pieces:
+        observer = _observer(scheme.weights, plan.weights.grid, name)
+        observer.observe(piece)
+        found.append(_exponent(observer, scheme.weights) if bool(piece.any()) else None)
+    coarsest = max((e for e in found if e is not None), default=0)
+    exponents = tuple(coarsest if e is None else e for e in found)
+    return exponents if plan.by_channel else exponents[0]
 
 
 def _input(normalization: Normalization, seen: Observer, quantizer: Quantizer) -> Input:

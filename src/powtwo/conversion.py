@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from powtwo.calibrated import Calibrated, CalibratedLayer
-from powtwo.fixedpoint import MAX_SHIFT, Grid, by_channel, quantize, scaled
+from powtwo.fixedpoint import MAX_SHIFT, by_channel, quantize, scaled, unclamped
 from powtwo.integer import IntegerNetwork
 from powtwo.integer_layer import INT32_LIMIT, Codes, Layer
 from powtwo.params import Scheme
@@ -100,15 +100,13 @@ def _convert_layer(index: int, layer: CalibratedLayer, codes: Codes, bias: str) 
     plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
     if folded.weight is None or folded.bias is None:
         return plain
-    weight = quantize(
-        folded.weight, _by_channel(layer, folded.weight), Grid.of_weights(layer.weight_bits)
-    )
+    weight = quantize(folded.weight, _by_channel(layer, folded.weight), layer.weight_codes.grid)
     return replace(
         plain,
         weight=weight.to(torch.int8),
         bias=_convert_bias(index, layer, codes, bias),
         weight_exponent=layer.weight_exponent,
-        weight_bits=layer.weight_bits,
+        weight_codes=layer.weight_codes,
         input=codes,
         output=layer.output,
         relu=folded.relu,
@@ -133,8 +131,8 @@ def _clipped(layer: CalibratedLayer) -> int:
     weight = layer.folded.weight
     if weight is None:
         return 0
-    steps = torch.round(scaled(weight, _by_channel(layer, weight)))
-    return int((steps.abs() > Grid.of_weights(layer.weight_bits).high).sum())
+    grid = layer.weight_codes.grid
+    return int((unclamped(weight, _by_channel(layer, weight), grid).abs() > grid.high).sum())
 
 
 def _by_channel(layer: CalibratedLayer, weight: Tensor) -> Tensor:

@@ -27,12 +27,22 @@ class Grid:
     low: int
     high: int
     zero_point: int
+    powers: bool = False  # only 0 and ±2^k, so that a multiplication is a shift
 
     @classmethod
     def of_weights(cls, bits: int) -> Grid:
         """Signed and symmetric: −(2^(bits−1) − 1) … 2^(bits−1) − 1, zero point 0."""
         high = 2 ** (bits - 1) - 1
         return cls(-high, high, 0)
+
+    @classmethod
+    def of_powers(cls, bits: int) -> Grid:
+        """0 and ±2^k for the 2^(bits−1) − 1 exponents k that `bits` tell apart, from 0 on.
+
+        Source: Zhou et al. 2017 (INQ), https://arxiv.org/abs/1702.03044, §2.1
+        """
+        high = 2 ** (2 ** (bits - 1) - 2)
+        return cls(-high, high, 0, powers=True)
 
     @classmethod
     def of_activations(cls, bits: int, zero_point: int | None = None) -> Grid:
@@ -50,6 +60,8 @@ class Grid:
 def quantize(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
     """Return the codes of `x`: round(x / 2^e) + z, nearest, ties to even, clamped to the grid.
 
+    On a grid of powers, the nearest of 0 and ±2^k instead.
+
     Args:
         x: floats of any shape.
         exponent: e; a tensor where it differs, of a shape that broadcasts with `x`.
@@ -58,8 +70,21 @@ def quantize(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
     Returns:
         int64 codes of the shape of `x`.
     """
-    steps = torch.round(scaled(x, exponent))
-    return (steps + grid.zero_point).clamp(grid.low, grid.high).to(torch.int64)
+    return unclamped(x, exponent, grid).clamp(grid.low, grid.high).to(torch.int64)
+
+
+def unclamped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
+    """Return the codes of `x` before they are clamped, as float64: beyond the grid it clips."""
+    steps = scaled(x, exponent)
+    return (nearest_power(steps) if grid.powers else torch.round(steps)) + grid.zero_point
+
+
+def nearest_power(x: Tensor) -> Tensor:
+    """Return the nearest of 0, ±1, ±2, ±4 … to float64 values; of two as near, the smaller."""
+    mantissa, exponent = torch.frexp(x.abs())  # |x| = m · 2^e with m in [0.5, 1)
+    below = (mantissa <= 0.75).to(torch.int32)  # 0.75 · 2^e is the middle of 2^(e−1) and 2^e
+    power = torch.ldexp(torch.ones_like(x), (exponent - below).clamp(0, 62))
+    return torch.where(x.abs() > 0.5, power.copysign(x), torch.zeros_like(x))
 
 
 def dequantize(codes: Tensor, exponent: int | Tensor, zero_point: int) -> Tensor:
@@ -115,3 +140,24 @@ def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:
         odd = (wide >> amounts) & 1
         return (wide + (half - 1 + odd) * (amounts > 0)) >> amounts
     raise ValueError(f"rounding = {rounding!r}: must be one of {', '.join(ROUNDINGS)}")
+
+
+# log2 of a float may be rounded across an integer or a half. The mantissa tells exactly, and makes
+# doubling a tensor raise its exponent by one, always.
+
+
+def floor_exponent(scale: float) -> int:
+    """Return floor(log2 scale) for a scale above 0."""
+    return math.frexp(scale)[1] - 1
+
+
+def ceil_exponent(scale: float) -> int:
+    """Return ceil(log2 scale) for a scale above 0."""
+    mantissa, exponent = math.frexp(scale)  # mantissa in [0.5, 1)
+    return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def nearest_exponent(scale: float) -> int:
+    """Return round(log2 scale) for a scale above 0; √2 is irrational, so there are no ties."""
+    mantissa, exponent = math.frexp(scale)
+    return exponent if 2 * mantissa >= math.sqrt(2) else exponent - 1

@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from powtwo import fixedpoint, tensor_file
-from powtwo.integer_layer import Codes, Layer, accumulate, check, rearrange, requantize
+from powtwo.integer_layer import (
+    Codes,
+    Layer,
+    WeightCodes,
+    accumulate,
+    check,
+    rearrange,
+    requantize,
+)
 from powtwo.normalization import Normalization
 
 FORMAT = 1  # of the file
@@ -157,6 +165,11 @@ def _describe(layer: Layer) -> dict[str, Any]:
         "input_bits": layer.input.bits,
         "output": "int32" if layer.output is None else "codes",
     }
+    if layer.weight_codes.kind != "uniform":
+        described |= {
+            "weight_kind": layer.weight_codes.kind,
+            "weight_code_bits": layer.weight_codes.bits,
+        }
     if layer.output is not None:
         described |= {
             "output_exponent": layer.output.exponent,
@@ -178,7 +191,10 @@ def _read_layer(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) 
         tensors[f"layers.{index}.weight"],
         tensors[f"layers.{index}.bias"],
         weight_exponent=tuple(exponent) if isinstance(exponent, list) else exponent,
-        weight_bits=values["weight_bits"],
+        weight_codes=WeightCodes(
+            values.get("weight_code_bits", values["weight_bits"]),
+            values.get("weight_kind", "uniform"),
+        ),
         input=_read_codes("input", values),
         output=_read_codes("output", values) if values["output"] == "codes" else None,
         relu=values["relu"],

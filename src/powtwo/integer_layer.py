@@ -35,6 +35,24 @@ class Codes:
         return Grid.of_activations(self.bits, self.zero_point)
 
 
+@dataclass(frozen=True)
+class WeightCodes:
+    """How a weight is coded: w ≈ 2^e · code, in `bits`."""
+
+    bits: int = 8
+    kind: str = "uniform"  # or power_of_two: 0 and ±2^k alone
+
+    @property
+    def grid(self) -> Grid:
+        """Return the signed codes that may be used."""
+        return (Grid.of_powers if self.kind == "power_of_two" else Grid.of_weights)(self.bits)
+
+    @property
+    def width(self) -> int:
+        """Return the bits of the integer that holds a code; ±2^6, four bits, is an int8."""
+        return 2 ** (self.bits - 1) if self.kind == "power_of_two" else self.bits
+
+
 @dataclass(frozen=True, eq=False)
 class Layer:
     """One integer layer; what a kind does not need keeps its default."""
@@ -43,13 +61,18 @@ class Layer:
     weight: Tensor | None = None  # int8 (O, I, kH, kW) or (O, I)
     bias: Tensor | None = None  # int32 (O,)
     weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
-    weight_bits: int = 8
+    weight_codes: WeightCodes = WeightCodes()  # frozen, so safe to share
     input: Codes | None = None
     output: Codes | None = None  # None: the accumulators themselves, int32
     relu: bool = False
     stride: int = 1
     padding: int = 0
     kernel: int = 0
+
+    @property
+    def weight_bits(self) -> int:
+        """Return the bits of the integers that the weights are."""
+        return self.weight_codes.width
 
     @property
     def computes(self) -> bool:

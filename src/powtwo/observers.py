@@ -6,6 +6,10 @@ pieces do not matter. A new observer is a subclass with a `name`, which `params.
 Sources:
 1. The course's `PowerOfTwoObserver`: s₀ = 2·max|x| / (q_max − q_min), e = round(log2 s₀)
 2. Range observers: Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342, §3
+3. Least squared error: Banner et al. 2019, https://arxiv.org/abs/1810.05723; for powers of two,
+   Jain et al. 2020 (TQT), https://arxiv.org/abs/1903.08066, appendix
+4. Percentile: Wu et al. 2020, https://arxiv.org/abs/2004.09602, §3.3
+5. Relative entropy: Migacz 2017, "8-bit Inference with TensorRT", GPU Technology Conference
 """
 
 from __future__ import annotations
@@ -16,7 +20,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from powtwo.fixedpoint import Grid
+from powtwo.fixedpoint import (
+    Grid,
+    ceil_exponent,
+    floor_exponent,
+    nearest_exponent,
+    quantize,
+    unclamped,
+)
+from powtwo.histogram import Histogram
+
+OCTAVES = 7  # below the exponent that clips nothing, which observers of a histogram look at
 
 
 class Observer:
@@ -30,7 +44,8 @@ class Observer:
         self.tensor = tensor  # what an error calls it
 
     def __init_subclass__(cls) -> None:
-        Observer.known[cls.name] = cls
+        if "name" in vars(cls):  # what only others extend has none
+            Observer.known[cls.name] = cls
 
     def observe(self, x: Tensor) -> None:
         """Take a piece of the tensor into account.
@@ -97,6 +112,98 @@ class Lab(MinMaxRound):
     name = "lab"
 
 
+class HistogramObserver(Observer):
+    """The common ground of observers that look at how values are distributed."""
+
+    def __init__(self, grid: Grid, tensor: str = "tensor") -> None:
+        super().__init__(grid, tensor)
+        self.histogram = Histogram()
+        self._widest = MinMaxCeil(grid, tensor)
+
+    def _take(self, x: Tensor) -> None:
+        self._widest.observe(x)
+        self.histogram.see(x)
+
+    def exponent(self) -> int:
+        """Return the exponent by this observer's policy."""
+        if self._widest.largest == 0:
+            return 0
+        return self._of_bins(*self.histogram.occupied(), self._widest.exponent())
+
+    def _of_bins(self, middles: Tensor, counts: Tensor, widest: int) -> int:
+        """Choose from the bins that hold something, and the exponent that clips nothing."""
+        raise NotImplementedError
+
+
+class SearchingObserver(HistogramObserver):
+    """The common ground of observers that try exponents, from the one that clips nothing down."""
+
+    def _of_bins(self, middles: Tensor, counts: Tensor, widest: int) -> int:
+        def error(exponent: int) -> float:
+            return self._error(middles, counts, exponent - self.histogram.exponent + 1)
+
+        return min(range(widest, widest - OCTAVES - 1, -1), key=error)
+
+    def _error(self, middles: Tensor, counts: Tensor, exponent: int) -> float:
+        """Return the error of an exponent, which counts in half bins as the middles do."""
+        raise NotImplementedError
+
+
+class Mse(SearchingObserver):
+    """The exponent whose codes have the least squared error (source 3); of equals the largest."""
+
+    name = "mse"
+
+    def _error(self, middles: Tensor, counts: Tensor, exponent: int) -> float:
+        """Return the sum of squared errors, an integer and so the same on every machine."""
+        steps = quantize(middles, exponent, self.grid) - self.grid.zero_point
+        return int(((middles - (steps << exponent)).square() * counts).sum())
+
+
+class Kl(SearchingObserver):
+    """The exponent whose codes tell most of the distribution: least relative entropy (source 5).
+
+    The bin at 0 is left out: 0 has a code of its own on every grid.
+    """
+
+    name = "kl"
+
+    def _error(self, middles: Tensor, counts: Tensor, exponent: int) -> float:
+        """Return Σ p·log(p / q), nats.
+
+        p has what is clipped in the outermost bins of the range; q has not, and spreads what one
+        code stands for evenly over its bins.
+        """
+        codes = unclamped(middles, exponent, self.grid)
+        below, above = codes < self.grid.low, codes > self.grid.high
+        held = ~below & ~above & (middles != 1)
+        if not bool(held.any()):
+            return math.inf
+        groups = (codes[held] - self.grid.low).to(torch.int64)
+        p, bins = counts[held], groups.bincount()
+        totals = torch.zeros_like(bins).index_add_(0, groups, p)
+        q, kept = totals[groups].double() / bins[groups], int(p.sum())
+        p[0] += counts[below].sum()
+        p[-1] += counts[above].sum()
+        mass = int(p.sum())
+        pairs = zip((p.double() / mass).tolist(), (q / kept).tolist(), strict=True)
+        return math.fsum(a * math.log(a / b) for a, b in pairs)
+
+
+class Percentile(HistogramObserver):
+    """The smallest power of two that clips at most one of 10,000 values (source 4)."""
+
+    name = "percentile"
+    kept = 9_999  # of 10,000
+
+    def _of_bins(self, middles: Tensor, counts: Tensor, widest: int) -> int:
+        sizes, order = middles.abs().sort(stable=True)
+        least = -(-int(counts.sum()) * self.kept // 10_000)  # rounded up
+        last = int((counts[order].cumsum(0) < least).sum())
+        edge = math.ldexp(int(sizes[last]) + 1, self.histogram.exponent - 1)  # of its bin
+        return min(ceil_exponent(edge / self.grid.reach), widest)
+
+
 def make(name: str, grid: Grid, tensor: str = "tensor") -> Observer:
     """Return a fresh observer.
 
@@ -106,24 +213,3 @@ def make(name: str, grid: Grid, tensor: str = "tensor") -> Observer:
     if name not in Observer.known:
         raise ValueError(f"observer = {name!r}: must be one of {', '.join(sorted(Observer.known))}")
     return Observer.known[name](grid, tensor)
-
-
-# log2 of a float may be rounded across an integer or a half. The mantissa tells exactly, and makes
-# doubling a tensor raise its exponent by one, always.
-
-
-def floor_exponent(scale: float) -> int:
-    """Return floor(log2 scale) for a scale above 0."""
-    return math.frexp(scale)[1] - 1
-
-
-def ceil_exponent(scale: float) -> int:
-    """Return ceil(log2 scale) for a scale above 0."""
-    mantissa, exponent = math.frexp(scale)  # mantissa in [0.5, 1)
-    return exponent - 1 if mantissa == 0.5 else exponent
-
-
-def nearest_exponent(scale: float) -> int:
-    """Return round(log2 scale) for a scale above 0; √2 is irrational, so there are no ties."""
-    mantissa, exponent = math.frexp(scale)
-    return exponent if 2 * mantissa >= math.sqrt(2) else exponent - 1

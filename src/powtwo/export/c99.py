@@ -27,6 +27,7 @@ from powtwo.export.steps import (
     shifts,
 )
 from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import Layer
 
 FORMAT = "C99"
 COLUMNS = 100  # of a line of numbers, at most
@@ -109,6 +110,8 @@ def _source(network: IntegerNetwork, moving: list[Step], memory: dict[str, int])
         count=len(moving),
         layers="\n".join(_layers(network, moving, memory["arena"])),
         names="\n".join(f"    {_quoted(name)}," for name in network.classes),
+        powers_field=templates.POWERS_FIELD if _has_powers(moving) else "",
+        accumulate=templates.POWERS if _has_powers(moving) else templates.PRODUCTS,
         rounding_shift=templates.SHIFTS[network.rounding],
         encode=encode,
         begin="pixels" if table is None else "encode(pixels)",
@@ -124,10 +127,27 @@ def _arrays(network: IntegerNetwork, moving: list[Step]) -> Iterable[str]:
     for step in moving:
         layer, index = step.layer, step.index
         if layer.computes:
-            yield _array("int8_t", f"weight_{index}", array(layer.weight))
+            yield _array("int8_t", f"weight_{index}", _weights(layer))
             yield _array("int32_t", f"bias_{index}", folded_bias(layer, network.rounding))
         if layer.computes and layer.output is not None:
             yield _array("uint8_t", f"shift_{index}", np.array(shifts(layer)))
+
+
+def _has_powers(steps: list[Step]) -> bool:
+    return any(_is_powers(step.layer) for step in steps if step.layer.computes)
+
+
+def _is_powers(layer: Layer) -> bool:
+    return layer.weight_codes.kind == "power_of_two"
+
+
+def _weights(layer: Layer) -> npt.NDArray[np.generic]:
+    """Return the weights as the C has them: ±2^k as ±(k + 1) where all are powers of two."""
+    weight = array(layer.weight)
+    if not _is_powers(layer):
+        return weight
+    mantissa, exponent = np.frexp(weight.astype(np.float64))  # ±0.5 · 2^(k + 1)
+    return (np.sign(mantissa) * exponent).astype(np.int8)
 
 
 def _array(kind: str, name: str, values: npt.NDArray[np.generic]) -> str:
@@ -175,6 +195,7 @@ def _computing(step: Step) -> str:
         "output_zero_point": 0 if output is None else output.zero_point,
         "output_max": 0 if output is None else output.grid.high,
         "relu": int(layer.relu),
+        "powers": "        .powers = 1,\n" if _is_powers(layer) else "",
     }
     return templates.COMPUTING.substitute(values)
 

@@ -61,7 +61,7 @@ struct layer {
     const uint8_t *shift;                        /* null: the outputs are the logits, int32 */
     int32_t shift_step;                          /* 1: a shift for each channel; 0: one for all */
     int32_t input_zero_point, output_zero_point, output_max, relu;
-    int32_t offset; /* of the output in the arena */
+$powers_field    int32_t offset; /* of the output in the arena */
 };
 
 enum { LAYERS = $count };
@@ -114,17 +114,7 @@ static void gather(const struct layer *l, const uint8_t *x, int32_t out_row, int
     }
 }
 
-/* Returns the bias of output channel o plus the products of its weights with the patch. */
-static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
-{
-    const int8_t *w = l->weight + o * count;
-    int32_t a = 0;
-    for (int32_t k = 0; k < count; k++) {
-        a += (int32_t)w[k] * patch[k];
-    }
-    return a + l->bias[o];
-}
-
+$accumulate
 static void conv2d(const struct layer *l, const uint8_t *x, uint8_t *y, int32_t *logits)
 {
     const int32_t count = l->channels * l->kernel * l->kernel;
@@ -203,6 +193,51 @@ $layers
 };
 """)
 
+PRODUCTS = """\
+/* Returns the bias of output channel o plus the products of its weights with the patch. */
+static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
+{
+    const int8_t *w = l->weight + o * count;
+    int32_t a = 0;
+    for (int32_t k = 0; k < count; k++) {
+        a += (int32_t)w[k] * patch[k];
+    }
+    return a + l->bias[o];
+}
+"""
+
+# Sums of uint32 wrap where those of int32 must not, and end at the same: the accumulator fits.
+POWERS = """\
+/* Returns an int32 sum that was made in uint32, where a left shift of any number is defined. */
+static int32_t as_signed(uint32_t a)
+{
+    return a <= INT32_MAX ? (int32_t)a : -(int32_t)~a - 1;
+}
+
+/* Returns the bias of output channel o plus the products of its weights with the patch. A weight
+ * that is a power of two is stored as its sign and 1 + its exponent; 0 is 0. */
+static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
+{
+    const int8_t *w = l->weight + o * count;
+    uint32_t a = (uint32_t)l->bias[o];
+    for (int32_t k = 0; k < count; k++) {
+        const uint32_t x = (uint32_t)patch[k];
+        if (!l->powers) {
+            a += (uint32_t)w[k] * x;
+        } else if (w[k] > 0) {
+            a += x << (w[k] - 1);
+        } else if (w[k] < 0) {
+            a -= x << (-w[k] - 1);
+        }
+    }
+    return as_signed(a);
+}
+"""
+
+POWERS_FIELD = (
+    "    int32_t powers; /* 1: a weight is a sign and an exponent; 0: it is a number */\n"
+)
+
 LAYER = Template("""\
     {
         .index = $index,
@@ -218,7 +253,7 @@ COMPUTING = Template("""\
         .shift = $shift, .shift_step = $shift_step,
         .input_zero_point = $input_zero_point, .output_zero_point = $output_zero_point,
         .output_max = $output_max, .relu = $relu,
-""")
+$powers""")
 
 FLOOR = """\
 static int32_t rounding_shift(int32_t a, int32_t n)

@@ -1,0 +1,63 @@
+"""What a scheme asks of each computing layer: the codes of its weights and of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from powtwo.fixedpoint import Grid
+from powtwo.integer_layer import WeightCodes
+from powtwo.network import FoldedLayer
+from powtwo.params import LayerBits, Scheme
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """The codes of one layer, before any exponent is known."""
+
+    index: int  # in the network, pooling and flattening counted
+    weights: WeightCodes
+    by_channel: bool  # whether each output channel has a weight exponent of its own
+    output_bits: int
+    output: Grid | None  # None: int32 accumulators
+
+
+def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerPlan]:
+    """Plan the computing layers of a folded network, in order.
+
+    Raises:
+        ValueError: where the scheme has bits for a layer that computes nothing.
+    """
+    computing = [index for index, layer in enumerate(layers) if layer.weight is not None]
+    bits = _bits_by_layer(computing, scheme)
+    return [_plan(i, i == computing[-1], layers[i], scheme, bits.get(i)) for i in computing]
+
+
+def _plan(
+    index: int, last: bool, layer: FoldedLayer, scheme: Scheme, bits: LayerBits | None
+) -> LayerPlan:
+    weight_bits = (bits and bits.weights) or scheme.weights.bits
+    output_bits = (bits and bits.activations) or scheme.activations.bits
+    grid = None
+    if not last or scheme.logits == "codes":
+        # Without ReLU half of the values are negative, and 0 must stand in the middle.
+        grid = Grid.of_activations(
+            output_bits, scheme.activations.zero_point if layer.relu else None
+        )
+    # Classes are compared by their accumulators, which must then all have one exponent.
+    by_channel = scheme.weights.per == "channel" and grid is not None
+    return LayerPlan(
+        index, WeightCodes(weight_bits, scheme.weights.kind), by_channel, output_bits, grid
+    )
+
+
+def _bits_by_layer(computing: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
+    """Find the layers that a scheme names: first, last, or the index in the network."""
+    names = {"first": computing[0], "last": computing[-1]} | {str(i): i for i in computing}
+    unknown = [name for name in scheme.layers if name not in names]
+    if unknown:
+        raise ValueError(
+            f"layers: {unknown[0]}: no layer that computes; use first, last or one of "
+            f"{', '.join(map(str, computing))}"
+        )
+    return {names[name]: bits for name, bits in scheme.layers.items()}
