@@ -36,7 +36,7 @@ def random_network(  # noqa: PLR0917
         nonlocal codes
         weight = torch.randint(-limit, limit + 1, shape, generator=generator)
         weight[::2] = weight[::2].clamp(-1, 1) * min(limit, 4)  # multiples of 4: sums tie often
-        if kind == "power_of_two":
+        if coding.kind == "power_of_two":
             weight = quantize(weight.double(), 0, coding.grid)
         bias = torch.randint(-3000, 3000, shape[:1], generator=generator) // 4 * 4
         shifts = torch.randint(
