@@ -14,7 +14,7 @@ from networks import random_network
 
 from powtwo.datasets import Dataset
 from powtwo.integer import Input, IntegerNetwork
-from powtwo.integer_layer import Codes, Layer
+from powtwo.integer_layer import Codes, Layer, WeightCodes
 from powtwo.normalization import Normalization
 
 BENCH = [Path(__file__).parent / "verilog" / name for name in ("layer_tb.v", "requantize.v")]
@@ -50,7 +50,7 @@ def odd_network(rounding: str = "half_even", relu: bool = True) -> IntegerNetwor
         bias = torch.randint(-2000, 2000, shape[:1], generator=generator).to(torch.int32)
         made = Codes(-5, 8, 5)
         exponents = tuple(-5 - given.exponent - n % 3 - 7 for n in range(shape[0]))
-        return Layer(kind, weight, bias, exponents, 8, given, made, relu, **plain)
+        return Layer(kind, weight, bias, exponents, WeightCodes(8), given, made, relu, **plain)
 
     first, rest = Codes(-4, 16, 6), Codes(-5, 8, 5)
     layers = (
