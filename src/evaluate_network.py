@@ -37,7 +37,8 @@ def measure(file: Path, data: Path | None) -> str:
     if network.classes != dataset.classes or network.input.shape != dataset.x_test.shape[1:]:
         raise ValueError(
             f"{file}: its classes or its images' shape are not those of the data: "
-            f"{', '.join(network.classes)} against {', '.join(dataset.classes)}; give its own --data"
+            f"{', '.join(network.classes)} against {', '.join(dataset.classes)}; give its own "
+            "--data"
         )
     images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
     predict = engine.make(network).predict
