@@ -295,7 +295,7 @@ def test_every_number_of_a_table_equals_its_source(tree: Path, html: str) -> Non
             assert shown in terms(tree / name, key), (name, key)
         checked += 1
     # columns of the comparison, conventions and FP32, the terms of the last layer and two totals
-    assert checked == len(SCHEMES) * (8 + 5 + 3 * (3 + 6) + 2)
+    assert checked == len(SCHEMES) * (9 + 5 + 3 * (3 + 6) + 2)
 
 
 def terms(path: Path, key: str) -> set[float]:
