@@ -174,16 +174,46 @@ def verify_export(context: Context) -> None:
     _run(context, "python", "src/verify_export.py", *_rest())
 
 
+@task(positional=["name"], help={"name": "a folder of results/, of a-z, 0-9 and -"})
+def publish(context: Context, name: str) -> None:
+    """Freeze the current run as results/NAME"""
+    _run(context, "python", "src/publish.py", name)
+
+
+@task(
+    positional=[],
+    help={
+        "network": "a file such as results/NAME/SCHEME.safetensors",
+        "data": "archive or folder of images; without it, those that params.yaml names",
+    },
+)
+def evaluate(context: Context, network: str = "", data: str = "") -> None:
+    """Run an integer network's file on test images"""
+    if not network:
+        raise Exit("evaluate: no network; give --network FILE", 1)
+    options = {"--network": network, "--data": data}
+    words = [
+        (key, str(Path(path).expanduser().absolute())) for key, path in options.items() if path
+    ]
+    _run(context, "python", "src/evaluate_network.py", *(word for pair in words for word in pair))
+
+
 @task
 def docs(context: Context) -> None:
     """Write the figures in README and docs from their files"""
     _run(context, "python", "src/document.py")
 
 
-@task(help={"cache": "also remove DVC's cache: the next run then computes everything again"})
-def clean(context: Context, cache: bool = False) -> None:
+@task(
+    help={
+        "cache": "also remove DVC's cache: the next run then computes everything again",
+        "checkpoints": "also remove checkpoints of training, which may hold hours of work",
+    }
+)
+def clean(context: Context, cache: bool = False, checkpoints: bool = False) -> None:
     """Remove what stages wrote; `inv repro` brings it back"""
-    _run(context, "git", "clean", "-fdX", "--", *OUTPUTS, *([".dvc/cache"] if cache else []))
+    more = [".dvc/cache"] * cache + ["checkpoints"] * checkpoints
+    _run(context, "git", "clean", "-fdX", "--", *OUTPUTS, *more)
 
 
 @task

@@ -23,6 +23,10 @@ def main(scheme: str) -> None:
         exact = evaluation.float_predictor(calibrated.folded, calibrated.input.normalization)
         predicted = evaluation.predictions(running.predict, images, size)
         metrics = evaluation.compare(labels, evaluation.predictions(exact, images, size), predicted)
+        held_out = evaluation.predictions(
+            running.predict, torch.from_numpy(dataset.x_validation), size
+        )
+        metrics |= evaluation.on_validation(torch.from_numpy(dataset.y_validation), held_out)
         spread = evaluation.spread(images, params.evaluate.sqnr_images)
         layers = evaluation.sqnr_by_layer(running, calibrated.folded, spread, size)
 

@@ -32,6 +32,12 @@ def test_compare_counts_each_image_by_hand() -> None:
     }
 
 
+def test_what_schemes_are_chosen_by_is_counted_by_hand() -> None:
+    labels, measured = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 0, 0])
+    expected = {"validation_images": 4, "validation_accuracy": 3 / 4}
+    assert evaluation.on_validation(labels, measured) == expected
+
+
 @given(gained=st.integers(0, 40), lost=st.integers(0, 40))
 def test_p_is_the_exact_binomial_sum(gained: int, lost: int) -> None:
     total, fewer = gained + lost, min(gained, lost)

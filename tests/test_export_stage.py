@@ -17,7 +17,7 @@ from networks import ROUNDINGS, random_network
 
 import export
 import verify_export
-from powtwo.export import bundle, manifest, readme, tools, verify
+from powtwo.export import bundle, golden, manifest, readme, tools, verify
 from powtwo.export.errors import UnsupportedError
 from powtwo.integer import IntegerNetwork
 
@@ -92,6 +92,17 @@ def test_the_same_network_gives_the_same_bytes_and_no_path_or_date(tmp_path: Pat
         assert str(ROOT).encode() not in data, name
         if not name.endswith((".npz", ".bin", ".onnx", ".hex", ".c")):
             assert not re.search(rb"20[2-9]\d-\d\d", data), name
+
+
+def test_golden_images_are_spread_over_sorted_classes(tmp_path: Path) -> None:
+    network = small_network()
+    images = dataset(network, per_class=4)
+    order = images.y_test.argsort(kind="stable")  # as class folders come
+    ordered = replace(images, x_test=images.x_test[order], y_test=images.y_test[order])
+    bundle.write(tmp_path / "small", network, ordered, 5, ("memory",))
+    pixels = golden.load(tmp_path / "small/golden.npz")["pixels"]
+    assert (pixels == ordered.x_test[::4]).all()
+    assert sorted(set(ordered.y_test[::4])) == list(range(5))
 
 
 def test_a_format_that_cannot_say_it_leaves_what_was_there(tmp_path: Path) -> None:

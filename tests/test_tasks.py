@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MENU = ["bench", "clean", "diff", "docs", "lint", "metrics", "prune"]
-MENU += ["repro", "setup", "status", "test", "use", "verify-export"]
+MENU = ["bench", "clean", "diff", "docs", "evaluate", "lint", "metrics", "prune"]
+MENU += ["publish", "repro", "setup", "status", "test", "use", "verify-export"]
 PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
 STUB = """#!/bin/sh
 echo "$(basename "$0")" >>"$CALLS"
@@ -120,6 +120,12 @@ def test_tasks_import_nothing_heavy() -> None:
         ("bench", ["python <benchmarks/train.py>"]),
         ("bench engine", ["python <benchmarks/engine.py>"]),
         ("bench engine -- --quick", ["python <benchmarks/engine.py> <--quick>"]),
+        ("publish a-run", ["python <src/publish.py> <a-run>"]),
+        (
+            "evaluate --network /n --data /d",
+            ["python <src/evaluate_network.py> <--network> </n> <--data> </d>"],
+        ),
+        ("evaluate --network /n", ["python <src/evaluate_network.py> <--network> </n>"]),
         ("status metrics", ["dvc <status>", "dvc <metrics> <show>"]),
         ("--dry repro", []),
     ],
@@ -254,6 +260,12 @@ def test_clean_removes_outputs_and_says_so(project: Project) -> None:
     assert all(f"Removing {name}" in told for name in ("data/dataset.npz", "models/", "logs/"))
     assert not any(path.exists() for path in outputs)
     assert all(path.exists() for path in [*kept, cache])
+    checkpoint = project.write("checkpoints/train/last.pt")
+    project.inv("clean")
+    assert checkpoint.exists()
+    assert "Removing checkpoints/" in project.inv("clean", "--checkpoints").stdout
+    assert not checkpoint.exists()
+    assert cache.exists()
     assert "Removing .dvc/cache/" in project.inv("clean", "--cache").stdout
     assert not cache.exists()
     assert all(path.exists() for path in kept)

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from powtwo import sampling
 from powtwo.engine import Engine
 from powtwo.fixedpoint import dequantize
 from powtwo.integer_layer import Layer
@@ -57,7 +58,7 @@ def float_predictor(
 
 def spread(images: Tensor, count: int) -> Tensor:
     """Return `count` images evenly spaced over all of them, which may stand sorted by class."""
-    return images[:: max(1, len(images) // count)][:count]
+    return images[sampling.evenly(len(images), count)]
 
 
 def compare(labels: Tensor, reference: Tensor, measured: Tensor) -> dict[str, float | int]:
@@ -85,6 +86,12 @@ def compare(labels: Tensor, reference: Tensor, measured: Tensor) -> dict[str, fl
         "lost": lost,
         "p_value": p_value(gained, lost),
     }
+
+
+def on_validation(labels: Tensor, measured: Tensor) -> dict[str, float | int]:
+    """Return what schemes are chosen by: validation images, and the fraction that is right."""
+    accuracy = _fraction(measured == labels)
+    return {"validation_images": len(labels), "validation_accuracy": accuracy}
 
 
 def p_value(gained: int, lost: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from powtwo import files, markdown
+from powtwo import files, markdown, published
 from powtwo.results import COLUMNS, Results, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,12 +13,13 @@ PAGE = ROOT / "README.md"
 
 
 def results(root: Path = ROOT) -> str:
-    """Return a sentence and a table about the run whose metrics lie under `root`."""
+    """Return the run whose metrics lie under `root`, then its published runs, as tables."""
     about = files.read_json(root / "metrics/download.json")
     # The CSV keeps the order of params.yaml, which may have been edited since.
     with (root / "plots/schemes.csv").open(encoding="utf-8", newline="") as file:
         found = read(root, [line["scheme"] for line in csv.DictReader(file)])
-    return "\n".join([_sentence(about, found), "", *_table(found)])
+    committed = "\n".join([_sentence(about, found), "", *_table(found)])
+    return "\n\n".join(filter(None, [committed, published.table(root)]))
 
 
 def _sentence(about: dict[str, object], found: Results) -> str:
@@ -28,7 +29,8 @@ def _sentence(about: dict[str, object], found: Results) -> str:
         f"The float network has {found.train['parameters']:,} parameters and "
         f"{found.float_accuracy:.2%} of the test images right. Each scheme below runs it on "
         "integers alone; the p-value is McNemar's, on the same images, and the ratio is the "
-        "energy of FP32 arithmetic over the scheme's."
+        "energy of FP32 arithmetic over the scheme's. The best on validation images, which alone "
+        f"choose, is `{found.best.name}`."
     )
 
 

@@ -6,9 +6,7 @@ that a format that fails, or a full disk, leaves what stood there as it was.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import onnx
 
+from powtwo import folders, sampling
 from powtwo.datasets import Dataset
 from powtwo.export import (
     c99,
@@ -44,8 +43,9 @@ class Bundle:
 
     @cached_property
     def vectors(self) -> golden.Arrays:
-        """Return the golden vectors of the first test images."""
-        return golden.vectors(self.network, self.dataset.x_test[: self.images])
+        """Return the golden vectors of test images, evenly spaced over all of them."""
+        pixels = self.dataset.x_test
+        return golden.vectors(self.network, pixels[sampling.evenly(len(pixels), self.images)])
 
 
 def write(
@@ -60,7 +60,7 @@ def write(
     Args:
         folder: `exports/<scheme>`.
         network: the network.
-        dataset: gives golden images from its test images, the first `images` of them.
+        dataset: gives golden images from its test images, `images` of them, evenly spaced.
         images: golden images, and images a class in input.bin.
         formats: names of `FORMATS`; all of them by default.
 
@@ -69,7 +69,7 @@ def write(
         ValueError: where a format is unknown.
     """
     files = make(network, dataset, images, tuple(FORMATS) if formats is None else formats)
-    with _whole(Path(folder)) as new:
+    with folders.whole(Path(folder)) as new:
         for name, data in files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,16 +153,3 @@ FORMATS: dict[str, Callable[[Bundle], None]] = {
     "qdq": _add_onnx(onnx_qdq.FILE, onnx_qdq.to_model),
     "qonnx": _add_onnx(onnx_qonnx.FILE, onnx_qonnx.to_model),
 }
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`; put it there if the block ends well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
-        new.mkdir()
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)

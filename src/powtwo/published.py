@@ -1,0 +1,171 @@
+"""The published runs of `results/`, read back, and the table that README shows of them.
+
+Only what the table needs is read, so that a run stays readable when stages measure more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+from powtwo import files, markdown
+
+RESULTS = Path("results")
+FILE = "run.json"
+HEAD = ("run", "seeds", "images", "epochs", "float accuracy", "scheme", "accuracy",
+        "drop, points", "p-value", "energy, µJ", "energy ratio", "training, s",
+        "machine")  # fmt: skip
+MAY_DIFFER = ("seed", "data.path")  # between the seeds of one recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A published run."""
+
+    name: str
+    about: Mapping[str, Any]  # run.json
+    download: Mapping[str, Any]
+    train: Mapping[str, Any]
+    evaluate: Mapping[str, Any]  # of its scheme, as the next
+    energy: Mapping[str, Any]
+
+    @property
+    def recipe(self) -> str:
+        """Return the name without `-seedN`."""
+        return recipe(self.name)
+
+    @property
+    def log(self) -> Mapping[str, Any]:
+        """Return what training ran on; nothing where that is not known."""
+        return self.about["stages"]["train"] or {}
+
+    @property
+    def machine(self) -> str:
+        """Return the machine that trained."""
+        log = self.log
+        return f"{log['cpus']} × {log['machine']}, PyTorch {log['torch']}" if log else "unknown"
+
+
+def recipe(name: str) -> str:
+    """Return the name that a run shares with those of other seeds."""
+    return re.sub(r"-seed[0-9]+$", "", name)
+
+
+def read(root: Path) -> list[Run]:
+    """Read every run under `results/`, those of one recipe together.
+
+    Raises:
+        ValueError: where runs of one recipe differ in more than the seed.
+    """
+    found = [_run(path.parent) for path in sorted((root / RESULTS).glob(f"[!.]*/{FILE}"))]
+    for run in found:
+        check_same(root / RESULTS / run.name, _siblings(root, run.name))
+    return sorted(found, key=lambda run: (run.recipe, run.name))
+
+
+def check_family(root: Path, name: str) -> None:
+    """Refuse to publish the run at `root` under a name whose other seeds have other parameters."""
+    check_same(root, _siblings(root, name))
+
+
+def check_same(folder: Path, others: Sequence[Path]) -> None:
+    """Refuse runs of one recipe that differ in parameters or images, or not even in the seed.
+
+    Raises:
+        ValueError: naming the other run and what differs.
+    """
+    mine = _identity(folder)
+    for other in others:
+        theirs = _identity(other)
+        differ = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+        wrong = [key for key in differ if key not in MAY_DIFFER]
+        if wrong:
+            raise ValueError(
+                f"{RESULTS.name}/{other.name}: has another {wrong[0]}; runs named alike but for "
+                "-seedN may differ in the seed alone: choose another name"
+            )
+        if "seed" not in differ:
+            raise ValueError(
+                f"{RESULTS.name}/{other.name}: has seed {mine['seed']} too; change seed in "
+                "params.yaml and run `inv repro`"
+            )
+
+
+def table(root: Path) -> str:
+    """Return Markdown about the published runs, nothing where there are none."""
+    runs = read(root)
+    if not runs:
+        return ""
+    lines = [markdown.row(list(HEAD)), markdown.row(["---", *["---:"] * (len(HEAD) - 1)])]
+    for name, group in groupby(runs, key=lambda run: run.recipe):
+        lines.append(markdown.row(_cells(name, list(group))))
+    return "\n".join([
+        "Published runs, each `results/NAME/` with its integer network. Images are for training, "
+        "validation and testing; the scheme is the best on validation images. Where a recipe ran "
+        "from several seeds, figures are the mean ± the sample standard deviation, and each seed "
+        "has its p-value.",
+        "", *lines,
+    ])  # fmt: skip
+
+
+def _cells(name: str, runs: Sequence[Run]) -> Iterator[str]:
+    about = runs[0].download
+    parts = (about[f"{part}_images"] for part in ("train", "validation", "test"))
+    seconds = [run.log["seconds"] for run in runs if run.log]
+    yield f"`{name}`"
+    yield str(len(runs))
+    yield f"`{about['name']}`: " + ", ".join(f"{count:,}" for count in parts)
+    yield spread([run.train["epochs_run"] for run in runs], ".4g")
+    yield spread([run.evaluate["float_accuracy"] for run in runs], ".2%")
+    yield ", ".join(dict.fromkeys(f"`{run.about['scheme']}`" for run in runs))
+    yield spread([run.evaluate["accuracy"] for run in runs], ".2%")
+    yield spread([run.evaluate["drop_points"] for run in runs], ".2f")
+    yield ", ".join(format(run.evaluate["p_value"], ".2g") for run in runs)
+    yield spread([run.energy["integer_uj"] for run in runs], ".3f")
+    yield spread([run.energy["ratio"] for run in runs], ".2f")
+    yield spread(seconds, ",.0f") if len(seconds) == len(runs) else "unknown"
+    yield "; ".join(dict.fromkeys(run.machine for run in runs))
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Return a value, or the mean ± the sample standard deviation of several."""
+    shown = format(mean(values), form)
+    return shown if len(set(values)) == 1 else f"{shown} ± {format(stdev(values), form)}"
+
+
+def _run(folder: Path) -> Run:
+    about = files.read_json(folder / FILE)
+    scheme = about["scheme"]
+    names = ("download", "train", f"evaluate/{scheme}", f"energy/{scheme}")
+    metrics = [files.read_json(folder / f"metrics/{name}.json") for name in names]
+    return Run(folder.name, about, *metrics)
+
+
+def _siblings(root: Path, name: str) -> list[Path]:
+    """List the other published runs of a recipe."""
+    paths = sorted(path.parent for path in (root / RESULTS).glob(f"[!.]*/{FILE}"))
+    return [path for path in paths if path.name != name and recipe(path.name) == recipe(name)]
+
+
+def _identity(folder: Path) -> dict[str, Any]:
+    """Return every parameter by its dotted key, and which images they met."""
+    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    images = files.read_json(folder / "metrics/download.json")["sha256"]
+    return {**_flat(values, ()), "images": images}
+
+
+def _flat(values: Any, key: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {".".join(key): values}
+    return {
+        name: value
+        for child, inner in values.items()
+        for name, value in _flat(inner, (*key, str(child))).items()
+    }

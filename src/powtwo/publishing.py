@@ -1,0 +1,126 @@
+"""Publishing: a run of the pipeline frozen as `results/NAME/`.
+
+The folder has the metrics, the plots, the parameters and the lock of the run, what its stages ran
+on, and the integer network of the scheme that is best on validation images. A run whose name ends
+in `-seedN` stands beside the run without that ending: the same recipe from another seed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from powtwo import files, folders, params, published, results
+
+TEXTS = ("params.yaml", "dvc.lock")
+MEASURED = ("metrics/**/*.json", "plots/**/*.csv", "plots/**/*.png")
+CODE = ("src", "dvc.yaml")
+SLACK = 60  # seconds that a log may be older than what its stage wrote, as after a copy
+# What each stage writes, beside which its log in logs/ must be: else it is of another run.
+WRITTEN = {
+    "download": "metrics/download.json",
+    "train": "metrics/train.json",
+    "compare": "metrics/compare.json",
+}
+WRITTEN_BY_SCHEME = {
+    "calibrate": "models/calibrated/{}.safetensors",
+    "convert": "metrics/convert/{}.json",
+    "evaluate": "metrics/evaluate/{}.json",
+    "energy": "metrics/energy/{}.json",
+}
+
+
+def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
+    """Write `results/NAME/` under `root`, whole or not at all.
+
+    Returns:
+        What `run.json` says, and whether a run of this name stood there before.
+
+    Raises:
+        ValueError: where the name is not of [a-z0-9-], the run is not up to date, a metric is
+            missing, or a run of the same name but for the seed has other parameters.
+    """
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
+    check_up_to_date(root)
+    given = params.load(root / "params.yaml")
+    found = results.read(root, list(given.schemes))
+    for path in ("metrics/download.json", "metrics/compare.json"):
+        if not (root / path).is_file():
+            raise ValueError(f"{path}: no such file; make it with `inv repro`")
+    published.check_family(root, name)
+    network = root / f"models/integer/{found.best.name}.safetensors"
+    about = {
+        "scheme": found.best.name,
+        "network": network.name,
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "changed_since_commit": (_git(root, "status", "--porcelain", "--", *CODE) or "").split(),
+        "stages": {stage: _log(root, *paths) for stage, paths in _logs(list(given.schemes))},
+    }
+    folder = root / published.RESULTS / name
+    replaced = folder.exists()
+    with folders.whole(folder) as new:
+        _copy(root, new)
+        shutil.copyfile(network, new / network.name)
+        files.write_json(new / published.FILE, about)
+    return about, replaced
+
+
+def check_up_to_date(root: Path) -> None:
+    """Refuse a run whose stages `dvc status` does not find as its lock has them."""
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    try:
+        stale = list(json.loads(done.stdout)) if done.returncode == 0 else None
+    except ValueError:
+        stale = None
+    if stale is None:
+        reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise ValueError(f"dvc status: {reason}; mend it, and publish again")
+    if stale:
+        shown = ", ".join(stale[:4]) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
+        raise ValueError(f"not up to date: {shown}; run `inv repro` first")
+
+
+def _copy(root: Path, new: Path) -> None:
+    measured = (path for pattern in MEASURED for path in sorted(root.glob(pattern)))
+    for path in [*(root / text for text in TEXTS), *measured]:
+        target = new / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _logs(schemes: list[str]) -> list[tuple[str, tuple[str, str]]]:
+    """Return each stage with its log and what the stage wrote."""
+    pairs = list(WRITTEN.items())
+    for stage, file in WRITTEN_BY_SCHEME.items():
+        pairs += [(f"{stage}-{scheme}", file.format(scheme)) for scheme in schemes]
+    return [(stage, (f"logs/{stage}.json", file)) for stage, file in pairs]
+
+
+def _log(root: Path, log: str, written: str) -> Any:
+    """Return what a stage ran on, or None where that is not known.
+
+    DVC can bring back an earlier run's files from its cache. The log is then of a later run, and
+    older than the files.
+    """
+    if not (root / log).is_file():
+        return None
+    age = (root / written).stat().st_mtime - (root / log).stat().st_mtime
+    return files.read_json(root / log) if age <= SLACK else None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return what Git says, or None where there is no Git or no commit."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
