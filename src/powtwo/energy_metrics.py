@@ -1,7 +1,8 @@
 """What stage energy@S says of a scheme: each table's figures, memory beside them, sensitivity.
 
-No sum takes prices from two tables. Where the configured table cannot price a scheme its figures
-are null, `unpriced` names what it lacks, and the table for all widths stands beside it with an FP32 of its own.
+No sum takes prices from two tables. Where the configured table cannot price a scheme, its figures
+are null, `unpriced` names the operation that it lacks, and the table for all widths stands beside
+it with an FP32 of its own.
 """
 
 from __future__ import annotations
