@@ -41,7 +41,7 @@ def load(params: Energy) -> Prices:
     """
     wider = params.all_widths if params.all_widths != params.table else None
     table = price_table.load(params.table)
-    all_widths = None if wider is None else price_table.load(wider)
+    all_widths = None if wider is None else price_table.load(wider, key="energy.all_widths")
     if params.memory is None:
         return Prices(table, all_widths, None, Assumptions(params.zero_point))
     places = memory_table.load(params.memory)

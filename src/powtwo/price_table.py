@@ -73,8 +73,8 @@ class PriceTable:
         ]
 
 
-def load(name: str, folder: Path = FOLDER) -> PriceTable:
-    """Read `<folder>/<name>.yaml`.
+def load(name: str, folder: Path = FOLDER, key: str = "energy.table") -> PriceTable:
+    """Read `<folder>/<name>.yaml`; `key` is the parameter that names it.
 
     Raises:
         ValueError: where there is no such table, or it breaks a rule.
@@ -82,7 +82,7 @@ def load(name: str, folder: Path = FOLDER) -> PriceTable:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ValueError(f"energy.table = {name}: no such table; name one of {known}")
+        raise ValueError(f"{key} = {name}: no such table; name one of {known}")
     try:
         return parse(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
     except yaml.YAMLError as error:
