@@ -200,6 +200,8 @@ def test_memory_of_the_whole_network() -> None:
         4 * sum(x.weights for x in LAYERS) + 32 * sum(x.biases for x in LAYERS)
     )
     assert memory.bits(moved(SHIFT, "integer"))["activations_written"] == 8 * 77_184 + 32 * 10
+    weights = 4 * sum(x.weights for x in LAYERS) + 32 * sum(x.biases for x in LAYERS)
+    assert memory.bits(moved(NARROW, "integer"))["weights_read"] == weights
     narrow = energy_passages.NETWORKS["4-bit weights and codes"]
     assert memory.bits(moved(narrow, "integer"))["activations_read"] == 4 * 80_256
 
