@@ -12,11 +12,14 @@ def main() -> None:
         found = results.read(Path(), list(params.schemes))
         rows = {scheme.name: scheme.row for scheme in found.schemes}
 
-        metrics = {"best": found.best.name, "schemes": rows}
+        metrics = {"best": found.best.name, "energy_table": found.energy_table, "schemes": rows}
         files.write_json("metrics/compare.json", metrics)
         columns = ("scheme", *(column.name for column in results.COLUMNS))
         files.write_csv(
             "plots/schemes.csv", columns, [(name, *row.values()) for name, row in rows.items()]
+        )
+        files.write_csv(
+            "plots/energy-sensitivity.csv", results.SENSITIVITY, results.sensitivity(found)
         )
         drawn = report.pictures(found)
         for picture in drawn:

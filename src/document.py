@@ -1,12 +1,12 @@
 """Write the figures that README and docs show, from the files that hold them. No stage."""
 
-from powtwo import energy_page, markdown, price_table, readme
+from powtwo import energy_page, energy_passages, markdown, readme
 
 
 def main() -> None:
     """Bring every generated passage up to date."""
-    working = energy_page.working(energy_page.lab_layers(), price_table.load("lab"))
-    markdown.update(energy_page.PAGE, "working", working)
+    for name, text in energy_passages.passages().items():
+        markdown.update(energy_page.PAGE, name, text)
     markdown.update(readme.PAGE, "results", readme.results())
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from powtwo import energy, files, price_table, shapes
+from powtwo import energy, energy_metrics, files, shapes
 from powtwo.stage import stage
 
 
@@ -10,13 +10,11 @@ def main(scheme: str) -> None:
     """Run the stage for one scheme."""
     with stage(f"energy-{scheme}", "energy", f"schemes.{scheme}") as params:
         layers = shapes.read(f"models/integer/{scheme}.safetensors")
-        table = price_table.load(params.energy.table)
-        convention = params.energy.zero_point
+        prices = energy_metrics.load(params.energy)
 
-        metrics = energy.metrics(layers, table, convention)
+        metrics = energy_metrics.metrics(layers, prices)
         files.write_json(f"metrics/energy/{scheme}.json", metrics)
-        counts = energy.float_counts(layers) + energy.integer_counts(layers, convention)
-        rows = energy.rows(counts, table)
+        rows = energy_metrics.rows(layers, prices)
         files.write_csv(f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
 
 

@@ -6,10 +6,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from powtwo import energy, energy_page, files, price_table
+from powtwo import energy, energy_metrics, energy_page, files
+from powtwo.params import Energy
 
 CLASSES = tuple("0123456789")
 IMAGES = 1000
+PRICED = Energy(table="lab", zero_point="per_use", all_widths="qtools", memory="horowitz")
 EPOCH = ("epoch", "learning_rate", "train_loss", "validation_loss", "train_accuracy",
          "validation_accuracy")  # fmt: skip
 
@@ -37,7 +39,7 @@ def _write_scheme(
     gained, lost = draw.randrange(4), draw.randrange(8)
     correct = right + gained - lost
     layers = energy_page.lab_layers()
-    table, convention = price_table.load("lab"), "per_use"
+    prices = energy_metrics.load(PRICED)
     sqnr = [(layer.index, layer.kind, draw.uniform(12, 40)) for layer in layers]
     files.write_json(root / f"metrics/convert/{scheme}.json", {
         "size_mb": 1.4125, "min_shift": 4, "max_shift": 11, "accumulator_bits": 21,
@@ -50,10 +52,9 @@ def _write_scheme(
         "gained": gained, "lost": lost, "p_value": draw.random(),
         "min_sqnr_db": min(row[2] for row in sqnr),
     })  # fmt: skip
-    metrics = energy.metrics(layers, table, convention)
+    metrics = energy_metrics.metrics(layers, prices)
     files.write_json(root / f"metrics/energy/{scheme}.json", metrics)
-    counts = energy.float_counts(layers) + energy.integer_counts(layers, convention)
-    rows = energy.rows(counts, table)
+    rows = energy_metrics.rows(layers, prices)
     files.write_csv(root / f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
     files.write_csv(root / f"plots/layers/{scheme}.csv", ("layer", "kind", "sqnr_db"), sqnr)
     actual = [draw.choice(classes) for _ in range(IMAGES)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,24 @@ def test_every_output_is_ignored_by_git_or_measured_by_it(stage: str) -> None:
 LOCK = load_yaml(str(ROOT / "dvc.lock"))["stages"]  # DVC's YAML 1.2 writes 1e-06 for a float
 
 
+def _digest(path: Path) -> str:
+    """Return DVC's hash of a file, or of a folder: that of a list of its files and theirs."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": _digest(file), "relpath": file.relative_to(path).as_posix()}
+              for file in files]  # fmt: skip
+    listed.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
 @pytest.mark.parametrize("stage", LOCK)
 def test_the_lock_is_of_this_code_and_these_parameters(stage: str) -> None:
     """Whoever clones gets figures that the committed code made: else run `inv repro`."""
     for dep in LOCK[stage]["deps"]:
         path = ROOT / dep["path"]
         if dep["path"].startswith("src/"):
-            assert hashlib.md5(path.read_bytes()).hexdigest() == dep["md5"], dep["path"]
+            assert _digest(path) == dep["md5"], dep["path"]
     values = load_yaml(str(ROOT / "params.yaml"))
     for key, value in LOCK[stage].get("params", {}).get("params.yaml", {}).items():
         assert value == select(values, key), key

@@ -20,7 +20,7 @@ from networks import random_network, random_pixels
 from safetensors.numpy import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from powtwo import energy, energy_page, markdown, price_table, shapes
+from powtwo import energy, energy_page, energy_passages, markdown, price_table, shapes
 from powtwo.network import Architecture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -270,8 +270,8 @@ def test_unknown_table_names_the_known() -> None:
 
 def test_docs_show_the_present_working() -> None:
     page = energy_page.PAGE.read_text(encoding="utf-8")
-    written = markdown.insert(page, "working", energy_page.working(LAYERS, LAB))
-    assert written == page, "stale: run `inv docs`"
+    for name, text in energy_passages.passages().items():
+        assert markdown.insert(page, name, text) == page, f"{name} is stale: run `inv docs`"
     for golden in ("5,888", "422.8", "388.24", "384.4", "384.1", "244.193024", "17.52312616"):
         assert f"**{golden}**" in page
     for name, price in LAB.prices.items():
@@ -351,12 +351,12 @@ def test_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 def run_stage(
-    folder: Path, scheme: str = "lab", table: str = "lab"
+    folder: Path, scheme: str = "lab", table: str = "lab", **energy: object
 ) -> subprocess.CompletedProcess[str]:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["schemes"] = {scheme: next(iter(params["schemes"].values()))}
     params["export"]["schemes"] = []
-    params["energy"] = {"table": table, "zero_point": "per_use"}
+    params["energy"] = {"table": table, "zero_point": "per_use"} | energy
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     command = [sys.executable, str(ROOT / "src" / "energy.py"), scheme]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -385,7 +385,7 @@ def test_stage_writes_metrics_and_terms(tmp_path: Path) -> None:
     assert list(rows[0]) == list(energy.COLUMNS)
     assert {row["layer"] for row in rows} == {"0", "3"}
     for arithmetic, total in (("float", float_pj), ("integer", integer_pj)):
-        found = [row for row in rows if row["arithmetic"] == arithmetic]
+        found = [row for row in rows if (row["arithmetic"], row["table"]) == (arithmetic, "lab")]
         assert sum(Fraction(row["energy_pj"]) for row in found) == total
         for row in found:
             assert int(row["count"]) == int(row["times"]) * int(row["each"])
@@ -396,10 +396,12 @@ def test_stage_refuses_in_one_line(tmp_path: Path) -> None:
     integer_file(tmp_path / "models/integer/lab.safetensors")
     done = run_stage(tmp_path, table="none")
     assert done.returncode == 1
-    assert done.stderr == "energy-lab: energy.table = none: no such table; name one of lab\n"
+    assert (
+        done.stderr == "energy-lab: energy.table = none: no such table; name one of lab, qtools\n"
+    )
     assert not (tmp_path / "metrics").exists()
 
 
 def test_energy_needs_no_torch() -> None:
-    code = "import sys, powtwo.energy, powtwo.energy_page; sys.exit('torch' in sys.modules)"
+    code = "import sys, powtwo.energy, powtwo.energy_passages; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)

@@ -17,6 +17,7 @@ from powtwo.price_table import PriceTable
 from powtwo.shapes import LayerShape
 
 CONVENTIONS: tuple[str, ...] = get_args(Energy.model_fields["zero_point"].annotation)
+KINDS = ("multiply", "accumulate", "bias", "zero_point", "requantize")
 PJ_IN_UJ = 10**6
 
 
@@ -24,7 +25,7 @@ PJ_IN_UJ = 10**6
 class Term:
     """Operations of one kind and data type: `times` · `each` of them."""
 
-    kind: str  # multiply, accumulate, bias, zero_point, requantize
+    kind: str  # of KINDS, or of memory.KINDS
     operation: str  # its data type and name, the key of its price
     times: int  # outputs of the layer, or its inputs where each costs once
     each: int
@@ -66,6 +67,9 @@ def integer_counts(layers: Sequence[LayerShape], convention: str) -> list[OpCoun
             for each input element), `folded` (into the bias, free) or `msb_flip` (the top bit
             inverted, free for z_y too).
 
+    A weight of ±2^k shifts where another multiplies: int4x8_shift. Its sign turns the addition that
+    follows into a subtraction, which costs the same.
+
     Raises:
         ValueError: where there is no such convention.
     """
@@ -80,6 +84,17 @@ def integer_counts(layers: Sequence[LayerShape], convention: str) -> list[OpCoun
 def total(counts: Iterable[OpCounts], table: PriceTable) -> Fraction:
     """Return the energy of all layers in pJ."""
     return sum((layer.energy(table) for layer in counts), Fraction(0))
+
+
+def by_kind(
+    counts: Iterable[OpCounts], table: PriceTable, kinds: Sequence[str] = KINDS
+) -> dict[str, Fraction]:
+    """Return the energy of all layers in pJ for each kind of term."""
+    sums = dict.fromkeys(kinds, Fraction(0))
+    for layer in counts:
+        for term in layer.terms:
+            sums[term.kind] += term.count * table[term.operation]
+    return sums
 
 
 def metrics(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> dict[str, Any]:
@@ -101,15 +116,17 @@ def metrics(layers: Sequence[LayerShape], table: PriceTable, convention: str) ->
 
 
 COLUMNS = ("layer", "layer_kind", "arithmetic", "kind", "operation", "times", "each", "count",
-           "price_pj", "energy_pj")  # fmt: skip
+           "price_pj", "energy_pj", "part", "table")  # fmt: skip
 
 
-def rows(counts: Iterable[OpCounts], table: PriceTable) -> list[tuple[Any, ...]]:
-    """Return one row of COLUMNS for each term of each layer."""
+def rows(
+    counts: Iterable[OpCounts], table: PriceTable, part: str = "arithmetic"
+) -> list[tuple[Any, ...]]:
+    """Return one row of COLUMNS for each term of each layer; `part` is arithmetic or memory."""
     return [
         (item.layer.index, item.layer.kind, item.arithmetic, term.kind, term.operation,
          term.times, term.each, term.count, float(table[term.operation]),
-         float(term.count * table[term.operation]))
+         float(term.count * table[term.operation]), part, table.name)
         for item in counts
         for term in item.terms
     ]  # fmt: skip
@@ -139,8 +156,11 @@ def _terms(layer: LayerShape, adder: str, multiply: str) -> tuple[Term, ...]:
 def _integer_sums(layer: LayerShape) -> tuple[Term, ...]:
     # int8_multiply for equal widths, else weight by code, as int4x8_multiply: a table that knows
     # only int8 refuses the others instead of taking them for the same.
-    widths = dict.fromkeys((layer.weight_bits, layer.input_bits))
-    return _terms(layer, "int32", f"int{'x'.join(map(str, widths))}_multiply")
+    shifts = layer.weight_kind == "power_of_two"
+    weight_bits = layer.weight_code_bits if shifts else layer.weight_bits
+    widths = dict.fromkeys((weight_bits, layer.input_bits))
+    name = "shift" if shifts else "multiply"
+    return _terms(layer, "int32", f"int{'x'.join(map(str, widths))}_{name}")
 
 
 def _zero_and_shift(layer: LayerShape, convention: str) -> tuple[Term, ...]:

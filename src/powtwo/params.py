@@ -250,10 +250,15 @@ class Evaluate(Model):
 
 
 class Energy(Model):
-    """How operations are priced."""
+    """How operations and memory are priced."""
 
+    # Which tables and places there are, their files say; the stage refuses an unknown one.
     table: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
     zero_point: Literal["per_use", "per_input", "folded", "msb_flip"]
+    all_widths: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] | None = None
+    memory: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] | None = None
+    weights_in: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")] = "dram"
+    activations_in: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")] = "sram_1mb"
 
 
 SchemeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]

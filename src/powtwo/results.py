@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from powtwo import files
+from powtwo import energy_common, files
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
 TABLES = ("layers", "predictions", "energy")  # folders of plots/, a CSV file for each scheme
@@ -42,13 +42,16 @@ COLUMNS = (
 )
 
 
+SENSITIVITY = ("scheme", *energy_common.SENSITIVITY)  # of plots/energy-sensitivity.csv
+
+
 @dataclass(frozen=True)
 class SchemeResult:
     """All that the stages wrote about one scheme."""
 
     name: str
     metrics: Mapping[str, Row]  # by name of METRICS
-    tables: Mapping[str, Sequence[Row]]  # by name of TABLES
+    tables: Mapping[str, Sequence[Row]]  # by name of TABLES; memory: what energy says of it
 
     def __getitem__(self, column: str) -> float:
         """Return a figure by the name of its column."""
@@ -81,6 +84,11 @@ class Results:
         )
 
     @property
+    def energy_table(self) -> str:
+        """The table of prices by which the schemes are compared."""
+        return str(self.best.metrics["energy"]["table"])
+
+    @property
     def float_accuracy(self) -> float:
         """The float network's accuracy on the test images, as the schemes were compared with."""
         return float(self.schemes[0].metrics["evaluate"]["float_accuracy"])
@@ -105,7 +113,7 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
                 "remove what it left behind with `inv prune`"
             )
     train, epochs = _json(root, "metrics/train.json"), _csv(root, "plots/training.csv")
-    return Results(train, epochs, [_scheme(root, name) for name in schemes])
+    return Results(train, epochs, _in_one_table([_scheme(root, name) for name in schemes]))
 
 
 def table(results: Results) -> str:
@@ -120,12 +128,40 @@ def table(results: Results) -> str:
     )
 
 
+def sensitivity(results: Results) -> list[tuple[Any, ...]]:
+    """Return rows of SENSITIVITY: how the ratio to FP32 of each scheme moves."""
+    return [
+        (scheme.name, *(row[column] for column in SENSITIVITY[1:]))
+        for scheme in results.schemes
+        for row in scheme.metrics["energy"]["sensitivity"]
+    ]
+
+
 def _scheme(root: Path, name: str) -> SchemeResult:
     return SchemeResult(
         name,
         {part: _json(root, f"metrics/{part}/{name}.json") for part in METRICS},
         {part: _csv(root, f"plots/{part}/{name}.csv") for part in TABLES},
     )
+
+
+def _in_one_table(schemes: Sequence[SchemeResult]) -> list[SchemeResult]:
+    """Leave of the energy of each scheme what all are compared by, and set its memory apart."""
+    name = energy_common.table([scheme.metrics["energy"] for scheme in schemes])
+    found = []
+    for scheme in schemes:
+        rows = scheme.tables["energy"]
+        energy = [row for row in rows if row["part"] == "arithmetic" and row["table"] == name]
+        memory = [row for row in rows if row["part"] == "memory"]
+        priced = energy_common.in_table(scheme.metrics["energy"], name)
+        found.append(
+            replace(
+                scheme,
+                metrics={**scheme.metrics, "energy": priced},
+                tables={**scheme.tables, "energy": energy, "memory": memory},
+            )
+        )
+    return found
 
 
 def _json(root: Path, name: str) -> Row:

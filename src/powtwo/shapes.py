@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -34,6 +34,16 @@ class LayerShape:
     input_zero_point: int
     output_bits: int | None  # None: the output is the int32 accumulators
     output_zero_point: int | None
+    weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
+    weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
+    weights: int = 0  # elements
+    biases: int = 0  # elements, int32 or FP32
+    stored: Shape | None = None  # the output after the poolings that follow, if any
+
+    @property
+    def written(self) -> int:
+        """Output elements that are written for one image: poolings that follow come before."""
+        return prod(self.stored or self.made)
 
     @property
     def inputs(self) -> int:
@@ -88,6 +98,8 @@ def of_metadata(
         made = output(index, layer, weight, shape)
         if weight is not None:
             found.append(_computing(index, layer, weight, shape, made))
+        elif found:
+            found[-1] = replace(found[-1], stored=made)
         shape = made
     return found
 
@@ -100,6 +112,8 @@ def of_layout(
     logits: str = "codes",
     image: Sequence[int] = (3, 32, 32),
     bits: int = 8,
+    zero_point: int | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> list[LayerShape]:
     """List the computing layers of a VGG from its layout, as the lab quantizes it.
 
@@ -109,28 +123,30 @@ def of_layout(
         classes: outputs of the last layer.
         logits: `codes`, or `int32` for accumulators that are not requantized.
         image: (C, H, W).
-        bits: of weights and codes; the zero point is 2^(bits−1).
+        bits: of weights and codes.
+        zero_point: of the codes; None: 2^(bits−1).
+        weights: the file's keys about weights where they differ, such as `weight_bits`.
     """
-    middle = 1 << (bits - 1)
+    middle = 1 << (bits - 1) if zero_point is None else zero_point
     codes = {"weight_bits": bits, "input_bits": bits, "input_zero_point": middle, "output": "codes",
-             "output_bits": bits, "output_zero_point": middle}  # fmt: skip
+             "output_bits": bits, "output_zero_point": middle} | dict(weights or {})  # fmt: skip
     layers: list[dict[str, Any]] = []
-    weights: list[Shape | None] = []
+    kernels: list[Shape | None] = []
     channels, *sides = image
     for entry in layout:
         if isinstance(entry, str):
             layers.append({"kind": "maxpool2d", "kernel": 2, "stride": 2})
-            weights.append(None)
+            kernels.append(None)
             sides = [side // 2 for side in sides]
         else:
             layers.append({"kind": "conv2d", "kernel": 3, "stride": 1, "padding": 1} | codes)
-            weights.append((entry, channels, 3, 3))
+            kernels.append((entry, channels, 3, 3))
             channels = entry
     features = (channels * prod(sides), *hidden, classes)
     layers += [{"kind": "flatten"}, *({"kind": "linear"} | codes for _ in features[1:])]
-    weights += [None, *((made, given) for given, made in pairwise(features))]
+    kernels += [None, *((made, given) for given, made in pairwise(features))]
     layers[-1] = layers[-1] | {"output": logits}
-    return of_metadata(image, layers, weights)
+    return of_metadata(image, layers, kernels)
 
 
 def output(index: int, layer: Mapping[str, Any], weight: Shape | None, shape: Shape) -> Shape:
@@ -185,4 +201,8 @@ def _computing(
         input_zero_point=layer["input_zero_point"],
         output_bits=layer["output_bits"] if coded else None,
         output_zero_point=layer["output_zero_point"] if coded else None,
+        weight_kind=layer.get("weight_kind", "uniform"),
+        weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
+        weights=prod(weight),
+        biases=weight[0],
     )
