@@ -62,8 +62,10 @@ def _values(axes: Axes, widths: Sequence[float], offset: float = 0) -> None:
 
 def _microjoules(rows: Sequence[Row], layer: int, **wanted: str) -> float:
     picojoules: float = sum(
-        row["energy_pj"]
+        row["energy_pj"] or 0
         for row in rows
-        if row["layer"] == layer and all(row[key] == value for key, value in wanted.items())
+        if row["layer"] == layer
+        and row["kind"] in KINDS  # memory is never added to arithmetic
+        and all(row[key] == value for key, value in wanted.items())
     )
     return picojoules / 1e6
