@@ -319,26 +319,10 @@ def test_a_layer_shows_the_range_of_its_channels_and_a_dash_for_what_it_lacks(ht
     assert html.count(">–<") == 4 * len(SCHEMES)
 
 
-def unpriced(root: Path, schemes: list[str], without: list[str]) -> results.Results:
-    """Return results in which a table lacks a price for some schemes, as energy writes them."""
-    metrics_tree.write(root, schemes)
-    for name in without:
-        path = root / f"metrics/energy/{name}.json"
-        found = json.loads(path.read_text(encoding="utf-8"))
-        found |= {"integer_uj": None, "ratio": None, "last_integer_pj": None}
-        found |= {"reason": "no price for <int4x8_multiply>"}
-        for convention in found["conventions"].values():
-            convention |= {"integer_uj": None, "ratio": None}
-        path.write_text(json.dumps(found), encoding="utf-8")
-        path = root / f"plots/energy/{name}.csv"
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(",0.2,176947.2\n", ",,\n"), encoding="utf-8")
-    return results.read(root, schemes)
-
-
 @pytest.mark.parametrize("without", [["a"], ["b"], ["a", "b"]])
 def test_a_scheme_without_a_price_is_shown_without_one(tmp_path: Path, without: list[str]) -> None:
-    found = unpriced(tmp_path, ["a", "b"], without)
+    metrics_tree.write(tmp_path, ["a", "b"], unpriced=without)
+    found = results.read(tmp_path, ["a", "b"])
     html = report.page(found, report.pictures(found))
     Page(html)
     assert html.count("no price for &lt;int4x8_multiply&gt;") == len(without)

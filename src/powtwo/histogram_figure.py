@@ -44,12 +44,13 @@ def _bars(axes: Axes, rows: Sequence[Row]) -> None:
         axes.text(0.5, 0.4, "int32: no codes", transform=axes.transAxes, ha="center")
         return
     edges = [row["low"] for row in rows] + [rows[-1]["high"]]
-    axes.stairs([row["count"] for row in rows], edges, fill=True, color=BLUE, alpha=0.75)
+    counts = [row["count"] for row in rows]
+    axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75)
     limits = (rows[0]["code_low"], rows[0]["code_high"])
     for limit in limits:
         axes.axvline(limit, color=ORANGE, linewidth=1.2)
     axes.set_yscale("symlog", linthresh=1)
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 2 * max(counts))
     axes.set_yticks([])
     axes.minorticks_off()
     axes.set_xlim(edges[0], edges[-1])
