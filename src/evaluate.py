@@ -1,10 +1,14 @@
-"""Stage evaluate@S: the integer network of scheme S against the float network, on test images."""
+"""Stage evaluate@S: the integer network of scheme S against the float network.
+
+Accuracies and SQNR are of test images; sensitivities, which choices may follow, of validation
+images.
+"""
 
 import sys
 
 import torch
 
-from powtwo import engine, evaluation, files
+from powtwo import engine, evaluation, files, histograms, layer_quality, sensitivity
 from powtwo.calibrated import Calibrated
 from powtwo.datasets import Dataset
 from powtwo.integer import IntegerNetwork
@@ -28,12 +32,27 @@ def main(scheme: str) -> None:
         )
         metrics |= evaluation.on_validation(torch.from_numpy(dataset.y_validation), held_out)
         spread = evaluation.spread(images, params.evaluate.sqnr_images)
-        layers = evaluation.sqnr_by_layer(running, calibrated.folded, spread, size)
-
+        watched = layer_quality.watch(running, calibrated.folded, spread, size)
+        layers = [layer.quality() for layer in watched]
         metrics["min_sqnr_db"] = min(row.sqnr_db for row in layers)
-        files.write_json(f"metrics/evaluate/{scheme}.json", metrics)
-        rows = [(row.layer, row.kind, row.sqnr_db) for row in layers]
-        files.write_csv(f"plots/layers/{scheme}.csv", ("layer", "kind", "sqnr_db"), rows)
+
+        few = [
+            evaluation.spread(torch.from_numpy(part), params.evaluate.sensitivity_images)
+            for part in (dataset.x_validation, dataset.y_validation)
+        ]
+        sensitive = sensitivity.measure(running, calibrated.folded, *few, size)
+
+        files.write_json(f"metrics/evaluate/{scheme}.json", metrics | sensitive.metrics())
+        files.write_csv(
+            f"plots/layers/{scheme}.csv",
+            (*layer_quality.COLUMNS, *sensitivity.COLUMNS),
+            [(*layer_quality.row(each), *sensitive.row(each.layer)) for each in layers],
+        )
+        files.write_csv(
+            f"plots/histograms/{scheme}.csv",
+            histograms.COLUMNS,
+            layer_quality.histogram_rows(watched),
+        )
         pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
         named = [(dataset.classes[a], dataset.classes[p]) for a, p in pairs]
         files.write_csv(f"plots/predictions/{scheme}.csv", ("actual", "predicted"), named)

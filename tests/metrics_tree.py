@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+<<<<<<< HEAD
 from powtwo import energy, energy_metrics, energy_page, files
 from powtwo.params import Energy
+=======
+import torch
+
+from powtwo import (
+    energy,
+    energy_page,
+    files,
+    histograms,
+    intervals,
+    layer_quality,
+    price_table,
+    sensitivity,
+)
+from powtwo.histograms import Histogram
+from powtwo.shapes import LayerShape
+>>>>>>> h-report
 
 CLASSES = tuple("0123456789")
 IMAGES = 1000
 PRICED = Energy(table="lab", zero_point="per_use", all_widths="qtools", memory="horowitz")
 EPOCH = ("epoch", "learning_rate", "train_loss", "validation_loss", "train_accuracy",
          "validation_accuracy")  # fmt: skip
+LAYER = (*layer_quality.COLUMNS, *sensitivity.COLUMNS)
 
 
-def write(root: Path, schemes: Sequence[str], classes: Sequence[str] = CLASSES) -> None:
-    """Write metrics/ and plots/ for the schemes; the same names give the same values."""
+def write(
+    root: Path,
+    schemes: Sequence[str],
+    classes: Sequence[str] = CLASSES,
+    unpriced: Sequence[str] = (),
+) -> None:
+    """Write metrics/ and plots/ for the schemes; the same names give the same values.
+
+    The energy table lacks a price for the schemes `unpriced`.
+    """
     draw = random.Random(0)
     right = IMAGES - 18
     files.write_json(root / "metrics/train.json", {
@@ -31,6 +57,45 @@ def write(root: Path, schemes: Sequence[str], classes: Sequence[str] = CLASSES) 
     files.write_csv(root / "plots/training.csv", EPOCH, epochs)
     for scheme in schemes:
         _write_scheme(root, scheme, draw, right, classes)
+    for scheme in unpriced:
+        _unprice(root, scheme)
+
+
+def _unprice(root: Path, scheme: str) -> None:
+    path = root / f"metrics/energy/{scheme}.json"
+    found = files.read_json(path)
+    found |= {"integer_uj": None, "ratio": None, "last_integer_pj": None}
+    found |= {"reason": "no price for <int4x8_multiply>"}
+    for convention in found["conventions"].values():
+        convention |= {"integer_uj": None, "ratio": None}
+    files.write_json(path, found)
+    path = root / f"plots/energy/{scheme}.csv"
+    text = path.read_text(encoding="utf-8")
+    files.write_text(path, text.replace(",0.2,176947.2\n", ",,\n"))
+
+
+def _layer(layer: LayerShape, sqnr: float, last: bool) -> tuple[object, ...]:
+    """Make a row of plots/layers; shifts that differ by channel in one, no codes in the last."""
+    draw = random.Random(layer.index)
+    bits, exponent, *shifts = (None,) * 4 if last else (8, -4, 7, 9 if layer.index == 3 else 7)
+    return (layer.index, layer.kind, sqnr, draw.uniform(30, 40),
+            None if last else draw.random() / 100, draw.random() / 1000, 8, bits,
+            -10, -8 if layer.index == 3 else -10, exponent, *shifts,
+            draw.randrange(90, 100) / 100, draw.randrange(90, 100) / 100)  # fmt: skip
+
+
+def _histograms(layers: Sequence[LayerShape]) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of plots/histograms, a wide bell for each tensor."""
+    draw = random.Random(0)
+    for layer in layers:
+        for tensor, low, high in (("weight", -127, 127), ("output", -128, 127)):
+            if tensor == "output" and layer is layers[-1]:
+                continue
+            histogram = Histogram(low, high)
+            steps = [draw.gauss(0, 60) for _ in range(200)]
+            histogram.add(torch.tensor(steps, dtype=torch.float64))
+            for row in histogram.rows():
+                yield layer.index, tensor, *row
 
 
 def _write_scheme(
@@ -39,16 +104,31 @@ def _write_scheme(
     gained, lost = draw.randrange(4), draw.randrange(8)
     correct = right + gained - lost
     layers = energy_page.lab_layers()
+<<<<<<< HEAD
     prices = energy_metrics.load(PRICED)
     sqnr = [(layer.index, layer.kind, draw.uniform(12, 40)) for layer in layers]
+=======
+    table, convention = price_table.load("lab"), "per_use"
+    sqnr = [_layer(layer, draw.uniform(12, 40), layer is layers[-1]) for layer in layers]
+>>>>>>> h-report
     files.write_json(root / f"metrics/convert/{scheme}.json", {
         "size_mb": 1.4125, "min_shift": 4, "max_shift": 11, "accumulator_bits": 21,
         "clipped_weights": draw.randrange(99),
     })  # fmt: skip
+    low, high = intervals.of_fraction(correct, IMAGES)
+    least, most = intervals.of_paired_difference(lost, gained, IMAGES)
     files.write_json(root / f"metrics/evaluate/{scheme}.json", {
         "test_images": IMAGES, "float_accuracy": right / IMAGES, "accuracy": correct / IMAGES,
+<<<<<<< HEAD
         "validation_images": 400, "validation_accuracy": (400 - len(scheme) % 9) / 400,
         "drop_points": (lost - gained) / 10, "agreement": 1 - (gained + lost) / IMAGES,
+=======
+        "accuracy_low": low, "accuracy_high": high,
+        "drop_points_low": 100 * least, "drop_points_high": 100 * most,
+        "sensitivity_images": 100, "sensitivity_float_accuracy": 0.98,
+        "sensitivity_accuracy": 0.97, "drop_points": (lost - gained) / 10,
+        "agreement": 1 - (gained + lost) / IMAGES,
+>>>>>>> h-report
         "gained": gained, "lost": lost, "p_value": draw.random(),
         "min_sqnr_db": min(row[2] for row in sqnr),
     })  # fmt: skip
@@ -56,7 +136,10 @@ def _write_scheme(
     files.write_json(root / f"metrics/energy/{scheme}.json", metrics)
     rows = energy_metrics.rows(layers, prices)
     files.write_csv(root / f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
-    files.write_csv(root / f"plots/layers/{scheme}.csv", ("layer", "kind", "sqnr_db"), sqnr)
+    files.write_csv(root / f"plots/layers/{scheme}.csv", LAYER, sqnr)
+    files.write_csv(
+        root / f"plots/histograms/{scheme}.csv", histograms.COLUMNS, _histograms(layers)
+    )
     actual = [draw.choice(classes) for _ in range(IMAGES)]
     wrong = set(draw.sample(range(IMAGES), IMAGES - correct))
     guessed = [

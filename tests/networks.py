@@ -5,9 +5,17 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
+<<<<<<< HEAD
 from powtwo.fixedpoint import Grid, quantize
 from powtwo.integer import Input, IntegerNetwork
 from powtwo.integer_layer import Codes, Layer, WeightCodes
+=======
+from powtwo.engine import Engine, make
+from powtwo.fixedpoint import by_channel
+from powtwo.integer import Input, IntegerNetwork
+from powtwo.integer_layer import Codes, Layer
+from powtwo.network import FoldedLayer
+>>>>>>> h-report
 from powtwo.normalization import Normalization
 
 ROUNDINGS = ("floor", "half_up", "half_even")
@@ -77,6 +85,24 @@ def random_pixels(seed: int, count: int = 6, size: int = 8) -> torch.Tensor:
     pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
     pixels[0], pixels[1] = 0, 255
     return pixels
+
+
+def identical_floats(
+    network: IntegerNetwork | None = None,
+) -> tuple[Engine, list[FoldedLayer]]:
+    """Return an integer network and the float network that it stands for, weight by weight."""
+    network = network or random_network(4, "half_even", relu=False)
+    layers = []
+    for layer in network.layers:
+        plain = {"stride": layer.stride, "padding": layer.padding, "kernel": layer.kernel}
+        if layer.computes:
+            exponents = by_channel(torch.tensor(layer.weight_exponent), layer.weight.dim() + 1)
+            weight = layer.weight.double() * 2.0**exponents
+            bias = layer.bias.double() * 2.0**layer.accumulator_exponent
+            layers.append(FoldedLayer(layer.kind, weight, bias, layer.relu, **plain))
+        else:
+            layers.append(FoldedLayer(layer.kind, **plain))
+    return make(network, "reference"), layers
 
 
 networks = st.builds(

@@ -9,10 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_network, random_pixels
+from networks import identical_floats, random_network, random_pixels
 
 from powtwo import engine, evaluation
-from powtwo.network import FoldedLayer
 from powtwo.normalization import Normalization
 
 
@@ -20,7 +19,9 @@ def test_compare_counts_each_image_by_hand() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
     exact = torch.tensor([0, 1, 2, 0, 0, 0, 1, 1])
     measured = torch.tensor([0, 1, 0, 0, 1, 0, 2, 0])
-    assert evaluation.compare(labels, exact, measured) == {
+    found = evaluation.compare(labels, exact, measured)
+    bounds = {name: found.pop(name) for name in list(found) if name.endswith(("_low", "_high"))}
+    assert found == {
         "test_images": 8,
         "float_accuracy": 5 / 8,
         "accuracy": 4 / 8,
@@ -30,6 +31,14 @@ def test_compare_counts_each_image_by_hand() -> None:
         "lost": 2,
         "p_value": 1.0,
     }
+    # Four of 8 right; of the paired counts with one added, 3 and 2 in 10.
+    z = 1.959963984540054
+    half = z / (8 + z**2) * math.sqrt(8 * 0.25 + z**2 / 4)
+    assert bounds["accuracy_low"] == pytest.approx(0.5 - half, rel=1e-12)
+    assert bounds["accuracy_high"] == pytest.approx(0.5 + half, rel=1e-12)
+    half = z * math.sqrt((0.5 - 0.01) / 10)
+    assert bounds["drop_points_low"] == pytest.approx(100 * (0.1 - half), rel=1e-12)
+    assert bounds["drop_points_high"] == pytest.approx(100 * (0.1 + half), rel=1e-12)
 
 
 def test_what_schemes_are_chosen_by_is_counted_by_hand() -> None:
@@ -47,50 +56,6 @@ def test_p_is_the_exact_binomial_sum(gained: int, lost: int) -> None:
 
 def test_p_of_5_to_0_by_hand() -> None:
     assert evaluation.p_value(0, 5) == pytest.approx(2 / 32, rel=1e-15)
-
-
-def identical_floats() -> tuple[engine.Engine, list[FoldedLayer]]:
-    """Return an integer network and the float network that it stands for, weight by weight."""
-    network = random_network(4, "half_even", relu=False)
-    layers = []
-    for layer in network.layers:
-        plain = {"stride": layer.stride, "padding": layer.padding, "kernel": layer.kernel}
-        if layer.computes:
-            weight = layer.weight.double() * 2.0**layer.weight_exponent
-            bias = layer.bias.double() * 2.0 ** int(layer.accumulator_exponent)
-            layers.append(FoldedLayer(layer.kind, weight, bias, layer.relu, **plain))
-        else:
-            layers.append(FoldedLayer(layer.kind, **plain))
-    return engine.make(network, "reference"), layers
-
-
-def test_sqnr_of_the_first_layer_is_its_definition() -> None:
-    running, layers = identical_floats()
-    pixels = random_pixels(1)
-    first, *_ = evaluation.sqnr_by_layer(running, layers, pixels, batch_size=4)
-    x = layers[0](pixels.double() / 128 - 1)
-    codes = next(iter(running.outputs(pixels))).double()
-    noise = x - (codes - 128) * 2.0**-5
-    expected = 10 * math.log10(x.square().sum() / noise.square().sum())
-    assert first.sqnr_db == pytest.approx(expected, rel=1e-12)
-    assert (first.layer, first.kind) == (0, "conv2d")
-
-
-def test_sqnr_names_computing_layers_alone_and_not_the_batches() -> None:
-    running, layers = identical_floats()
-    pixels = random_pixels(2)
-    whole = evaluation.sqnr_by_layer(running, layers, pixels, batch_size=6)
-    pieces = evaluation.sqnr_by_layer(running, layers, pixels, batch_size=1)
-    assert [row.layer for row in whole] == [0, 2, 4, 5]
-    for one, other in zip(whole, pieces, strict=True):
-        assert one.sqnr_db == pytest.approx(other.sqnr_db, rel=1e-12)
-
-
-def test_a_silent_layer_has_no_sqnr() -> None:
-    running, layers = identical_floats()
-    layers[0] = replace(layers[0], weight=layers[0].weight * 0, bias=layers[0].bias * 0)
-    with pytest.raises(ValueError, match="layer 0: its float output is zero throughout"):
-        evaluation.sqnr_by_layer(running, layers, random_pixels(3), 6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 6, 100])
@@ -121,3 +86,4 @@ def test_a_spread_reaches_every_class_of_sorted_images() -> None:
     assert len(evaluation.spread(images, 200)) == 200
     assert set((evaluation.spread(images, 10) // 100).tolist()) == set(range(10))
     assert torch.equal(evaluation.spread(images, 5000), images)
+    assert len(evaluation.spread(images, 0)) == 0

@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from powtwo import figures, markup, report, results
+from powtwo import figures, histogram_figure, markup, report, results
 from powtwo.pareto import _front
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMES = ["lab", "minmax-round", "minmax-round-half-up", "minmax-ceil"]
-PICTURES = ["schemes", "energy", "sqnr", "confusion"]
+PICTURES = ["schemes", "energy", "sqnr", "histograms", "confusion"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def measured(root: Path, scheme: str) -> dict[str, float]:
         return json.loads(text)
 
     evaluate = of("evaluate")
+<<<<<<< HEAD
     names = (
         "accuracy",
         "validation_accuracy",
@@ -72,6 +73,10 @@ def measured(root: Path, scheme: str) -> dict[str, float]:
         "agreement",
         "min_sqnr_db",
     )
+=======
+    names = ("accuracy", "accuracy_low", "accuracy_high", "drop_points", "drop_points_low",
+             "drop_points_high", "p_value", "agreement", "min_sqnr_db")  # fmt: skip
+>>>>>>> h-report
     return {name: evaluate[name] for name in names} | {
         "size_mb": of("convert")["size_mb"],
         "energy_uj": of("energy")["integer_uj"],
@@ -102,8 +107,12 @@ def test_best_is_the_most_accurate_on_validation_images(tree: Path) -> None:
 
 def test_of_equals_the_cheaper_is_best() -> None:
     def scheme(name: str, accuracy: float, uj: float) -> results.SchemeResult:
+<<<<<<< HEAD
         evaluate = {"validation_accuracy": accuracy, "accuracy": 1 - accuracy}
         metrics = {"evaluate": evaluate, "energy": {"integer_uj": uj}}
+=======
+        metrics = {"evaluate": {"accuracy": accuracy}, "energy": {"integer_uj": uj}, "convert": {}}
+>>>>>>> h-report
         return results.SchemeResult(name, metrics, {})
 
     found = [scheme("a", 0.8, 1), scheme("b", 0.9, 3), scheme("c", 0.9, 2)]
@@ -162,7 +171,8 @@ def test_one_epoch_can_be_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["metrics/evaluate/old.json", "metrics/convert/old.json", "metrics/energy/old.json",
-     "plots/layers/old.csv", "plots/predictions/old.csv", "plots/energy/old.csv"],
+     "plots/layers/old.csv", "plots/predictions/old.csv", "plots/energy/old.csv",
+     "plots/histograms/old.csv"],
 )  # fmt: skip
 def test_file_of_a_dropped_scheme_is_an_error(tmp_path: Path, name: str) -> None:
     metrics_tree.write(tmp_path, ["lab"])
@@ -279,12 +289,14 @@ def test_pictures_follow_light_and_dark(html: str) -> None:
     assert set(re.findall(r"var\((--\w+)\)", html)) <= set(declared)
 
 
-def test_every_number_of_a_table_equals_its_source(tree: Path, html: str) -> None:
-    checked = 0
+def test_every_number_equals_its_source(tree: Path, html: str) -> None:
+    checked = Counter()
     for tag, attributes in Page(html).elements:
-        if tag != "td" or "data-value" not in attributes:
+        number = attributes.get("data-value" if tag in ("td", "th") else "value")
+        if number is None:
             continue
         name, _, key = (attributes["title"] or "").partition(": ")
+<<<<<<< HEAD
         shown = float(attributes["data-value"] or "")
         if name.endswith(".json"):
             value = json.loads((tree / name).read_text(encoding="utf-8"))
@@ -296,6 +308,37 @@ def test_every_number_of_a_table_equals_its_source(tree: Path, html: str) -> Non
         checked += 1
     # columns of the comparison, conventions and FP32, the terms of the last layer and two totals
     assert checked == len(SCHEMES) * (9 + 5 + 3 * (3 + 6) + 2)
+=======
+        assert float(number) in sources(tree, name, key), (name, key)
+        checked[tag, name.rpartition("/")[0]] += 1
+    schemes, layers = len(SCHEMES), 11
+    assert checked == {
+        ("td", "metrics/evaluate"): schemes * 9,
+        ("td", "metrics/convert"): schemes,
+        # two columns of the comparison, four conventions, FP32, two totals and what else: macs
+        ("td", "metrics/energy"): schemes * (2 + 5 + 2 + 1),
+        ("td", "plots/energy"): schemes * 3 * (3 + 6),
+        # the last layer lacks its clipped outputs, output bits, output exponent and shift
+        ("td", "plots/layers"): schemes * (layers * 11 - 4),
+        ("th", "plots/layers"): schemes * layers,
+        ("data", "metrics/evaluate"): 5 + 6,
+        ("data", "metrics/energy"): 3,
+    }
+
+
+def sources(tree: Path, name: str, key: str) -> set[float]:
+    """Return the values that a file has under a key, by the way the page names it."""
+    if name.startswith("plots/energy"):
+        return terms(tree / name, key)
+    if name.startswith("plots/layers"):
+        index, column = key.removeprefix("layer ").split(", ")
+        with (tree / name).open(encoding="utf-8", newline="") as file:
+            return {float(row[column]) for row in csv.DictReader(file) if row["layer"] == index}
+    value = json.loads((tree / name).read_text(encoding="utf-8"))
+    for part in key.split("."):
+        value = value[part]
+    return {float(value)}
+>>>>>>> h-report
 
 
 def terms(path: Path, key: str) -> set[float]:
@@ -307,6 +350,66 @@ def terms(path: Path, key: str) -> set[float]:
             if (row["layer"], row["arithmetic"], row["kind"]) == (layer, arithmetic, kind)
         ]
     return {float(row[name]) for row in rows for name in ("count", "price_pj", "energy_pj")}
+
+
+def test_a_layer_shows_the_range_of_its_channels_and_a_dash_for_what_it_lacks(html: str) -> None:
+    assert html.count(">7 to 9<") == html.count(">-10 to -8<") == len(SCHEMES)
+    assert html.count(">–<") == 4 * len(SCHEMES)
+
+
+@pytest.mark.parametrize("without", [["a"], ["b"], ["a", "b"]])
+def test_a_scheme_without_a_price_is_shown_without_one(tmp_path: Path, without: list[str]) -> None:
+    metrics_tree.write(tmp_path, ["a", "b"], unpriced=without)
+    found = results.read(tmp_path, ["a", "b"])
+    html = report.page(found, report.pictures(found))
+    Page(html)
+    assert html.count("no price for &lt;int4x8_multiply&gt;") == len(without)
+    assert f"lacks a price for them: {', '.join(without)}." in html
+    assert ("has no price for." in html) == (found.best.name in without)
+    assert results.table(found).count(results.MISSING) == 2 * len(without)
+    assert [point.get_text() for point in report.pictures(found)[0].drawing.axes[0].texts] == (
+        ["no scheme has a price"] if len(without) == 2
+        else ["float, 244 µJ", *({"a", "b"} - set(without))]
+    )  # fmt: skip
+
+
+def test_what_else_energy_measured_is_shown_under_its_key(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    path = tmp_path / "metrics/energy/lab.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found |= {"memory": {"weights_uj": 1.25, "where": "sram"}, "sensitivity": [{"ratio": 7.5}]}
+    path.write_text(json.dumps(found), encoding="utf-8")
+    read = results.read(tmp_path, ["lab"])
+    html = report.page(read, report.pictures(read))
+    for key, text in (("memory.weights_uj", "1.25"), ("memory.where", "sram"),
+                      ("sensitivity.0.ratio", "7.5")):  # fmt: skip
+        assert re.search(rf'title="metrics/energy/lab.json: {key}">{text}<', html)
+
+
+def test_intervals_stand_in_the_picture(tree: Path) -> None:
+    found = results.read(tree, SCHEMES)
+    axes = report.pictures(found)[0].drawing.axes[0]
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
+    for scheme in SCHEMES:
+        wanted = measured(tree, scheme)
+        uj, low, high = (wanted[key] for key in ("energy_uj", "accuracy_low", "accuracy_high"))
+        assert ([uj, uj], [100 * low, 100 * high]) in drawn
+        assert axes.get_ylim()[0] < 100 * low < 100 * high < axes.get_ylim()[1]
+
+
+def test_histograms_draw_the_counts_and_the_limits(tree: Path) -> None:
+    best = results.read(tree, SCHEMES).best
+    drawn = histogram_figure.histograms(best).axes
+    assert len(drawn) == 2 * 11
+    rows = best.tables["histograms"]
+    for axes, tensor in zip(drawn[4:6], ("weight", "output"), strict=True):
+        found = [row for row in rows if (row["layer"], row["tensor"]) == (3, tensor)]
+        (stairs,) = axes.patches
+        assert stairs.get_data().values.tolist() == [row["count"] for row in found]
+        assert stairs.get_data().edges.tolist()[:-1] == [row["low"] for row in found]
+        limits = [line.get_xdata()[0] for line in axes.get_lines()]
+        assert limits == [-127 if tensor == "weight" else -128, 127]
+    assert [text.get_text() for text in drawn[-1].texts] == ["int32: no codes"]
 
 
 def test_working_shows_the_labs_answer(html: str) -> None:

@@ -21,15 +21,16 @@ def energy(scheme: SchemeResult) -> Figure:
     layers = list(dict.fromkeys((row["layer"], row["layer_kind"]) for row in rows))
     places = np.arange(len(layers))
     with style():
-        figure = canvas(1.2 + 0.36 * len(layers))
+        figure = canvas(1.4 + 0.36 * len(layers))
         left, right = figure.subplots(1, 2, sharey=True)
         for arithmetic, color, offset in (("float", FAINT, -0.2), ("integer", BLUE, 0.2)):
             widths = [_microjoules(rows, index, arithmetic=arithmetic) for index, _ in layers]
             left.barh(places + offset, widths, 0.36, color=color, label=arithmetic)
             _values(left, widths, offset)
-        left.set_title(f"Float and integer (µJ): {scheme.name}")
+        left.set_title("Float and integer (µJ)")
         _stack(right, rows, [index for index, _ in layers])
         right.set_title("Integer alone, by operation (µJ)")
+        figure.suptitle(scheme.name, x=0.01, ha="left", fontsize=TEXT + 1)
         left.set_yticks(places, [f"{index} {kind}" for index, kind in layers])
         left.invert_yaxis()
         for axes in (left, right):
@@ -62,8 +63,10 @@ def _values(axes: Axes, widths: Sequence[float], offset: float = 0) -> None:
 
 def _microjoules(rows: Sequence[Row], layer: int, **wanted: str) -> float:
     picojoules: float = sum(
-        row["energy_pj"]
+        row["energy_pj"] or 0
         for row in rows
-        if row["layer"] == layer and all(row[key] == value for key, value in wanted.items())
+        if row["layer"] == layer
+        and row["kind"] in KINDS  # memory is never added to arithmetic
+        and all(row[key] == value for key, value in wanted.items())
     )
     return picojoules / 1e6

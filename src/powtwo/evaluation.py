@@ -1,26 +1,20 @@
-"""Evaluation: what the step from float to integers changed, image by image and layer by layer.
+"""Evaluation: what the step from float to integers changed, image by image.
 
 Sources:
 1. McNemar 1947, the exact binomial form: the paired test of two classifiers on the same images
-2. SQNR = 10·log10(Σ x² / Σ (x − x̂)²): Lin et al. 2016, https://arxiv.org/abs/1511.06393
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
-from powtwo import sampling
-from powtwo.engine import Engine
-from powtwo.fixedpoint import dequantize
-from powtwo.integer_layer import Layer
-from powtwo.network import FoldedLayer, logits, outputs
+from powtwo import intervals, sampling
+from powtwo.network import FoldedLayer, logits
 from powtwo.normalization import Normalization
 
 DECISIVE = 1e-2  # of the largest logit: a thousand times what float32 gets wrong
@@ -36,28 +30,30 @@ def predictions(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size:
 def float_predictor(
     layers: Sequence[FoldedLayer], normalization: Normalization
 ) -> Callable[[Tensor], Tensor]:
-    """Return the float network as a function from pixels to classes, as float64 gives them.
-
-    So the class of an image is the same on every machine. Float32 decides where the two highest
-    logits are far enough apart that its rounding cannot matter, which saves most of the time.
-    """
-
-    def run(pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        return logits(layers, normalization(pixels, dtype))
+    """Return the float network as a function from pixels to classes, as float64 gives them."""
 
     def predict(pixels: Tensor) -> Tensor:
-        quick = run(pixels, torch.float32)
-        classes, highest = quick.argmax(1), quick.topk(2).values
-        close = highest[:, 0] - highest[:, 1] < DECISIVE * quick.abs().amax(1)
-        if bool(close.any()):
-            classes[close] = run(pixels[close], torch.float64).argmax(1)
-        return classes
+        return classify(layers, normalization(pixels, torch.float64))
 
     return predict
 
 
+def classify(layers: Sequence[FoldedLayer], x: Tensor) -> Tensor:
+    """Return the classes that float layers give to float64 inputs (N, …), as float64 gives them.
+
+    So the class of an image is the same on every machine. Float32 decides where the two highest
+    logits are far enough apart that its rounding cannot matter, which saves most of the time.
+    """
+    quick = logits(layers, x.float())
+    classes, highest = quick.argmax(1), quick.topk(2).values
+    close = highest[:, 0] - highest[:, 1] < DECISIVE * quick.abs().amax(1)
+    if bool(close.any()):
+        classes[close] = logits(layers, x[close]).argmax(1)
+    return classes
+
+
 def spread(images: Tensor, count: int) -> Tensor:
-    """Return `count` images evenly spaced over all of them, which may stand sorted by class."""
+    """Return `count` images, or labels, evenly spaced over all, which may stand sorted by class."""
     return images[sampling.evenly(len(images), count)]
 
 
@@ -71,16 +67,23 @@ def compare(labels: Tensor, reference: Tensor, measured: Tensor) -> dict[str, fl
 
     Returns:
         Accuracies and agreement as fractions, the drop in percentage points, the images that only
-        one has right, and McNemar's exact p (source 1).
+        one has right, and McNemar's exact p (source 1). `…_low` and `…_high` bound the 95 %
+        interval of an accuracy and of the drop, which is a paired difference.
     """
     was_right, is_right = reference == labels, measured == labels
     gained = int((is_right & ~was_right).sum())
     lost = int((was_right & ~is_right).sum())
+    low, high = intervals.of_fraction(int(is_right.sum()), len(labels))
+    least, most = intervals.of_paired_difference(lost, gained, len(labels))
     return {
         "test_images": len(labels),
         "float_accuracy": _fraction(was_right),
         "accuracy": _fraction(is_right),
+        "accuracy_low": low,
+        "accuracy_high": high,
         "drop_points": 100 * (lost - gained) / len(labels),
+        "drop_points_low": 100 * least,
+        "drop_points_high": 100 * most,
         "agreement": _fraction(reference == measured),
         "gained": gained,
         "lost": lost,
@@ -99,53 +102,6 @@ def p_value(gained: int, lost: int) -> float:
     if gained + lost == 0:
         return 1.0
     return float(binomtest(gained, gained + lost, 0.5).pvalue)
-
-
-@dataclass(frozen=True)
-class LayerQuality:
-    """How well a computing layer's integer output stands for its float output."""
-
-    layer: int  # index in the network
-    kind: str
-    sqnr_db: float
-
-
-def sqnr_by_layer(
-    engine: Engine, layers: Sequence[FoldedLayer], images: Tensor, batch_size: int
-) -> list[LayerQuality]:
-    """Return the SQNR (source 2) of each computing layer's output over all `images`.
-
-    Raises:
-        ValueError: where a layer's float output is zero throughout, so that it has no SQNR.
-    """
-    integer_layers, given = engine.network.layers, engine.network.input.normalization
-    signal, noise = [0.0] * len(layers), [0.0] * len(layers)
-    for start in range(0, len(images), batch_size):
-        pixels = images[start : start + batch_size]
-        exact = outputs(layers, given(pixels, torch.float64))
-        for index, (x, codes) in enumerate(zip(exact, engine.outputs(pixels), strict=True)):
-            if integer_layers[index].computes:
-                signal[index] += x.square().sum().item()
-                noise[index] += (x - values(integer_layers[index], codes)).square().sum().item()
-    return [
-        LayerQuality(index, layer.kind, _decibels(index, signal[index], noise[index]))
-        for index, layer in enumerate(integer_layers)
-        if layer.computes
-    ]
-
-
-def values(layer: Layer, codes: Tensor) -> Tensor:
-    """Return the float64 values that a computing layer's output (N, O, …) stands for."""
-    if layer.output is not None:
-        return dequantize(codes, layer.output.exponent, layer.output.zero_point)
-    return dequantize(codes, layer.accumulator_exponent, 0)  # (N, O) with e of () or (O,)
-
-
-def _decibels(index: int, signal: float, noise: float) -> float:
-    if signal == 0:
-        raise ValueError(f"layer {index}: its float output is zero throughout; train it longer")
-    # No noise at all happens on toy networks alone; 200 dB is beyond what 32 bits can reach.
-    return 10 * math.log10(signal / noise) if noise else 200.0
 
 
 def _fraction(mask: Tensor) -> float:

@@ -15,7 +15,7 @@ from powtwo.results import Results, SchemeResult
 
 LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be read
 # In cells, whose colors are the same in light and dark.
-_PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#6b7280", "#000000", "#ffffff"
+_PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#5f6773", "#000000", "#ffffff"
 
 
 def confusion(scheme: SchemeResult) -> Figure:

@@ -41,7 +41,7 @@ class Picture:
     drawing: Figure
     title: str
     description: str
-    sources: Sequence[str]  # files
+    sources: Sequence[str]  # files, each with its keys or columns after a colon
 
     def html(self) -> str:
         """Return the drawing as inline SVG in a figure element."""
@@ -74,6 +74,18 @@ def _row(cells: Sequence[Cell]) -> str:
 
 
 def links(sources: Iterable[str]) -> str:
-    """Return links to files of the repository, from where the page lies."""
-    named = ", ".join(f'<a href="../{escape(name)}">{escape(name)}</a>' for name in sources)
-    return f'<span class="source">From {named}.</span>'
+    """Return links to files of the repository, from where the page lies.
+
+    A source is a file, or a file and its keys: `metrics/evaluate/lab.json: accuracy, gained`.
+    """
+    named = []
+    for source in sources:
+        name, colon, keys = source.partition(": ")
+        about = f"{colon}{escape(keys)}"
+        named.append(f'<a href="../{escape(name)}">{escape(name)}</a>{about}')
+    return f'<span class="source">From {"; ".join(named)}.</span>'
+
+
+def figure_in_text(text: str, value: float, source: str) -> str:
+    """Return a figure within a sentence; its element holds the value, and where it came from."""
+    return f'<data value="{value!r}" title="{escape(source)}">{escape(text)}</data>'

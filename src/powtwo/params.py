@@ -243,10 +243,11 @@ class Scheme(Model):
 
 
 class Evaluate(Model):
-    """How the integer network is measured on the test images."""
+    """How the integer network is measured."""
 
     batch_size: Count
     sqnr_images: Count
+    sensitivity_images: Annotated[int, Field(ge=0)]
 
 
 class Energy(Model):

@@ -5,8 +5,13 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+<<<<<<< HEAD
 from powtwo import files, markdown, published
 from powtwo.results import COLUMNS, Results, read
+=======
+from powtwo import files, markdown
+from powtwo.results import SHORT, Results, read, shown
+>>>>>>> h-report
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "README.md"
@@ -35,9 +40,9 @@ def _sentence(about: dict[str, object], found: Results) -> str:
 
 
 def _table(found: Results) -> list[str]:
-    head = ["scheme", *(column.title for column in COLUMNS)]
-    lines = [markdown.row(head), markdown.row(["---", *["---:"] * len(COLUMNS)])]
+    head = ["scheme", *(column.title for column in SHORT)]
+    lines = [markdown.row(head), markdown.row(["---", *["---:"] * len(SHORT)])]
     for scheme in found.schemes:
-        cells = [format(scheme[column.name], column.form) for column in COLUMNS]
+        cells = [shown(scheme.row[column.name], column.form) for column in SHORT]
         lines.append(markdown.row([f"`{scheme.name}`", *cells]))
     return lines

@@ -7,9 +7,10 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from powtwo import energy_figure, figures, heatmaps, pareto
-from powtwo.markup import Cell, Picture, links, table
-from powtwo.results import COLUMNS, Results, Row, SchemeResult
+from powtwo import energy_figure, energy_tables, figures, heatmaps, histogram_figure, pareto
+from powtwo.layer_tables import layers
+from powtwo.markup import Cell, Picture, figure_in_text, links, table
+from powtwo.results import COLUMNS, MISSING, Results, SchemeResult, shown
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -17,38 +18,58 @@ PAGE = Path(__file__).with_name("page.html")
 def pictures(results: Results) -> list[Picture]:
     """Draw what compares the schemes, in the order of the page."""
     best, names = results.best, [scheme.name for scheme in results.schemes]
-    points = "; ".join(
-        f"{scheme.name} {scheme['accuracy']:.2%} at {scheme['energy_uj']:.3g} µJ"
-        for scheme in results.schemes
-    )
+    priced = results.best_priced or best
     return [
         Picture(
             "schemes", pareto.schemes(results), "Accuracy and energy",
-            f"Accuracy of the integer networks against the energy of their arithmetic: {points}. "
-            f"The dashed line is the float network, {results.float_accuracy:.2%}. Blue: no other "
-            "scheme is at least as good in both.",
-            ["plots/schemes.csv"],
+            _pareto_description(results),
+            ["plots/schemes.csv: accuracy, accuracy_low, accuracy_high, energy_uj"],
         ),
         Picture(
-            "energy", energy_figure.energy(best), "Energy by layer",
-            f"Arithmetic energy of each layer for one image under {best.name}: "
-            f"{best.metrics['energy']['float_uj']:.3f} µJ in float and "
-            f"{best['energy_uj']:.3f} µJ in integers altogether.",
-            [f"plots/energy/{best.name}.csv"],
+            "energy", energy_figure.energy(priced), "Energy by layer",
+            f"Arithmetic energy of each layer for one image under {priced.name}: "
+            f"{shown(priced.metrics['energy']['float_uj'], '.3f')} µJ in float and "
+            f"{shown(priced.row['energy_uj'], '.3f')} µJ in integers altogether.",
+            [f"plots/energy/{priced.name}.csv: energy_pj",
+             f"metrics/energy/{priced.name}.json: float_uj, integer_uj"],
         ),
         Picture(
             "sqnr", heatmaps.sqnr(results), "Noise by layer",
             "Signal-to-quantization-noise ratio of each layer's output under each scheme; darker "
             f"is noisier. The noisiest layer of {best.name} has {best['min_sqnr_db']:.1f} dB.",
-            [f"plots/layers/{name}.csv" for name in names],
+            [*(f"plots/layers/{name}.csv: sqnr_db" for name in names),
+             f"metrics/evaluate/{best.name}.json: min_sqnr_db"],
+        ),
+        Picture(
+            "histograms", histogram_figure.histograms(best), "What the codes are used for",
+            f"Histograms of each layer's float weights and outputs under {best.name}, in steps of "
+            "their scale, on a logarithmic axis. The upright lines are the lowest and the highest "
+            "code; what lies beyond them is clipped.",
+            [f"plots/histograms/{best.name}.csv: count, code_low, code_high"],
         ),
         Picture(
             "confusion", heatmaps.confusion(best), "Where it errs",
             f"Test images of each class that {best.name} took for another, in blue; those it got "
             f"right, {best['accuracy']:.2%} of all, in gray.",
-            [f"plots/predictions/{best.name}.csv"],
+            [f"plots/predictions/{best.name}.csv: actual, predicted",
+             f"metrics/evaluate/{best.name}.json: accuracy"],
         ),
     ]  # fmt: skip
+
+
+def _pareto_description(results: Results) -> str:
+    points = "; ".join(
+        f"{scheme.name} {scheme['accuracy']:.2%} at {scheme['energy_uj']:.3g} µJ"
+        for scheme in results.schemes
+        if scheme.priced
+    )
+    unpriced = ", ".join(scheme.name for scheme in results.schemes if not scheme.priced)
+    left_out = f" Left out, since the table lacks a price for them: {unpriced}." if unpriced else ""
+    return (
+        f"Accuracy of the integer networks against the energy of their arithmetic: {points}. "
+        f"The dashed line is the float network, {results.float_accuracy:.2%}. Blue: no other "
+        f"scheme is at least as good in both. Upright lines are 95 % intervals.{left_out}"
+    )
 
 
 def page(results: Results, drawn: Sequence[Picture]) -> str:
@@ -59,34 +80,54 @@ def page(results: Results, drawn: Sequence[Picture]) -> str:
         f"Loss and accuracy by epoch. After {train['epochs_run']} epochs the weights of epoch "
         f"{train['best_epoch']} were kept: {train['train_accuracy']:.2%} on training images, "
         f"{train['validation_accuracy']:.2%} on validation images.",
-        ["plots/training.csv", "metrics/train.json"],
+        ["plots/training.csv",
+         "metrics/train.json: epochs_run, best_epoch, train_accuracy, validation_accuracy"],
     )  # fmt: skip
     schemes = sorted(results.schemes, key=lambda scheme: scheme is not results.best)
     return Template(PAGE.read_text(encoding="utf-8")).substitute(
+        missing=MISSING,
         claim=_claim(results.best),
         evidence=_evidence(results),
         schemes=_schemes(results),
         pictures="\n".join(picture.html() for picture in [*drawn, training]),
-        conventions=_conventions(results),
-        workings="\n".join(_working(scheme, scheme is results.best) for scheme in schemes),
+        layers="\n".join(layers(scheme, scheme is results.best) for scheme in schemes),
+        more=energy_tables.more(results),
+        conventions=energy_tables.conventions(results),
+        workings="\n".join(
+            energy_tables.working(scheme, scheme is results.best) for scheme in schemes
+        ),
     )
 
 
 def _claim(best: SchemeResult) -> str:
-    evaluate, energy = best.metrics["evaluate"], best.metrics["energy"]
-    return (
+
+    def number(part: str, key: str, form: str) -> str:
+        return _in_text(best, part, key, form)
+
+    claim = (
         f"In integers whose scales are shifts, <b>{escape(best.name)}</b> gets "
-        f"{best['accuracy']:.2%} of {evaluate['test_images']:,} test images right; the float "
-        f"network, {evaluate['float_accuracy']:.2%}. Its arithmetic costs "
-        f"{best['energy_uj']:.3f} µJ an image instead of {energy['float_uj']:.3f} µJ, "
-        f"{best['ratio']:.1f} times less."
+        f"{number('evaluate', 'accuracy', '.2%')} of {number('evaluate', 'test_images', ',')} "
+        f"test images right (95 % interval {number('evaluate', 'accuracy_low', '.2%')} to "
+        f"{number('evaluate', 'accuracy_high', '.2%')}); the float network, "
+        f"{number('evaluate', 'float_accuracy', '.2%')}. "
+    )
+    if not best.priced:
+        return claim + "What its arithmetic costs, the energy table has no price for."
+    return claim + (
+        f"Its arithmetic costs {number('energy', 'integer_uj', '.3f')} µJ an image instead of "
+        f"{number('energy', 'float_uj', '.3f')} µJ, {number('energy', 'ratio', '.1f')} times less."
     )
 
 
 def _evidence(results: Results) -> str:
     best = results.best
-    evaluate, energy = best.metrics["evaluate"], best.metrics["energy"]
+    energy = best.metrics["energy"]
+
+    def number(key: str, form: str) -> str:
+        return _in_text(best, "evaluate", key, form)
+
     return (
+<<<<<<< HEAD
         f"Float and integer network see the same images: {evaluate['gained']} only the integers "
         f"have right, {evaluate['lost']} only the floats (McNemar's exact p = "
         f"{evaluate['p_value']:.2g}). It was chosen among {len(results.schemes)} by "
@@ -94,67 +135,33 @@ def _evidence(results: Results) -> str:
         f"{best['validation_accuracy']:.2%} right; test images chose nothing. "
         "Energy is arithmetic alone, without memory and casts, by the "
         f"table {escape(energy['table'])} and the zero-point convention {energy['zero_point']}. "
+=======
+        f"Float and integer network see the same images: {number('gained', ',')} only the integers "
+        f"have right, {number('lost', ',')} only the floats (McNemar's exact p = "
+        f"{number('p_value', '.2g')}); the drop, {number('drop_points', '.2f')} points, has the "
+        f"95 % interval {number('drop_points_low', '.2f')} to "
+        f"{number('drop_points_high', '.2f')}. It is the best of {len(results.schemes)} on these "
+        "very images, which flatters it. Energy is arithmetic alone, without memory and casts, by "
+        f"the table {escape(energy['table'])} and the zero-point convention "
+        f"{escape(energy['zero_point'])}. "
+>>>>>>> h-report
         + links(f"metrics/{part}/{best.name}.json" for part in ("evaluate", "energy"))
     )
+
+
+def _in_text(scheme: SchemeResult, part: str, key: str, form: str) -> str:
+    value = scheme.metrics[part][key]
+    return figure_in_text(format(value, form), value, f"metrics/{part}/{scheme.name}.json: {key}")
 
 
 def _schemes(results: Results) -> str:
     rows = [
         [Cell(scheme.name)]
         + [
-            Cell(format(scheme[column.name], column.form), scheme[column.name],
+            Cell(shown(scheme.row[column.name], column.form), scheme.row[column.name],
                  f"metrics/{column.part}/{scheme.name}.json: {column.key}")
             for column in COLUMNS
         ]
         for scheme in results.schemes
     ]  # fmt: skip
     return table(["scheme", *(column.title for column in COLUMNS)], rows)
-
-
-def _conventions(results: Results) -> str:
-    """Show the integer energy of each scheme under each way to subtract zero points, in µJ."""
-    names = list(results.best.metrics["energy"]["conventions"])
-    rows = []
-    for scheme in results.schemes:
-        found, file = scheme.metrics["energy"], f"metrics/energy/{scheme.name}.json"
-        cells = [Cell(scheme.name), _number(found["float_uj"], f"{file}: float_uj")]
-        for name in names:
-            source = f"{file}: conventions.{name}.integer_uj"
-            cells.append(_number(found["conventions"][name]["integer_uj"], source))
-        rows.append(cells)
-    return table(["scheme", "FP32, µJ", *(f"{name}, µJ" for name in names)], rows)
-
-
-def _working(scheme: SchemeResult, shown: bool) -> str:
-    """Show each term of the last layer in float and in integers, with its count and its price."""
-    file, found = f"plots/energy/{scheme.name}.csv", scheme.metrics["energy"]
-    rows = scheme.tables["energy"]
-    last = [row for row in rows if row["layer"] == rows[-1]["layer"]]
-    parts = []
-    for arithmetic in ("float", "integer"):
-        key = f"last_{arithmetic}_pj"
-        sources = f"metrics/energy/{scheme.name}.json: {key}"
-        total = [Cell("total"), Cell(""), Cell(""), Cell(""), _number(found[key], sources)]
-        terms = [_term(row, file) for row in last if row["arithmetic"] == arithmetic]
-        parts.append(table([arithmetic, "operation", "count", "pJ each", "pJ"], terms, total))
-    name, kind = escape(scheme.name), f"layer {last[0]['layer']}, {last[0]['layer_kind']}"
-    return (
-        f"<details{' open' if shown else ''}><summary>{name}: {kind}</summary>\n"
-        f"{''.join(parts)}\n<p>Every other layer: {links([file])}</p></details>"
-    )
-
-
-def _term(row: Row, file: str) -> list[Cell]:
-    source = f"{file}: layer {row['layer']}, {row['arithmetic']}, {row['kind']}"
-    count = f"{row['times']:,} × {row['each']:,} = {row['count']:,}"
-    return [
-        Cell(row["kind"].replace("_", " ")),
-        Cell(row["operation"]),
-        Cell(count, row["count"], source),
-        _number(row["price_pj"], source),
-        _number(row["energy_pj"], source),
-    ]
-
-
-def _number(value: float, source: str) -> Cell:
-    return Cell(f"{value:,.8g}", value, source)

@@ -6,6 +6,7 @@ Nothing is measured here: `COLUMNS` says which figure of which file stands in th
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,12 @@ from typing import Any, NamedTuple
 from powtwo import energy_common, files
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
-TABLES = ("layers", "predictions", "energy")  # folders of plots/, a CSV file for each scheme
+TABLES = (
+    "layers",
+    "histograms",
+    "predictions",
+    "energy",
+)  # folders of plots/, a CSV file for each scheme
 
 Row = Mapping[str, Any]
 
@@ -27,12 +33,20 @@ class Column(NamedTuple):
     part: str  # metrics/<part>/<scheme>.json
     key: str  # in that file
     form: str  # how people see it
+    detail: bool = False  # left out where space is short
 
 
 COLUMNS = (
     Column("accuracy", "accuracy", "evaluate", "accuracy", ".2%"),
+<<<<<<< HEAD
     Column("validation_accuracy", "on validation", "evaluate", "validation_accuracy", ".2%"),
+=======
+    Column("accuracy_low", "at least", "evaluate", "accuracy_low", ".2%", True),
+    Column("accuracy_high", "at most", "evaluate", "accuracy_high", ".2%", True),
+>>>>>>> h-report
     Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
+    Column("drop_points_low", "drop at least", "evaluate", "drop_points_low", ".2f", True),
+    Column("drop_points_high", "drop at most", "evaluate", "drop_points_high", ".2f", True),
     Column("p_value", "p-value", "evaluate", "p_value", ".2g"),
     Column("agreement", "agreement", "evaluate", "agreement", ".2%"),
     Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
@@ -40,6 +54,13 @@ COLUMNS = (
     Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
     Column("ratio", "energy ratio", "energy", "ratio", ".2f"),
 )
+SHORT = tuple(column for column in COLUMNS if not column.detail)
+MISSING = "–"  # what people see of a figure that a stage could not give
+
+
+def shown(value: float | None, form: str) -> str:
+    """Return a figure as people see it."""
+    return MISSING if value is None else format(value, form)
 
 
 SENSITIVITY = ("scheme", *energy_common.SENSITIVITY)  # of plots/energy-sensitivity.csv
@@ -54,14 +75,21 @@ class SchemeResult:
     tables: Mapping[str, Sequence[Row]]  # by name of TABLES; memory: what energy says of it
 
     def __getitem__(self, column: str) -> float:
-        """Return a figure by the name of its column."""
-        found = next(item for item in COLUMNS if item.name == column)
-        return float(self.metrics[found.part][found.key])
+        """Return a figure by the name of its column, which is there."""
+        value = self.row[column]
+        assert value is not None
+        return value
 
     @property
-    def row(self) -> dict[str, float]:
-        """Return every figure of COLUMNS, in order."""
-        return {column.name: self[column.name] for column in COLUMNS}
+    def row(self) -> dict[str, float | None]:
+        """Return every figure of COLUMNS, in order; None where the table lacks a price."""
+        found = {column.name: self.metrics[column.part].get(column.key) for column in COLUMNS}
+        return {name: None if value is None else float(value) for name, value in found.items()}
+
+    @property
+    def priced(self) -> bool:
+        """Tell whether the energy table has a price for every operation."""
+        return self.row["energy_uj"] is not None
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,7 @@ class Results:
 
     @property
     def best(self) -> SchemeResult:
+<<<<<<< HEAD
         """The most accurate on the validation images; of equals the one of least energy.
 
         Test images choose nothing: the best on them would look better than it is. Of schemes equal
@@ -87,6 +116,15 @@ class Results:
     def energy_table(self) -> str:
         """The table of prices by which the schemes are compared."""
         return str(self.best.metrics["energy"]["table"])
+=======
+        """The most accurate on the test images; of equals the one of least energy."""
+        return max(self.schemes, key=_merit)
+
+    @property
+    def best_priced(self) -> SchemeResult | None:
+        """The best of those whose energy is known, if there are any."""
+        return max((scheme for scheme in self.schemes if scheme.priced), key=_merit, default=None)
+>>>>>>> h-report
 
     @property
     def float_accuracy(self) -> float:
@@ -118,9 +156,9 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
 
 def table(results: Results) -> str:
     """Return the comparison as plain text, a line for each scheme."""
-    lines = [["scheme", *(column.title for column in COLUMNS)]]
+    lines = [["scheme", *(column.title for column in SHORT)]]
     for scheme in results.schemes:
-        lines.append([scheme.name, *(format(scheme[c.name], c.form) for c in COLUMNS)])
+        lines.append([scheme.name, *(shown(scheme.row[c.name], c.form) for c in SHORT)])
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
@@ -128,6 +166,7 @@ def table(results: Results) -> str:
     )
 
 
+<<<<<<< HEAD
 def sensitivity(results: Results) -> list[tuple[Any, ...]]:
     """Return rows of SENSITIVITY: how the ratio to FP32 of each scheme moves."""
     return [
@@ -135,6 +174,11 @@ def sensitivity(results: Results) -> list[tuple[Any, ...]]:
         for scheme in results.schemes
         for row in scheme.metrics["energy"]["sensitivity"]
     ]
+=======
+def _merit(scheme: SchemeResult) -> tuple[float, float]:
+    energy = scheme.row["energy_uj"]
+    return scheme["accuracy"], -math.inf if energy is None else -energy
+>>>>>>> h-report
 
 
 def _scheme(root: Path, name: str) -> SchemeResult:
@@ -186,6 +230,8 @@ def _present(root: Path, name: str) -> Path:
 
 
 def _number(text: str) -> Any:
+    if not text:
+        return None
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,0 +1,97 @@
+"""How much of a scheme's accuracy is the luck of which images calibrated it.
+
+Each scheme is calibrated, converted and evaluated once for each seed by the pipeline's own stages,
+in a folder of their own, from the images and the float network that lie in this one. Only
+`calibrate.seed` differs; the images that observers see are always training images. The table has a
+line for each scheme and metric: its mean, its sample standard deviation, and its value by seed.
+
+    inv bench seeds [-- --schemes lab minmax-ceil --seeds 0 1 2 --out logs/seeds.csv]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from powtwo import files  # noqa: E402
+
+NEEDED = ("data/dataset.npz", "models/float.safetensors")
+STAGES = ("calibrate", "convert", "evaluate")
+KEYS = ("accuracy", "drop_points", "agreement", "min_sqnr_db", "validation_accuracy")
+
+
+def main() -> None:
+    options = _options()
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    schemes = options.schemes or list(params["schemes"])
+    if unknown := [name for name in schemes if name not in params["schemes"]]:
+        sys.exit(f"seeds: {unknown[0]!r}: params.yaml has no such scheme")
+    if missing := [name for name in NEEDED if not (ROOT / name).is_file()]:
+        sys.exit(f"seeds: {missing[0]}: no such file; make it with `inv repro`")
+    found = {name: [evaluate(params, name, seed) for seed in options.seeds] for name in schemes}
+    head, rows = table(found, options.seeds)
+    files.write_csv(options.out, head, rows)
+    for row in rows:
+        values = " ".join(f"{value:.6g}" for value in row[4:])
+        print(f"{row[0]:24} {row[1]:20} {row[2]:.6g} ± {row[3]:.2g}  ({values})")
+
+
+def evaluate(params: dict[str, Any], scheme: str, seed: int) -> dict[str, Any]:
+    """Run a scheme's stages with one seed, and return what `evaluate` measured."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in NEEDED:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, folder / path)
+        changed = {
+            **params,
+            "calibrate": params["calibrate"] | {"seed": seed},
+            "evaluate": params["evaluate"] | {"sensitivity_images": 0},  # not asked for here
+        }
+        text = yaml.safe_dump(changed, sort_keys=False)
+        (folder / "params.yaml").write_text(text, encoding="utf-8")
+        for stage in STAGES:
+            command = [sys.executable, str(ROOT / f"src/{stage}.py"), scheme]
+            if code := subprocess.run(command, cwd=folder, check=False).returncode:
+                sys.exit(code)
+        metrics: dict[str, Any] = files.read_json(folder / f"metrics/evaluate/{scheme}.json")
+        return metrics
+
+
+def table(
+    found: dict[str, list[dict[str, Any]]], seeds: Sequence[int]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the head and the rows of the CSV; a metric that a version lacks has no row."""
+    head = ["scheme", "metric", "mean", "sd", *(f"seed_{seed}" for seed in seeds)]
+    rows = []
+    for scheme, runs in found.items():
+        for key in KEYS:
+            values = [run[key] for run in runs if key in run]
+            if len(values) == len(runs):
+                deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+                rows.append((scheme, key, statistics.fmean(values), deviation, *values))
+    return head, rows
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--schemes", nargs="+", help="names in params.yaml; all by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="calibrate.seed")
+    parser.add_argument("--out", default=str(ROOT / "logs/seeds.csv"), help="the table's file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
