@@ -69,7 +69,7 @@ def test_a_killed_pair_ends_with_the_same_bytes(
 @slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers under /proc")
 def test_no_process_outlives_torchrun(tmp_path: Path) -> None:
-    folder = workplace(tmp_path / "killed", **PAIR | {"epochs": 5000})
+    folder = workplace(tmp_path / "killed", **PAIR | {"epochs": 500})
     with start(folder) as agent:
         assert agent.stdout
         assert agent.stdout.readline().startswith("epoch ")
