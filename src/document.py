@@ -1,12 +1,13 @@
 """Write the figures that README and docs show, from the files that hold them. No stage."""
 
-from powtwo import energy_page, energy_passages, markdown, readme
+from powtwo import ablation, energy_page, energy_passages, markdown, readme
 
 
 def main() -> None:
     """Bring every generated passage up to date."""
     for name, text in energy_passages.passages().items():
         markdown.update(energy_page.PAGE, name, text)
+    markdown.update(ablation.PAGE, "ablation", ablation.table(ablation.read()))
     markdown.update(readme.PAGE, "results", readme.results())
 
 

@@ -6,25 +6,21 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-<<<<<<< HEAD
-from powtwo import energy, energy_metrics, energy_page, files
-from powtwo.params import Energy
-=======
 import torch
 
 from powtwo import (
     energy,
+    energy_metrics,
     energy_page,
     files,
     histograms,
     intervals,
     layer_quality,
-    price_table,
     sensitivity,
 )
 from powtwo.histograms import Histogram
+from powtwo.params import Energy
 from powtwo.shapes import LayerShape
->>>>>>> h-report
 
 CLASSES = tuple("0123456789")
 IMAGES = 1000
@@ -104,13 +100,8 @@ def _write_scheme(
     gained, lost = draw.randrange(4), draw.randrange(8)
     correct = right + gained - lost
     layers = energy_page.lab_layers()
-<<<<<<< HEAD
     prices = energy_metrics.load(PRICED)
-    sqnr = [(layer.index, layer.kind, draw.uniform(12, 40)) for layer in layers]
-=======
-    table, convention = price_table.load("lab"), "per_use"
     sqnr = [_layer(layer, draw.uniform(12, 40), layer is layers[-1]) for layer in layers]
->>>>>>> h-report
     files.write_json(root / f"metrics/convert/{scheme}.json", {
         "size_mb": 1.4125, "min_shift": 4, "max_shift": 11, "accumulator_bits": 21,
         "clipped_weights": draw.randrange(99),
@@ -119,16 +110,12 @@ def _write_scheme(
     least, most = intervals.of_paired_difference(lost, gained, IMAGES)
     files.write_json(root / f"metrics/evaluate/{scheme}.json", {
         "test_images": IMAGES, "float_accuracy": right / IMAGES, "accuracy": correct / IMAGES,
-<<<<<<< HEAD
         "validation_images": 400, "validation_accuracy": (400 - len(scheme) % 9) / 400,
-        "drop_points": (lost - gained) / 10, "agreement": 1 - (gained + lost) / IMAGES,
-=======
         "accuracy_low": low, "accuracy_high": high,
         "drop_points_low": 100 * least, "drop_points_high": 100 * most,
         "sensitivity_images": 100, "sensitivity_float_accuracy": 0.98,
         "sensitivity_accuracy": 0.97, "drop_points": (lost - gained) / 10,
         "agreement": 1 - (gained + lost) / IMAGES,
->>>>>>> h-report
         "gained": gained, "lost": lost, "p_value": draw.random(),
         "min_sqnr_db": min(row[2] for row in sqnr),
     })  # fmt: skip

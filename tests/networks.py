@@ -5,17 +5,11 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
-from powtwo.fixedpoint import Grid, quantize
+from powtwo.engine import Engine, make
+from powtwo.fixedpoint import Grid, by_channel, quantize
 from powtwo.integer import Input, IntegerNetwork
 from powtwo.integer_layer import Codes, Layer, WeightCodes
-=======
-from powtwo.engine import Engine, make
-from powtwo.fixedpoint import by_channel
-from powtwo.integer import Input, IntegerNetwork
-from powtwo.integer_layer import Codes, Layer
 from powtwo.network import FoldedLayer
->>>>>>> h-report
 from powtwo.normalization import Normalization
 
 ROUNDINGS = ("floor", "half_up", "half_even")

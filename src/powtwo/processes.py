@@ -10,19 +10,26 @@ Sources:
 
 from __future__ import annotations
 
+import logging
 import os
-import subprocess
-import sys
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from powtwo.params import Train
+
+PATIENCE = timedelta(seconds=5)  # for process 0, to say that it has failed as well
+WATCH = 1.0  # seconds between two looks at whether torchrun is still there
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,12 @@ class Group:
             return network
         # Running statistics are averaged once an epoch instead of copied from rank 0 each step.
         ids = [device] if device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(
-            network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
+        with warnings.catch_warnings():
+            # PyTorch 2.13 has a new name for it, which 2.11 does not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return nn.parallel.DistributedDataParallel(
+                network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace tensors by their means over all processes, in place."""
@@ -89,21 +99,33 @@ def must_launch(train: Train) -> bool:
     return train.processes > 1 and "RANK" not in os.environ
 
 
-def launch(train: Train, script: Path) -> None:
-    """Run `script` under torchrun (source 1), in place of this process where there is a way.
+def launch(train: Train, script: Path) -> NoReturn:
+    """Run `script` under torchrun (source 1), and end as its processes end.
 
     Raises:
-        ChildProcessError: where a process failed.
+        SystemExit: with their exit code; a process that fails has said why itself.
+        ChildProcessError: where a signal ended one, which then could say nothing.
     """
-    run = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={train.processes}"]
-    command = [sys.executable, *run, str(script)]
-    environment = {"OMP_NUM_THREADS": str(train.threads)} | os.environ  # or torchrun says 1
-    if os.name == "posix":  # signals then reach torchrun, which passes them on
-        sys.stdout.flush()
-        os.execve(sys.executable, command, environment)
-    code = subprocess.run(command, env=environment, check=False).returncode
-    if code:
-        raise ChildProcessError(f"train.processes = {train.processes}: one ended with code {code}")
+    os.environ.setdefault("OMP_NUM_THREADS", str(train.threads))  # or torchrun says 1
+    logging.disable(logging.ERROR)  # torchrun's own account of what the processes say themselves
+    from torch.distributed import run as torchrun  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+
+    options = ["--standalone", f"--nproc-per-node={train.processes}", str(script)]
+    try:
+        torchrun.run(torchrun.parse_args(options))  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode >= 0:
+            raise SystemExit(failure.exitcode) from None
+        raise ChildProcessError(
+            f"train.processes = {train.processes}: process {rank} was ended by "
+            f"{failure.signal_name()}; run it again, and it goes on after its last epoch"
+        ) from None
+    except SignalException as error:  # torchrun has passed it on
+        raise SystemExit(128 + error.sigval) from None
+    raise SystemExit(0)
 
 
 @contextmanager
@@ -122,7 +144,36 @@ def joined(train: Train) -> Iterator[Group]:
         yield ALONE
         return
     dist.init_process_group("nccl" if train.device == "cuda" else "gloo")
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         yield Group(dist.get_rank(), size, int(os.environ["LOCAL_RANK"]))
+    except Exception:
+        _let_the_first_speak(dist.get_rank())
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when torchrun does: killed, it can tell nobody, and training would go on."""
+    while os.getppid() == parent:
+        time.sleep(WATCH)
+    os._exit(1)
+
+
+def _let_the_first_speak(rank: int) -> None:
+    """End quietly where process 0 has failed too: what stops all, one should say.
+
+    Raises:
+        SystemExit: where process 0 speaks for this one.
+    """
+    store = dist.distributed_c10d._get_default_store()
+    if rank == 0:
+        store.set("failed", "")
+        return
+    try:
+        store.wait(["failed"], PATIENCE)
+    except RuntimeError:  # an error of this process alone
+        return
+    time.sleep(PATIENCE.total_seconds())  # torchrun ends all when one ends: process 0 goes first
+    raise SystemExit(1)

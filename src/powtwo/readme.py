@@ -5,13 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-<<<<<<< HEAD
 from powtwo import files, markdown, published
-from powtwo.results import COLUMNS, Results, read
-=======
-from powtwo import files, markdown
 from powtwo.results import SHORT, Results, read, shown
->>>>>>> h-report
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "README.md"

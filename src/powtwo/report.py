@@ -127,24 +127,16 @@ def _evidence(results: Results) -> str:
         return _in_text(best, "evaluate", key, form)
 
     return (
-<<<<<<< HEAD
-        f"Float and integer network see the same images: {evaluate['gained']} only the integers "
-        f"have right, {evaluate['lost']} only the floats (McNemar's exact p = "
-        f"{evaluate['p_value']:.2g}). It was chosen among {len(results.schemes)} by "
-        f"{evaluate['validation_images']:,} validation images, of which it has "
-        f"{best['validation_accuracy']:.2%} right; test images chose nothing. "
-        "Energy is arithmetic alone, without memory and casts, by the "
-        f"table {escape(energy['table'])} and the zero-point convention {energy['zero_point']}. "
-=======
         f"Float and integer network see the same images: {number('gained', ',')} only the integers "
         f"have right, {number('lost', ',')} only the floats (McNemar's exact p = "
         f"{number('p_value', '.2g')}); the drop, {number('drop_points', '.2f')} points, has the "
         f"95 % interval {number('drop_points_low', '.2f')} to "
-        f"{number('drop_points_high', '.2f')}. It is the best of {len(results.schemes)} on these "
-        "very images, which flatters it. Energy is arithmetic alone, without memory and casts, by "
+        f"{number('drop_points_high', '.2f')}. It was chosen among {len(results.schemes)} by "
+        f"{number('validation_images', ',')} validation images, of which it has "
+        f"{number('validation_accuracy', '.2%')} right; test images chose nothing. "
+        "Energy is arithmetic alone, without memory and casts, by "
         f"the table {escape(energy['table'])} and the zero-point convention "
         f"{escape(energy['zero_point'])}. "
->>>>>>> h-report
         + links(f"metrics/{part}/{best.name}.json" for part in ("evaluate", "energy"))
     )
 

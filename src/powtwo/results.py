@@ -38,12 +38,9 @@ class Column(NamedTuple):
 
 COLUMNS = (
     Column("accuracy", "accuracy", "evaluate", "accuracy", ".2%"),
-<<<<<<< HEAD
-    Column("validation_accuracy", "on validation", "evaluate", "validation_accuracy", ".2%"),
-=======
     Column("accuracy_low", "at least", "evaluate", "accuracy_low", ".2%", True),
     Column("accuracy_high", "at most", "evaluate", "accuracy_high", ".2%", True),
->>>>>>> h-report
+    Column("validation_accuracy", "on validation", "evaluate", "validation_accuracy", ".2%"),
     Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
     Column("drop_points_low", "drop at least", "evaluate", "drop_points_low", ".2f", True),
     Column("drop_points_high", "drop at most", "evaluate", "drop_points_high", ".2f", True),
@@ -102,29 +99,22 @@ class Results:
 
     @property
     def best(self) -> SchemeResult:
-<<<<<<< HEAD
         """The most accurate on the validation images; of equals the one of least energy.
 
         Test images choose nothing: the best on them would look better than it is. Of schemes equal
         in both, the first of `params.yaml`.
         """
-        return max(
-            self.schemes, key=lambda scheme: (scheme["validation_accuracy"], -scheme["energy_uj"])
-        )
-
-    @property
-    def energy_table(self) -> str:
-        """The table of prices by which the schemes are compared."""
-        return str(self.best.metrics["energy"]["table"])
-=======
-        """The most accurate on the test images; of equals the one of least energy."""
         return max(self.schemes, key=_merit)
 
     @property
     def best_priced(self) -> SchemeResult | None:
         """The best of those whose energy is known, if there are any."""
         return max((scheme for scheme in self.schemes if scheme.priced), key=_merit, default=None)
->>>>>>> h-report
+
+    @property
+    def energy_table(self) -> str:
+        """The table of prices by which the schemes are compared."""
+        return str(self.best.metrics["energy"]["table"])
 
     @property
     def float_accuracy(self) -> float:
@@ -166,7 +156,6 @@ def table(results: Results) -> str:
     )
 
 
-<<<<<<< HEAD
 def sensitivity(results: Results) -> list[tuple[Any, ...]]:
     """Return rows of SENSITIVITY: how the ratio to FP32 of each scheme moves."""
     return [
@@ -174,11 +163,11 @@ def sensitivity(results: Results) -> list[tuple[Any, ...]]:
         for scheme in results.schemes
         for row in scheme.metrics["energy"]["sensitivity"]
     ]
-=======
+
+
 def _merit(scheme: SchemeResult) -> tuple[float, float]:
     energy = scheme.row["energy_uj"]
-    return scheme["accuracy"], -math.inf if energy is None else -energy
->>>>>>> h-report
+    return scheme["validation_accuracy"], -math.inf if energy is None else -energy
 
 
 def _scheme(root: Path, name: str) -> SchemeResult:

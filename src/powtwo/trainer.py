@@ -76,6 +76,7 @@ class Trainer:
 
     def attempt(self, images: int) -> None:
         """Do what a step needs memory for, on so many images; the gradients are lost."""
+        self.network.eval()  # in training, SyncBatchNorm would wait for the other processes
         x = torch.zeros(images, 3, IMAGE_SIZE, IMAGE_SIZE, device=self.device)
         x = x.contiguous(memory_format=torch.channels_last)
         self._pass(self.network, x, torch.zeros(images, dtype=torch.long, device=self.device))

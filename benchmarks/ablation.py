@@ -1,0 +1,171 @@
+"""What each choice of a recipe earns: short runs with one change at a time.
+
+Trains on `data/dataset.npz` as it lies, with a preset's recipe, and judges on its validation
+images; test images are not even read. Each finished run is a row of docs/ablation.csv, which
+`inv docs` turns into the table of docs/training.md. A run that has its row is not repeated, and one
+that was killed goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from powtwo import ablation, devices, params, presets, training
+from powtwo.ablation import BASE, CHANGES, Row
+from powtwo.datasets import Dataset
+from powtwo.history import Epoch
+from powtwo.network import Architecture
+from powtwo.normalization import Normalization
+from powtwo.params import Params, Train
+from powtwo.progress import FOLDER, Checkpoints
+from powtwo.stage import fingerprint
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path("data/dataset.npz")
+ELSEWHERE = {"epochs", "patience", "precision", "device", "threads", "processes"}  # columns, or set
+
+
+def main() -> None:
+    options = _options()
+    try:
+        run(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"ablation: {error}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train with one change at a time.")
+    parser.add_argument("--preset", default="cifar10-jpeg", help="whose recipe")
+    parser.add_argument("--epochs", type=int, default=ablation.EPOCHS, help="of each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each")
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES),
+                        metavar="CHANGE", help=f"some of: {', '.join(CHANGES)}")  # fmt: skip
+    parser.add_argument("--rows", type=Path, default=ablation.ROWS, help="CSV file to add to")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make every run that is not there yet, a seed after the other."""
+    values, dataset = _parameters(options.preset), _images(DATA)
+    rows = ablation.read(options.rows)
+    changes = _that_change(values.train, options.changes)
+    for seed in options.seeds:
+        for change in changes:
+            recipe = ablation.changed(values.train, change, options.epochs)
+            row = _empty_row(options.preset, change, seed, recipe, _digest(values, recipe, dataset))
+            row = row._replace(validation_images=len(dataset.y_validation))
+            if not _is_there(row, rows, options.rows):
+                trained = _train(row, values, recipe, dataset)
+                rows = [*ablation.read(options.rows), trained]  # another process may add its own
+                ablation.write(rows, options.rows)
+                Checkpoints(_marks(row, recipe), FOLDER / "ablation").remove()
+
+
+def _parameters(preset: str) -> Params:
+    """Lay the preset over a copy of params.yaml."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy("params.yaml", folder))
+        presets.use(preset, copy, ROOT / "presets")
+        return params.load(copy)
+
+
+def _images(path: Path) -> Dataset:
+    """Read the training and validation images alone; the latter stand in for test images too."""
+    with np.load(path, allow_pickle=False) as stored:  # reads an array when it is asked for
+        arrays = [stored[f"{axis}_{part}"] for part in ("train", "validation") for axis in "xy"]
+        classes = tuple(str(name) for name in stored["classes"])
+    return Dataset(*arrays, *arrays[2:], classes=classes)
+
+
+def _that_change(recipe: Train, wanted: Sequence[str]) -> list[str]:
+    """Leave out, with a line, what the recipe does anyway."""
+    base = ablation.changed(recipe, BASE, 1)
+    same = [name for name in wanted if name != BASE and ablation.changed(recipe, name, 1) == base]
+    if same:
+        print(f"left out, as the recipe is so itself: {', '.join(same)}", flush=True)
+    return [name for name in wanted if name not in same]
+
+
+def _digest(values: Params, recipe: Train, dataset: Dataset) -> str:
+    """Name in 12 characters what a row is about, and no column says."""
+    about = [recipe.model_dump(exclude=ELSEWHERE), values.model.model_dump(), values.data.normalize]
+    text = json.dumps([*about, dataset.sha256()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _empty_row(preset: str, change: str, seed: int, recipe: Train, digest: str) -> Row:
+    precision = devices.precision(recipe.precision, torch.device(recipe.device))
+    return Row(
+        preset, change, recipe.epochs, seed, None, None, 0, digest, str(torch.__version__),
+        precision, devices.describe(recipe.device), recipe.threads,
+    )  # fmt: skip
+
+
+def _is_there(row: Row, rows: Sequence[Row], path: Path) -> bool:
+    """Say whether a run was made.
+
+    Raises:
+        ValueError: where it was, but with another recipe or other images.
+    """
+    for found in rows:
+        if found.run == row.run:
+            if found.recipe != row.recipe:
+                raise ValueError(
+                    f"{path}: {row.preset}, change {row.change!r}, seed {row.seed}: is of another "
+                    "recipe or of other images; move the file away"
+                )
+            return True
+    return False
+
+
+def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
+    """Make the run, as the stage train would, and return its row with the measures."""
+    torch.set_num_threads(recipe.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.manual_seed(row.seed)
+    layout, hidden = tuple(values.model.layout), tuple(values.model.hidden)
+    network = Architecture(layout, hidden, len(dataset.classes)).build()
+
+    def tell(history: Sequence[Epoch]) -> None:
+        last = history[-1]
+        print(f"{row.change}, seed {row.seed}: epoch {last.epoch}/{recipe.epochs}: "
+              f"validation {last.validation_accuracy:.2%}", flush=True)  # fmt: skip
+
+    try:
+        fit = training.fit(
+            network, dataset, Normalization.of(values.data.normalize, dataset.x_train), recipe,
+            seed=row.seed, on_epoch=tell,
+            checkpoints=Checkpoints(_marks(row, recipe), FOLDER / "ablation"),
+        )  # fmt: skip
+    except training.TrainingError as error:
+        print(f"{row.change}, seed {row.seed}: {error}", flush=True)
+        return row
+    last = fit.history[-1]
+    return row._replace(
+        validation_accuracy=last.validation_accuracy, validation_loss=last.validation_loss
+    )
+
+
+def _marks(row: Row, recipe: Train) -> dict[str, str]:
+    """Name all that the bytes of a run depend on."""
+    return fingerprint() | {
+        "the run": repr(row),
+        "params.yaml: train": repr(recipe),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What each choice of a recipe earns: the changes to try, the rows they give, and their table.
+
+`benchmarks/ablation.py` runs the changes and writes a row a run; `inv docs` writes the table of
+docs/training.md from them. Only training and validation images are ever read.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from powtwo import files, markdown
+from powtwo.params import Train
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "training.md"
+ROWS = ROOT / "docs" / "ablation.csv"
+EPOCHS = 16  # enough to tell choices apart
+NONE_YET = """\
+**The runs have not been made yet**, so no choice above is shown to earn its place: they are 13 runs
+of 16 epochs for each seed, more than the processor at hand could do. What is tested is that they
+run, on a handful of drawn images. To make them, on a faster machine, and write the table here:
+
+```sh
+./inv repro --preset cifar10-jpeg --data PATH --targets download
+./inv bench ablation -- --preset cifar10-jpeg --seeds 0 1 2
+./inv docs
+```"""
+
+_Change = Callable[[Train], dict[str, Any]]
+CHANGES: dict[str, _Change] = {
+    "none": lambda _: {},
+    "no crop": lambda _: {"augment": {"crop": 0}},
+    "constant padding": lambda _: {"augment": {"padding": "constant"}},
+    "random flip": lambda _: {"augment": {"flip": "random"}},
+    "no flip": lambda _: {"augment": {"flip": "none"}},
+    "no cutout": lambda _: {"augment": {"cutout": 0}},
+    "no label smoothing": lambda _: {"label_smoothing": 0.0},
+    "plain momentum": lambda _: {"nesterov": False},
+    "decay on all": lambda _: {"decay": "all"},
+    "cosine": lambda _: {"schedule": "cosine"},
+    "no weight average": lambda _: {"average": 0.0},
+    "half the rate": lambda recipe: {"learning_rate": recipe.learning_rate / 2},
+    "double the rate": lambda recipe: {"learning_rate": recipe.learning_rate * 2},
+}
+BASE = "none"
+
+
+class Row(NamedTuple):
+    """A finished run. Measures are of its last epoch, and empty where its loss was no number."""
+
+    preset: str
+    change: str
+    epochs: int
+    seed: int
+    validation_accuracy: float | None  # fraction
+    validation_loss: float | None  # nats
+    validation_images: int
+    recipe: str  # digest of the recipe, the network and the images
+    torch: str
+    precision: str
+    processor: str
+    threads: int
+
+    @property
+    def run(self) -> tuple[str, str, int, int]:
+        """What names the run: no two rows have the same."""
+        return self[:4]
+
+
+def changed(recipe: Train, change: str, epochs: int) -> Train:
+    """Return the recipe of a run: of so many epochs, never cut short, and with one change."""
+    values = recipe.model_dump() | {"epochs": epochs, "patience": 0, "processes": 1}
+    update = CHANGES[change](recipe)
+    augment = values["augment"] | update.pop("augment", {})
+    return Train.model_validate(values | {"augment": augment} | update)
+
+
+def read(path: Path = ROWS) -> list[Row]:
+    """Read rows; none where there is no file.
+
+    Raises:
+        ValueError: where the columns are others.
+    """
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    if header != list(Row._fields):
+        raise ValueError(f"{path}: has columns {', '.join(header)}; move it away, and run again")
+    return [_row(dict(zip(header, line, strict=True))) for line in lines]
+
+
+def write(rows: Iterable[Row], path: Path = ROWS) -> None:
+    """Write rows, whole or not at all."""
+    files.write_csv(path, Row._fields, rows)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return Markdown: a table for each preset and number of epochs, or how to get one."""
+    if not rows:
+        return NONE_YET
+    kinds = dict.fromkeys((row.preset, row.epochs) for row in rows)
+    return "\n\n".join(_one_table([row for row in rows if (row.preset, row.epochs) == kind])
+                       for kind in kinds)  # fmt: skip
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    whole = {name: int(cells[name]) for name in ("epochs", "seed", "validation_images", "threads")}
+    measures = {
+        name: float(cells[name]) if cells[name] else None
+        for name in ("validation_accuracy", "validation_loss")
+    }
+    return Row(**{**cells, **whole, **measures})  # type: ignore[arg-type]
+
+
+def _one_table(rows: Sequence[Row]) -> str:
+    base = {row.seed: row.validation_accuracy for row in rows if row.change == BASE}
+    head = ["change", "validation accuracy", "against none, points", "validation loss", "runs"]
+    lines = [markdown.row(head), markdown.row(["---", *["---:"] * (len(head) - 1)])]
+    for change in CHANGES:
+        runs = [row for row in rows if row.change == change]
+        if runs:
+            lines.append(markdown.row([change, *_cells(runs, base), str(len(runs))]))
+    return "\n".join([_sentence(rows), "", *lines])
+
+
+def _sentence(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    machines = dict.fromkeys(
+        f"PyTorch {row.torch}, {row.precision}, {row.processor}, {row.threads} threads"
+        for row in rows
+    )
+    return (
+        f"`{first.preset}` with {first.epochs} epochs, judged after the last on "
+        f"{first.validation_images:,} validation images; mean over the runs, one a seed, and the "
+        "standard deviation where there are several. Differences are between runs of the same "
+        f"seed. {_noise(rows)}On {'; '.join(machines)}."
+    )
+
+
+def _noise(rows: Sequence[Row]) -> str:
+    """Say how far an accuracy moves with the draw of the images alone."""
+    known = [row.validation_accuracy for row in rows if row.change == BASE]
+    accuracies = [accuracy for accuracy in known if accuracy is not None]
+    if not accuracies:
+        return ""
+    p = statistics.mean(accuracies)
+    points = 100 * math.sqrt(p * (1 - p) / rows[0].validation_images)
+    return f"Other images alone would move an accuracy by {points:.2f} points (σ). "
+
+
+def _cells(runs: Sequence[Row], base: Mapping[int, float | None]) -> list[str]:
+    """Return accuracy, difference and loss of one change; a run that diverged has none."""
+    ended = [row for row in runs if row.validation_accuracy is not None]
+    if len(ended) < len(runs):
+        return [f"{len(runs) - len(ended)} diverged", "–", "–"]
+    accuracies = [100 * (row.validation_accuracy or 0) for row in ended]
+    pairs = [(row.validation_accuracy, base.get(row.seed)) for row in ended]
+    apart = [100 * (mine - none) for mine, none in pairs if mine is not None and none is not None]
+    losses = [row.validation_loss or 0 for row in ended]
+    first = runs[0].change == BASE
+    return [_mean(accuracies, ".2f", "%"), "–" if first else _mean(apart, "+.2f"),
+            _mean(losses, ".4f")]  # fmt: skip
+
+
+def _mean(values: Sequence[float], form: str, unit: str = "") -> str:
+    if not values:
+        return "–"
+    spread = f" ± {statistics.stdev(values):{form.lstrip('+')}}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{form}}{unit}{spread}"

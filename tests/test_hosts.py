@@ -1,0 +1,211 @@
+"""Several processes on one host and on two: killed, failing, and with other code or data.
+
+Two torchrun agents with a folder each stand for two hosts: all that they share is the rendezvous.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from test_resume import RECIPE, kill_after, outputs, start
+from test_train_stage import OUTPUTS, SCRIPT, run, workplace
+from test_training import SMALL, recipe
+from torch import nn
+
+from powtwo import devices, processes
+from powtwo.processes import Group
+from powtwo.progress import Checkpoints
+from powtwo.trainer import Trainer
+
+CPU = torch.device("cpu")
+PAIR = RECIPE | {"processes": 2, "epochs": 6, "threads": 1}
+slow = pytest.mark.pipeline
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = workplace(tmp_path_factory.mktemp("undisturbed") / "run", **PAIR)
+    process = run(folder)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return outputs(folder)
+
+
+def workers(agent: int) -> list[int]:
+    """List the processes that a torchrun has started, by rank."""
+    return [int(pid) for pid in Path(f"/proc/{agent}/task/{agent}/children").read_text().split()]
+
+
+@slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers under /proc")
+def test_a_killed_pair_ends_with_the_same_bytes(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    folder = workplace(tmp_path / "killed", **PAIR)
+    kill_after(folder, 1)  # torchrun itself, which leaves its processes alone
+    with start(folder) as agent:
+        assert agent.stdout
+        assert "goes on after epoch" in agent.stdout.readline()
+        assert agent.stdout.readline().startswith("epoch ")
+        os.kill(workers(agent.pid)[1], signal.SIGKILL)  # one of two
+        assert agent.wait(timeout=60) != 0
+    process = run(folder)
+    assert process.returncode == 0, process.stderr
+    assert "goes on after epoch" in process.stdout.splitlines()[0]
+    assert outputs(folder) == undisturbed
+    assert not list((folder / "checkpoints").iterdir())
+
+
+@slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers under /proc")
+def test_no_process_outlives_torchrun(tmp_path: Path) -> None:
+    folder = workplace(tmp_path / "killed", **PAIR | {"epochs": 500})
+    with start(folder) as agent:
+        assert agent.stdout
+        assert agent.stdout.readline().startswith("epoch ")
+        agent.kill()
+        started = time.monotonic()
+        agent.stdout.read()  # ends when the last process that writes to it has ended
+    assert time.monotonic() - started < 15
+    assert not (folder / OUTPUTS[0]).exists()
+
+
+@slow
+def test_a_pair_that_diverges_says_so_in_one_line(tmp_path: Path) -> None:
+    folder = workplace(tmp_path / "wild", **PAIR | {"learning_rate": 1e30, "schedule": "cosine"})
+    process = run(folder)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("train: loss = ")
+    assert "step " in line
+    assert not any((folder / name).exists() for name in OUTPUTS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
+
+
+def host(folder: Path, port: int) -> subprocess.Popen[str]:
+    """Start what docs/training.md says to start on each of two hosts."""
+    rendezvous = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}", "--rdzv-id=powtwo"]
+    command = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *rendezvous]
+    return subprocess.Popen(
+        [sys.executable, *command, str(SCRIPT)],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def both(folders: list[Path]) -> list[tuple[int, str, str]]:
+    """Run a host in each folder; return their exit codes, output and errors."""
+    port = free_port()
+    hosts = [host(folder, port) for folder in folders]
+    told = [process.communicate(timeout=120) for process in hosts]
+    return [(process.returncode, *each) for process, each in zip(hosts, told, strict=True)]
+
+
+@slow
+def test_two_hosts_give_the_bytes_of_one(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    folders = [workplace(tmp_path / name, **PAIR) for name in ("a", "b")]
+    told = both(folders)
+    assert [code for code, _, _ in told] == [0, 0], told
+    writes = [(folder / OUTPUTS[0]).exists() for folder in folders]
+    assert sorted(writes) == [False, True]
+    first, other = folders if writes[0] else folders[::-1]
+    assert outputs(first) == undisturbed
+    assert not any((other / name).exists() for name in OUTPUTS)
+    printed = [sum(line.startswith("epoch ") for line in out.splitlines()) for _, out, _ in told]
+    assert printed == [6 * wrote for wrote in writes]  # who prints the epochs has the files
+
+
+@slow
+def test_a_host_with_other_parameters_stops_both(tmp_path: Path) -> None:
+    folders = [workplace(tmp_path / name, **PAIR) for name in ("a", "b")]
+    values = yaml.safe_load((folders[1] / "params.yaml").read_text())
+    values["seed"] += 1
+    (folders[1] / "params.yaml").write_text(yaml.safe_dump(values))
+    told = both(folders)
+    assert all(code for code, _, _ in told)
+    said = [line for _, _, err in told for line in err.splitlines() if line.startswith("train: ")]
+    assert "train: process 1: differs from process 0 in params.yaml: seed" in said[0]
+    assert not any((folder / name).exists() for folder in folders for name in OUTPUTS)
+
+
+# Without a second process
+
+
+def test_a_stage_that_torchrun_started_otherwise_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with (
+        pytest.raises(ValueError, match=r"train\.processes = 2: torchrun started 3; they must"),
+        processes.joined(recipe(processes=2)),
+    ):
+        raise AssertionError("joined")
+
+
+def test_another_process_with_other_data_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Group, "agree_on_bytes", lambda *_: b'{"seed": "0", "the images": "ab"}')
+    mine = Checkpoints({"seed": "0", "the images": "cd"}, tmp_path, Group(1, 2))
+    with pytest.raises(ValueError, match="process 1: differs from process 0 in the images; give"):
+        mine.read(CPU)
+
+
+class StopError(Exception):
+    """What a test came to see has happened."""
+
+
+@pytest.mark.parametrize(
+    ("size", "device", "asked"), [(2, "cuda", True), (1, "cuda", False), (2, "cpu", False)]
+)
+def test_batch_norm_is_synchronized_on_gpus(
+    monkeypatch: pytest.MonkeyPatch, size: int, device: str, asked: bool
+) -> None:
+    """That the conversion is asked for, and when; no GPU is there to see it synchronize."""
+    network, seen = SMALL.build(), []
+
+    def stop(*_: Any) -> None:
+        raise StopError  # the step after it needs the device
+
+    monkeypatch.setattr(devices, "prepare", lambda *_: torch.device(device, 0))
+    monkeypatch.setattr(nn.SyncBatchNorm, "convert_sync_batchnorm", seen.append)
+    monkeypatch.setattr(nn.Module, "to", stop)
+    with pytest.raises(StopError):
+        Trainer(network, recipe(), Group(0, size))
+    assert seen == ([network] if asked else [])
+
+
+def test_a_converted_network_is_saved_and_read_like_any_other() -> None:
+    """The stage keeps the network that it has built, so the conversion must change it in place."""
+    network, plain = SMALL.build(), SMALL.build()
+    assert nn.SyncBatchNorm.convert_sync_batchnorm(network) is network
+    norms = [module for module in network if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(module, nn.SyncBatchNorm) for module in norms)
+    plain.load_state_dict(network.state_dict())
+    x = torch.randn(4, 3, 32, 32)
+    assert torch.equal(network.eval()(x), plain.eval()(x))
+
+
+def test_a_try_at_a_smaller_batch_waits_for_nobody() -> None:
+    """In training, SyncBatchNorm would wait for processes that do not try."""
+    trainer = Trainer(SMALL.build().train(), recipe(precision="float32"))
+    modes: list[bool] = []
+    trainer.network[1].register_forward_hook(lambda module, *_: modes.append(module.training))
+    trainer.attempt(2)
+    assert modes == [False]
