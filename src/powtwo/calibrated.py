@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,12 @@ class CalibratedLayer:
     weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
     weight_codes: WeightCodes = WeightCodes()  # noqa: RUF009  # frozen, so safe to share
     output: Codes | None = None  # None: int32 accumulators, or no output of its own
+    adapted: FoldedLayer | None = None  # what becomes integers in place of `folded`, if not it
+
+    @property
+    def source(self) -> FoldedLayer:
+        """Return the float layer whose weights and bias become integers."""
+        return self.adapted or self.folded
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +49,10 @@ class Calibrated:
         """Write a safetensors file; exponents go to its metadata."""
         tensors = {}
         for index, layer in enumerate(self.layers):
-            for name in ("weight", "bias"):
-                if (tensor := getattr(layer.folded, name)) is not None:
-                    tensors[f"layers.{index}.{name}"] = tensor
+            for prefix, folded in (("", layer.folded), ("adapted_", layer.adapted)):
+                for name in ("weight", "bias"):
+                    if (tensor := getattr(folded, name, None)) is not None:
+                        tensors[f"layers.{index}.{prefix}{name}"] = tensor
         about = {
             "classes": self.classes,
             "input": asdict(self.input),
@@ -81,10 +88,13 @@ def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> Cal
     parts: dict[str, Any] = {
         name: tensors.get(f"layers.{index}.{name}") for name in ("weight", "bias")
     }
+    folded = FoldedLayer(**values["folded"], **parts)
+    weight, bias = (tensors.get(f"layers.{index}.adapted_{name}") for name in ("weight", "bias"))
     exponent = values["weight_exponent"]
     return CalibratedLayer(
-        FoldedLayer(**values["folded"], **parts),
+        folded,
         tuple(exponent) if isinstance(exponent, list) else exponent,
         WeightCodes(**values["weight_codes"]),
         Codes(**values["output"]) if values["output"] else None,
+        None if weight is None else replace(folded, weight=weight, bias=bias),
     )

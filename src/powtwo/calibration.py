@@ -12,6 +12,7 @@ from torch import Tensor
 
 from powtwo import layer_plans, observers
 from powtwo.calibrated import Calibrated, CalibratedLayer
+from powtwo.equalization import equalize
 from powtwo.fixedpoint import Grid
 from powtwo.integer import Input
 from powtwo.integer_layer import Codes
@@ -20,6 +21,7 @@ from powtwo.network import CHANNELS, Checkpoint, FoldedLayer, fold, outputs
 from powtwo.normalization import Normalization
 from powtwo.observers import Observer
 from powtwo.params import IMAGE_SIZE, Calibrate, Quantizer, Scheme
+from powtwo.reconstruction import reconstruct
 
 PIXEL_BITS = 8
 DYADIC = Codes(
@@ -53,6 +55,8 @@ def calibrate(
         ValueError: where a tensor holds an infinity or a NaN, naming it.
     """
     layers = fold(checkpoint.network())
+    if scheme.equalize:
+        layers = equalize(layers)
     plans = layer_plans.of_scheme(layers, scheme)
     seen = {
         plan.index: _observer(scheme.activations, plan.output, f"layer {plan.index}: output")
@@ -68,10 +72,16 @@ def calibrate(
     calibrated = [CalibratedLayer(layer) for layer in layers]
     for plan in plans:
         calibrated[plan.index] = _calibrated(plan, layers[plan.index], scheme, seen.get(plan.index))
-    return Calibrated(
+    found = Calibrated(
         tuple(classes),
         _input(checkpoint.normalization, given, scheme.activations),
         tuple(calibrated),
+    )
+    learn = scheme.weights.rounding == "learned"
+    if not learn and not scheme.bias_correction:
+        return found
+    return reconstruct(
+        found, scheme, images, batch_size, learn=learn, correct=scheme.bias_correction
     )
 
 

@@ -96,7 +96,7 @@ def _fit_shift(
 
 
 def _convert_layer(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> Layer:
-    folded = layer.folded
+    folded = layer.source
     plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
     if folded.weight is None or folded.bias is None:
         return plain
@@ -114,9 +114,9 @@ def _convert_layer(index: int, layer: CalibratedLayer, codes: Codes, bias: str) 
 
 
 def _convert_bias(index: int, layer: CalibratedLayer, codes: Codes, rounding: str) -> Tensor:
-    assert layer.folded.bias is not None
+    assert layer.source.bias is not None
     exponent = torch.tensor(layer.weight_exponent) + codes.exponent
-    steps = scaled(layer.folded.bias, exponent)
+    steps = scaled(layer.source.bias, exponent)
     rounded = torch.floor(steps) if rounding == "floor" else torch.round(steps)
     if bool((rounded.abs() >= INT32_LIMIT).any()):
         raise ValueError(
@@ -128,7 +128,7 @@ def _convert_bias(index: int, layer: CalibratedLayer, codes: Codes, rounding: st
 
 def _clipped(layer: CalibratedLayer) -> int:
     """Count the weights that round to a code beyond the largest."""
-    weight = layer.folded.weight
+    weight = layer.source.weight
     if weight is None:
         return 0
     grid = layer.weight_codes.grid

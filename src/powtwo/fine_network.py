@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo.fixedpoint import power_of_two, scaled
+from powtwo.fixedpoint import ceil_exponent, power_of_two, scaled
 from powtwo.network import FoldedLayer
-from powtwo.observers import ceil_exponent
 
 FINER = 10  # bits of an activation below the step of its codes
 LARGEST = 2**22  # units of an activation: 16 times the range of eight-bit codes

@@ -200,13 +200,6 @@ class Weights(Quantizer):
             )
         return kind
 
-    @field_validator("rounding")
-    @classmethod
-    def _has_neighbors(cls, rounding: str, info: ValidationInfo) -> str:
-        if rounding == "learned" and info.data.get("kind") == "power_of_two":
-            raise ValueError("is for kind uniform; set it to nearest")
-        return rounding
-
 
 class Activations(Quantizer):
     """How activations become codes."""

@@ -8,7 +8,7 @@ the batches of the images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -28,8 +28,6 @@ from powtwo.params import Scheme
 
 SAMPLES = 2**15  # positions of a layer that its rounding learns from, at most; or one an image
 
-Levels = Callable[[CalibratedLayer], Tensor]  # the codes that a layer's weights may have
-
 
 @dataclass(eq=False)
 class _Inputs:
@@ -40,19 +38,14 @@ class _Inputs:
     marks: Tensor  # int64 (N,): a number of each image, for drawing positions
 
 
-def uniform(layer: CalibratedLayer) -> Tensor:
-    """Return all codes of the layer's bits."""
-    return learned_rounding.uniform(layer.weight_bits)
-
-
 def reconstruct(
     calibrated: Calibrated,
     scheme: Scheme,
     images: Tensor,
     batch_size: int,
     *,
-    levels: Levels | None = uniform,
-    correct: bool = False,
+    learn: bool,
+    correct: bool,
 ) -> Calibrated:
     """Return the network with weights on their grids and corrected biases, as asked for.
 
@@ -61,7 +54,7 @@ def reconstruct(
         scheme: how it will be converted.
         images: uint8 (N, C, H, W), of the training set.
         batch_size: images at a time; the result does not depend on it.
-        levels: the codes that a layer's weights may have, or None: no rounding is learned.
+        learn: whether the rounding of weights is learned.
         correct: whether biases are corrected.
 
     Raises:
@@ -74,14 +67,15 @@ def reconstruct(
             inputs.exact, inputs.codes = layer.folded(inputs.exact), _rearrange(layer, inputs.codes)
             continue
         integer = _convert(calibrated, layers[: index + 1], scheme)
-        exact, moments = _look(layer, integer, inputs, batch_size, learns=levels is not None)
-        if levels is not None:
+        exact, moments = _look(layer, integer, inputs, batch_size, learn)
+        if learn:
             moments = moments.centered() if correct else moments
-            layers[index] = _learned(layer, integer, moments, levels(layer))
+            layers[index] = _learned(layer, integer, moments)
             integer = _convert(calibrated, layers[: index + 1], scheme)
         if correct:
             bias = _corrected_bias(layer.folded, integer, inputs)
-            layers[index] = replace(layers[index], folded=replace(layers[index].folded, bias=bias))
+            adapted = replace(layers[index].source, bias=bias)
+            layers[index] = replace(layers[index], adapted=adapted)
             integer = _convert(calibrated, layers[: index + 1], scheme)
         if integer.output is None:
             break
@@ -163,15 +157,15 @@ def _patches(layer: FoldedLayer, x: Tensor, places: tuple[Tensor, Tensor]) -> Te
     return torch.stack(parts, dim=-1).flatten(1)  # (n·p, C, kH·kW) → (n·p, K)
 
 
-def _learned(
-    layer: CalibratedLayer, integer: Layer, moments: Moments, levels: Tensor
-) -> CalibratedLayer:
+def _learned(layer: CalibratedLayer, integer: Layer, moments: Moments) -> CalibratedLayer:
     weight = layer.folded.weight
     assert weight is not None
     exponent = by_channel(torch.tensor(integer.weight_exponent), weight.dim() + 1)
     steps = scaled(weight, exponent).flatten(1)
-    codes = learned_rounding.learn(steps, moments, levels).view_as(weight)
-    return replace(layer, folded=replace(layer.folded, weight=codes * power_of_two(exponent)))
+    known = layer.weight_codes
+    levels = learned_rounding.powers_of_two if known.grid.powers else learned_rounding.uniform
+    codes = learned_rounding.learn(steps, moments, levels(known.bits)).view_as(weight)
+    return replace(layer, adapted=replace(layer.folded, weight=codes * power_of_two(exponent)))
 
 
 def _corrected_bias(layer: FoldedLayer, integer: Layer, inputs: _Inputs) -> Tensor:
