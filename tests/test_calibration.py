@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from powtwo import calibration, conversion
+from powtwo import calibration, conversion, tensor_file
 from powtwo.calibrated import Calibrated
 from powtwo.fixedpoint import power_of_two
 from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import Codes
-from powtwo.network import Architecture, Checkpoint, fold, outputs
+from powtwo.integer_layer import Codes, Layer
+from powtwo.network import Architecture, Checkpoint, fold, logits, outputs
 from powtwo.normalization import Normalization
-from powtwo.params import Scheme
+from powtwo.params import Calibrate, Scheme
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -149,12 +150,12 @@ def test_integers_follow_the_float_network(checkpoint: Checkpoint, images: torch
     assert (values - exact).square().sum() < 0.01 * exact.square().sum()  # better than 20 dB
 
 
-@pytest.mark.parametrize("logits", ["int32", "codes"])
+@pytest.mark.parametrize("kind", ["int32", "codes"])
 def test_logits_are_what_the_scheme_asks_for(
-    checkpoint: Checkpoint, images: torch.Tensor, logits: str
+    checkpoint: Checkpoint, images: torch.Tensor, kind: str
 ) -> None:
-    network = convert(checkpoint, images, scheme(logits=logits)).network
-    assert network.logits(images[:2]).dtype == (torch.int32 if logits == "int32" else torch.uint8)
+    network = convert(checkpoint, images, scheme(logits=kind)).network
+    assert network.logits(images[:2]).dtype == (torch.int32 if kind == "int32" else torch.uint8)
 
 
 def with_exponents(network: Calibrated, index: int, weight: int, output: int) -> Calibrated:
@@ -213,3 +214,136 @@ def test_conversion_gives_the_same_bytes_twice(
         convert(checkpoint, images, scheme()).network.save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert IntegerNetwork.load(tmp_path / "a").scheme == "s"
+
+
+# Options of a scheme
+
+
+def options_of(**changes: Any) -> Scheme:
+    weights = {"observer": "mse", "bits": 4} | changes.pop("weights", {})
+    activations = {"observer": "mse"} | changes.pop("activations", {})
+    return Scheme.model_validate({"weights": weights, "activations": activations, **changes})
+
+
+def computing(network: IntegerNetwork) -> list[Layer]:
+    return [layer for layer in network.layers if layer.computes]
+
+
+def test_a_channel_has_an_exponent_of_its_own_but_in_the_layer_that_gives_int32(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    options = options_of(weights={"per": "channel", "observer": "minmax-ceil"})
+    *layers, last = computing(convert(checkpoint, images, options).network)
+    folded = [layer.weight for layer in fold(checkpoint.network()) if layer.weight is not None]
+    for layer, weight in zip(layers, folded, strict=False):
+        by_hand = [math.ceil(math.log2(row.abs().max() / 7)) for row in weight]
+        assert layer.weight_exponent == tuple(by_hand)
+    assert isinstance(last.weight_exponent, int)
+    coded = convert(checkpoint, images, options.model_copy(update={"logits": "codes"})).network
+    assert len(computing(coded)[-1].weight_exponent) == len(CLASSES)
+
+
+def test_a_dead_channel_takes_the_coarsest_exponent(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights["0.weight"][2] = 0
+    dead = replace(checkpoint, weights=weights)
+    options = options_of(weights={"per": "channel"})
+    exponents = computing(convert(dead, images, options).network)[0].weight_exponent
+    assert exponents[2] == max(exponents[:2] + exponents[3:])
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_zero_point_0_is_for_layers_with_relu(
+    checkpoint: Checkpoint, images: torch.Tensor, bits: int
+) -> None:
+    options = options_of(activations={"zero_point": 0, "bits": bits}, logits="codes")
+    *layers, last = computing(convert(checkpoint, images, options).network)
+    assert [layer.output.zero_point for layer in layers] == [0] * len(layers)
+    assert last.output.zero_point == 2 ** (bits - 1)
+    assert layers[0].input.zero_point == 128
+    middle = options.activations.model_copy(update={"zero_point": None})
+    other = convert(checkpoint, images, options.model_copy(update={"activations": middle})).network
+    # Twice the codes for the same range: an exponent less, where nothing else decides.
+    pairs = zip(layers, computing(other), strict=False)
+    assert all(a.output.exponent <= b.output.exponent for a, b in pairs)
+
+
+@pytest.mark.parametrize(("bits", "values"), [(2, 3), (3, 7), (4, 15)])
+def test_weights_that_are_powers_of_two_survive_conversion_and_file(
+    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path, bits: int, values: int
+) -> None:
+    options = options_of(weights={"kind": "power_of_two", "bits": bits})
+    network = convert(checkpoint, images, options).network
+    allowed = {0} | {sign * 2**k for sign in (-1, 1) for k in range(2 ** (bits - 1) - 1)}
+    assert len(allowed) == values
+    for layer in computing(network):
+        assert set(layer.weight.flatten().tolist()) <= allowed
+    network.save(tmp_path / "a")
+    loaded = IntegerNetwork.load(tmp_path / "a")
+    assert [x.weight_codes for x in loaded.layers] == [x.weight_codes for x in network.layers]
+    about, _ = tensor_file.read(tmp_path / "a")
+    assert about["layers"][0]["weight_kind"] == "power_of_two"
+    assert about["layers"][0]["weight_code_bits"] == bits
+    assert about["layers"][0]["weight_bits"] == 2 ** (bits - 1)
+
+
+def test_layers_may_have_bits_of_their_own(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    layers = {"first": {"weights": 8}, "last": {"weights": 6}, "2": {"activations": 5}}
+    found = computing(convert(checkpoint, images, options_of(layers=layers)).network)
+    assert [layer.weight_bits for layer in found] == [8, 4, 4, 4, 6]
+    assert [layer.output.bits for layer in found[:-1]] == [8, 5, 8, 8]
+    assert found[2].input.bits == 5
+
+
+def test_bits_for_a_layer_that_is_none_are_refused(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    with pytest.raises(ValueError, match="layers: 1: no layer that computes; use first, last or"):
+        convert(checkpoint, images, options_of(layers={"1": {"weights": 8}}))
+
+
+def test_equalizing_changes_weights_and_no_float_logit(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    plain, equal = (
+        calibration.calibrate(checkpoint, CLASSES, images, options_of(equalize=on), 8)
+        for on in (False, True)
+    )
+    x = images.double() / 128 - 1
+    assert torch.equal(logits(plain.folded, x), logits(equal.folded, x))
+    assert not torch.equal(plain.folded[0].weight, equal.folded[0].weight)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"bias_correction": True}, {"weights": {"rounding": "learned"}}]
+)
+def test_what_is_adapted_leaves_the_float_network_to_compare_with(
+    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    plain = calibration.calibrate(checkpoint, CLASSES, images, options_of(), 8)
+    options = options_of(**changes)
+    adapted = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    adapted.save(tmp_path / "a")
+    loaded = Calibrated.load(tmp_path / "a")
+    for a, b, c in zip(plain.layers, adapted.layers, loaded.layers, strict=True):
+        if a.folded.weight is not None:
+            assert torch.equal(a.folded.weight, c.folded.weight)
+            assert torch.equal(b.source.weight, c.source.weight)
+            assert torch.equal(b.source.bias, c.source.bias)
+            assert not torch.equal(c.source.bias, c.folded.bias) or "weights" in changes
+    one, other = (conversion.convert(x, "s", options).network for x in (adapted, loaded))
+    one.save(tmp_path / "b")
+    other.save(tmp_path / "c")
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_the_sample_is_drawn_by_its_seed_and_none_comes_twice(images: torch.Tensor) -> None:
+    def drawn(seed: int, count: int) -> list[bytes]:
+        options = Calibrate(seed=seed, images=count, batch_size=8)
+        return [image.numpy().tobytes() for image in calibration.sample(images, options)]
+
+    assert drawn(0, 10) == drawn(0, 10) != drawn(1, 10)
+    assert len(set(drawn(0, 24))) == 24
+    assert len(drawn(0, 100)) == 24

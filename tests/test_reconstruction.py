@@ -93,8 +93,7 @@ def test_corrected_biases_leave_no_mean_but_their_own_rounding(
     calibrated: Calibrated, images: torch.Tensor, learns: bool, rounding: str, channels: bool
 ) -> None:
     given, options = per_channel(calibrated) if channels else calibrated, scheme(rounding=rounding)
-    levels = reconstruction.uniform if learns else None
-    corrected = reconstruct(given, options, images, 7, levels=levels, correct=True)
+    corrected = reconstruct(given, options, images, 7, learn=learns, correct=True)
     before = mean_differences(calibrated, network(given, options), images)
     after = mean_differences(calibrated, network(corrected, options), images)
     assert max(difference.abs().max().item() for difference in before) > 5
@@ -102,13 +101,12 @@ def test_corrected_biases_leave_no_mean_but_their_own_rounding(
         assert difference.abs().max() < 0.501  # half a step, and what the fine network rounds
 
 
-@pytest.mark.parametrize(("levels", "correct"), [(None, True), (reconstruction.uniform, False),
-                                                 (reconstruction.uniform, True)])  # fmt: skip
+@pytest.mark.parametrize(("learn", "correct"), [(False, True), (True, False), (True, True)])
 def test_order_batches_and_threads_do_not_change_a_byte(  # noqa: PLR0917
     calibrated: Calibrated,
     images: torch.Tensor,
     tmp_path: Path,
-    levels: reconstruction.Levels | None,
+    learn: bool,
     correct: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,7 +116,7 @@ def test_order_batches_and_threads_do_not_change_a_byte(  # noqa: PLR0917
         torch.set_num_threads(threads)
         try:
             reconstruct(
-                calibrated, scheme(), pixels, size, levels=levels, correct=correct
+                calibrated, scheme(), pixels, size, learn=learn, correct=correct
             ).save(tmp_path / name)  # fmt: skip
         finally:
             torch.set_num_threads(before)
@@ -140,38 +138,36 @@ def test_conversion_gives_the_learned_codes_and_outputs_closer_to_the_floats(
     options = scheme(bits)
     calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
     given = per_channel(calibrated) if channels else calibrated
-    learned = reconstruct(given, options, images, 8, correct=True)
+    learned = reconstruct(given, options, images, 8, learn=True, correct=True)
     converted = conversion.convert(learned, "s", options)
     assert converted.clipped_weights == 0
     for layer, integer in zip(learned.layers, converted.network.layers, strict=True):
         if integer.weight is not None:
             exponent = by_channel(torch.tensor(layer.weight_exponent), integer.weight.dim() + 1)
-            assert torch.equal(integer.weight * power_of_two(exponent), layer.folded.weight)
+            assert torch.equal(integer.weight * power_of_two(exponent), layer.source.weight)
     before = logit_error(calibrated, network(given, options), images)
     after = logit_error(calibrated, converted.network, images)
     assert after < (0.5 if bits < 8 else 1) * before
 
 
-def test_weights_may_be_powers_of_two(calibrated: Calibrated, images: torch.Tensor) -> None:
-    layers = (replace(x, weight_bits=8, weight_exponent=x.weight_exponent - 4)
-              for x in calibrated.layers)  # fmt: skip
-    given = replace(calibrated, layers=tuple(layers))
-    levels = learned_rounding.powers_of_two(4)
-    learned = network(
-        reconstruct(given, scheme(8), images, 8, levels=lambda layer: levels, correct=True),  # noqa: ARG005
-        scheme(8),
-    )
-    found = torch.cat([x.weight.flatten() for x in learned.layers if x.weight is not None])
-    assert set(found.tolist()) <= set(levels.tolist())
-    assert logit_error(calibrated, learned, images) < 0.02
-
-
-def test_without_options_nothing_changes(
-    calibrated: Calibrated, images: torch.Tensor, tmp_path: Path
+@pytest.mark.parametrize("bits", [3, 4])
+def test_weights_may_be_powers_of_two(
+    checkpoint: Checkpoint, images: torch.Tensor, bits: int
 ) -> None:
-    calibrated.save(tmp_path / "a")
-    reconstruct(calibrated, scheme(), images, 8, levels=None).save(tmp_path / "b")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    def converted(rounding: str) -> IntegerNetwork:
+        weights = {"observer": "mse", "bits": bits, "kind": "power_of_two", "rounding": rounding}
+        activations = {"observer": "minmax-round"}
+        options = Scheme.model_validate(
+            {"weights": weights, "activations": activations, "bias_correction": True}
+        )
+        return network(calibration.calibrate(checkpoint, CLASSES, images, options, 8), options)
+
+    exact = calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+    nearest, learned = converted("nearest"), converted("learned")
+    levels = set(learned_rounding.powers_of_two(bits).tolist())
+    for layer in learned.layers:
+        assert layer.weight is None or set(layer.weight.flatten().tolist()) <= levels
+    assert logit_error(exact, learned, images) < 0.5 * logit_error(exact, nearest, images)
 
 
 def test_patches_are_what_unfold_gives() -> None:

@@ -51,7 +51,7 @@ class Watched:
         self.index, self.layer, self.folded = index, layer, folded
         self.signal = self.noise = 0.0
         self.seen = self.clipped = 0
-        self.largest = largest_weight_code(layer)
+        self.largest = layer.weight_codes.grid.high
         self.weights = Histogram(-self.largest, self.largest)
         self.weights.add(weight_steps(layer, folded.weight))
         self.outputs: Histogram | None = None
@@ -163,20 +163,6 @@ def weight_values(layer: Layer) -> Tensor:
 def weight_steps(layer: Layer, weight: Tensor) -> Tensor:
     """Return float weights (O, …) in steps of the layer's scale, or of each channel's."""
     return scaled(weight, _exponents(layer))
-
-
-def largest_weight_code(layer: Layer) -> int:
-    """Return the largest code that the layer's weights may have.
-
-    2^(bits−1) − 1, or 2^(2^(bits−1) − 2) where the codes are powers of two: a sign takes one of
-    the bits, and the rest tell zero and 2^0 … apart. A layer that has a code beyond the first can
-    only be of the second kind.
-    """
-    assert layer.weight is not None
-    uniform = Grid.of_weights(layer.weight_bits).high
-    if int(layer.weight.to(torch.int64).abs().max()) <= uniform:
-        return uniform
-    return int(2 ** (2 ** (layer.weight_bits - 1) - 2))
 
 
 def _exponents(layer: Layer) -> Tensor:
