@@ -49,10 +49,12 @@ class Calibrated:
         """Write a safetensors file; exponents go to its metadata."""
         tensors = {}
         for index, layer in enumerate(self.layers):
-            for prefix, folded in (("", layer.folded), ("adapted_", layer.adapted)):
-                for name in ("weight", "bias"):
-                    if (tensor := getattr(folded, name, None)) is not None:
-                        tensors[f"layers.{index}.{prefix}{name}"] = tensor
+            for name in ("weight", "bias"):
+                tensor, adapted = getattr(layer.folded, name), getattr(layer.adapted, name, None)
+                if tensor is not None:
+                    tensors[f"layers.{index}.{name}"] = tensor
+                if adapted is not None and adapted is not tensor:
+                    tensors[f"layers.{index}.adapted_{name}"] = adapted
         about = {
             "classes": self.classes,
             "input": asdict(self.input),
@@ -89,12 +91,13 @@ def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> Cal
         name: tensors.get(f"layers.{index}.{name}") for name in ("weight", "bias")
     }
     folded = FoldedLayer(**values["folded"], **parts)
-    weight, bias = (tensors.get(f"layers.{index}.adapted_{name}") for name in ("weight", "bias"))
+    prefix = f"layers.{index}.adapted_"
+    adapted = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
     exponent = values["weight_exponent"]
     return CalibratedLayer(
         folded,
         tuple(exponent) if isinstance(exponent, list) else exponent,
         WeightCodes(**values["weight_codes"]),
         Codes(**values["output"]) if values["output"] else None,
-        None if weight is None else replace(folded, weight=weight, bias=bias),
+        replace(folded, **adapted) if adapted else None,  # type: ignore[arg-type]
     )
