@@ -24,7 +24,7 @@ TINY = {
     "model": {"layout": [4, "M", 6, "M", 8, "M"], "hidden": [12]},
     "train": {"epochs": 2, "batch_size": 12},
     "calibrate": {"images": 12},
-    "evaluate": {"sqnr_images": 8},
+    "evaluate": {"sqnr_images": 8, "sensitivity_images": 8},
 }
 
 
@@ -181,4 +181,4 @@ def test_a_second_run_from_nothing_gives_the_same_bytes(clone: Clone) -> None:
 def test_an_unknown_observer_stops_calibration(clone: Clone) -> None:
     clone.edit_params(lambda values: values["schemes"]["lab"]["weights"].update(observer="nope"))
     assert "calibrate@lab" in clone.repro(fails=True)
-    assert "calibrate-lab: observer = 'nope': must be one of lab, minmax-ceil" in clone.output
+    assert "calibrate-lab: observer = 'nope': must be one of kl, lab, minmax-ceil" in clone.output
