@@ -15,6 +15,7 @@ from powtwo import layer_quality
 from powtwo.engine import make
 from powtwo.histograms import BEYOND, INSIDE, Histogram
 from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import WeightCodes
 from powtwo.layer_quality import LayerQuality
 from powtwo.network import FoldedLayer
 
@@ -65,7 +66,9 @@ def test_powers_of_two_are_clipped_where_the_next_would_be_nearer() -> None:
     network = random_network(4, "floor")
     draw = torch.Generator().manual_seed(2)
     powers = 2 ** torch.randint(0, 7, network.layers[5].weight.shape, generator=draw)
-    last = replace(network.layers[5], weight=powers.to(torch.int8), weight_bits=4)
+    last = replace(
+        network.layers[5], weight=powers.to(torch.int8), weight_codes=WeightCodes(4, "power_of_two")
+    )
     network = replace(network, layers=(*network.layers[:5], last))
     running, layers = identical_floats(network)
     steps = torch.tensor([96.5, 95.5, -97.0, 65.0, 7.5], dtype=torch.float64)
