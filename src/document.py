@@ -8,6 +8,8 @@ def main() -> None:
     for name, text in energy_passages.passages().items():
         markdown.update(energy_page.PAGE, name, text)
     markdown.update(ablation.PAGE, "ablation", ablation.table(ablation.read()))
+    markdown.update(readme.PAGE, "headline", readme.headline())
+    markdown.update(readme.PAGE, "schemes", readme.published_schemes())
     markdown.update(readme.PAGE, "results", readme.results())
 
 

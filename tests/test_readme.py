@@ -16,6 +16,12 @@ def test_the_results_are_those_of_the_committed_metrics() -> None:
     assert markdown.insert(page, "results", readme.results()) == page, "stale: run `inv docs`"
 
 
+def test_the_headline_and_its_table_are_those_of_the_published_run() -> None:
+    page = readme.PAGE.read_text(encoding="utf-8")
+    for name, text in (("headline", readme.headline()), ("schemes", readme.published_schemes())):
+        assert markdown.insert(page, name, text) == page, "stale: run `inv docs`"
+
+
 def test_every_file_that_a_page_links_to_is_there() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
