@@ -41,8 +41,8 @@ def headline(root: Path = ROOT / HEADLINE) -> str:
     name, row = max(close.items(), key=lambda item: item[1]["ratio"])
     return (
         f"**With {row['ratio']:.1f} times less energy for arithmetic than FP32, integers and "
-        f"shifts alone lose {row['drop_points']:.2f} points of {train['test_accuracy']:.2%}** (95 % "
-        f"interval {row['drop_points_low']:.2f} to {row['drop_points_high']:.2f}, "
+        f"shifts alone lose {row['drop_points']:.2f} points of {train['test_accuracy']:.2%}** "
+        f"(95 % interval {row['drop_points_low']:.2f} to {row['drop_points_high']:.2f}, "
         f"{images['test_images']:,} test images): the scheme `{name}` of [{HEADLINE.name}]"
         f"({HEADLINE.as_posix()}/params.yaml), by the price table `{found['energy_table']}`."
     )
