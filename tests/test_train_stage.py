@@ -114,14 +114,19 @@ def test_a_second_run_writes_the_same_bytes(done: tuple[Path, str], tmp_path: Pa
         assert (again / name).read_bytes() == (done[0] / name).read_bytes(), name
 
 
-def test_a_diverging_run_stops_with_one_line_and_no_network(tmp_path: Path) -> None:
-    folder = workplace(tmp_path / "wild", learning_rate=1e30, precision="float32")
+def assert_diverged(folder: Path) -> None:
+    """Run the stage, which must end in one line about its loss and write nothing."""
     process = run(folder)
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()
     assert line.startswith("train: loss = ")
     assert "step " in line
     assert not any((folder / name).exists() for name in OUTPUTS)
+
+
+def test_a_diverging_run_stops_with_one_line_and_no_network(tmp_path: Path) -> None:
+    folder = workplace(tmp_path / "wild", learning_rate=1e30, precision="float32")
+    assert_diverged(folder)
 
 
 def test_no_checkpoint_stays_behind_a_run_that_ended_well(done: tuple[Path, str]) -> None:
