@@ -11,9 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from powtwo import formulas
+from powtwo import formulas, price_table
 from powtwo.price_table import FOLDER, Price, PriceTable
 
 KEYS = {"name", "unit", "access_bits", "process_nm", "sources", "places"}
@@ -60,14 +58,7 @@ def load(name: str, folder: Path = FOLDER / "memory") -> MemoryTable:
     Raises:
         ValueError: where there is no such table, or it breaks a rule.
     """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ValueError(f"energy.memory = {name}: no such table; name one of {known}, or null")
-    try:
-        return parse(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+    return price_table.read(name, folder, "energy.memory", parse, ", or null")
 
 
 def parse(values: Any, source: str) -> MemoryTable:

@@ -6,17 +6,18 @@ A table lists operations one by one under `prices`, and families of any width un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from powtwo import formulas
 from powtwo.formulas import Formula
 
+T = TypeVar("T")
 FOLDER = Path(__file__).parent / "prices"
 KEYS = {"name", "unit", "process_nm", "sources", "prices"}
 OPTIONAL = {"formulas"}
@@ -79,10 +80,21 @@ def load(name: str, folder: Path = FOLDER, key: str = "energy.table") -> PriceTa
     Raises:
         ValueError: where there is no such table, or it breaks a rule.
     """
+    return read(name, folder, key, parse)
+
+
+def read(
+    name: str, folder: Path, key: str, parse: Callable[[Any, str], T], otherwise: str = ""
+) -> T:
+    """Read `<folder>/<name>.yaml` by `parse`; an error names the parameter `key`.
+
+    Raises:
+        ValueError: where there is no such table, or it is not YAML; it ends with `otherwise`.
+    """
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-        raise ValueError(f"{key} = {name}: no such table; name one of {known}")
+        raise ValueError(f"{key} = {name}: no such table; name one of {known}{otherwise}")
     try:
         return parse(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
     except yaml.YAMLError as error:
