@@ -12,9 +12,10 @@ from processor import VNNI, needs_vnni
 
 from powtwo import engine
 from powtwo.engine import Engine, Float, Int8
-from powtwo.engine.floats import exact_float
+from powtwo.engine.floats import FloatStep, exact_parts
 from powtwo.engine.int8 import fits
 from powtwo.integer import IntegerNetwork
+from powtwo.integer_layer import Codes, Layer, accumulate
 
 FAST = [Float, pytest.param(Int8, marks=needs_vnni)]
 
@@ -66,11 +67,41 @@ def big_network(scale: int) -> IntegerNetwork:
     return replace(network, layers=tuple(layers))
 
 
-def test_a_layer_beyond_float32_runs_in_float64() -> None:
+def test_a_bias_beyond_float32_is_added_in_float64() -> None:
     network = big_network(2**28)
-    assert exact_float(network.layers[4]) == torch.float64
-    assert exact_float(network.layers[0]) == torch.float32
+    assert Float(network).steps[4].bias.dtype == torch.float64
+    assert Float(network).steps[0].bias.dtype == torch.float32
     assert_equal(Float, network, random_pixels(9))
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "linear"])
+def test_products_beyond_float32_are_summed_in_parts_that_it_holds(kind: str) -> None:
+    """Every weight and every input at its largest, then an odd sum that float32 would round."""
+    channels, inside = (1000, 9) if kind == "conv2d" else (3000, 1)
+    weight = torch.full((2, channels, 3, 3) if inside == 9 else (2, channels), 127)
+    weight[0].view(-1)[-1] = 126
+    bias = torch.tensor([2, -1], dtype=torch.int32)
+    layer = Layer(
+        kind, weight=weight.to(torch.int8), bias=bias, input=Codes(0, 0, 8), stride=1, kernel=3
+    )
+    parts = exact_parts(layer)
+    one = 127 * inside * 255
+    assert [part.start for part in parts] == list(range(0, channels, (2**24 - 1) // one))
+    assert parts[-1].stop == channels
+    x = torch.full((1, channels, 3, 3) if inside == 9 else (1, channels), 255)
+    step = FloatStep(layer, "floor", torch.device("cpu"))
+    expected = accumulate(layer, x.to(torch.uint8))
+    assert int(expected[0, 0].item()) % 2 == 1
+    assert torch.equal(step(x.float()).to(torch.int32), expected)
+
+
+def test_a_kernel_too_large_for_any_part_is_left_to_the_reference() -> None:
+    layer = Layer(
+        "conv2d", weight=torch.full((1, 1, 23, 23), 127, dtype=torch.int8),
+        bias=torch.zeros(1, dtype=torch.int32), input=Codes(0, 0, 8), stride=1, kernel=23,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="17131665: float32 is exact below 16777216"):
+        exact_parts(layer)
 
 
 @needs_vnni

@@ -80,6 +80,13 @@ class Layer:
         return self.weight is not None
 
     @property
+    def weight_values(self) -> Tensor:
+        """Return what the weight's codes stand for, float64 (O, …)."""
+        assert self.weight is not None
+        exponent = fixedpoint.by_output(self.weight_exponent, self.weight)
+        return fixedpoint.dequantize(self.weight, exponent, 0)
+
+    @property
     def accumulator_exponent(self) -> Tensor:
         """Return e_x + e_w, int64, of shape () or (O,)."""
         assert self.input is not None
@@ -104,6 +111,13 @@ class Layer:
         # The bound asks before `check` has refused a shift that is out of range.
         return (1 << self.shift.clamp(0, fixedpoint.MAX_SHIFT)) >> 1
 
+    @property
+    def largest_input(self) -> int:
+        """Return the largest |x − z| of the codes that the layer reads."""
+        assert self.input is not None
+        grid = self.input.grid
+        return max(grid.high - grid.zero_point, grid.zero_point - grid.low)
+
     @cached_property
     def bound(self) -> Tensor:
         """Return the largest |accumulator| that any input can give, int64 (O,).
@@ -112,11 +126,8 @@ class Layer:
         """
         assert self.weight is not None
         assert self.bias is not None
-        assert self.input is not None
-        grid = self.input.grid
-        largest = max(grid.high - grid.zero_point, grid.zero_point - grid.low)
         weights = self.weight.to(torch.int64).flatten(1).abs().sum(1)
-        return self.bias.to(torch.int64).abs() + weights * largest + self.half_unit
+        return self.bias.to(torch.int64).abs() + weights * self.largest_input + self.half_unit
 
 
 def accumulate(layer: Layer, codes: Tensor) -> Tensor:

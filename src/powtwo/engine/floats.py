@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,15 @@ from powtwo.engine.base import Engine
 from powtwo.integer import IntegerNetwork
 from powtwo.integer_layer import Codes, Layer
 
-MANTISSA_BITS = {torch.float32: 24, torch.float64: 53}
+EXACT = 2**24  # below it float32 holds every integer
 
 
 class Float(Engine):
-    """Float convolutions on integers: float32 where a layer's bound allows it, else float64.
+    """Float32 convolutions on integers, in as many parts as keep each sum exact.
 
-    Between layers it keeps x̄ − z as floats, so that padding is 0 and no zero point is subtracted.
+    A float64 convolution would be exact at once, and takes several times as long, since fast
+    kernels know float32 alone. Between layers it keeps x̄ − z as floats, so that padding is 0 and
+    no zero point is subtracted.
     """
 
     name = "float"
@@ -57,18 +60,21 @@ class FloatStep:
         self.layer, self.rounding = layer, rounding
         if layer.weight is None or layer.bias is None:
             return
-        self.dtype = exact_float(layer)
-        self.weight = layer.weight.to(device, self.dtype)
-        if layer.kind == "conv2d":
-            self.weight = self.weight.contiguous(memory_format=torch.channels_last)
-        self.bias = layer.bias.to(device, self.dtype)
+        whole = int(layer.bound.max()) < EXACT
+        self.parts = [slice(None)] if whole else exact_parts(layer)
+        form = torch.channels_last if layer.kind == "conv2d" else torch.contiguous_format
+        self.weights = [
+            layer.weight[:, part].to(device, torch.float32).contiguous(memory_format=form)
+            for part in self.parts
+        ]
+        self.bias = layer.bias.to(device, torch.float32 if whole else torch.float64)
         if layer.output is not None:
             self._prepare_shift(layer, layer.output)
 
     def _prepare_shift(self, layer: Layer, output: Codes) -> None:
         # Scaling by 2^−n is exact, so floor and round see what the integers are.
         # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
-        shift = fixedpoint.by_channel(layer.shift, self.weight.dim())
+        shift = fixedpoint.by_channel(layer.shift, self.weights[0].dim())
         self.scale = fixedpoint.power_of_two(-shift).to(self.bias)
         if self.rounding == "half_up":
             self.bias = self.bias + layer.half_unit.to(self.bias)
@@ -82,17 +88,24 @@ class FloatStep:
             return x.flatten(1)
         if layer.kind == "maxpool2d":
             return F.max_pool2d(x, layer.kernel, layer.stride)
-        return self._finish(self._accumulate(x.to(self.dtype)))
+        return self._finish(self._accumulate(x))
 
     def _accumulate(self, x: Tensor) -> Tensor:
+        """Return the accumulators, float32 where that holds their bound, else float64."""
+        if self.bias.dtype == torch.float32:
+            return self._sum(x, self.weights[0], self.bias)
+        total = fixedpoint.by_channel(self.bias, x.dim())
+        for part, weight in zip(self.parts, self.weights, strict=True):
+            total = total + self._sum(x[:, part], weight)
+        return total
+
+    def _sum(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.layer.kind == "linear":
-            return F.linear(x, self.weight, self.bias)
+            return F.linear(x, weight, bias)
         # cuDNN may pick Winograd or TF32, which are not exact; without it PyTorch multiplies
         # matrices. On the CPU the flag changes nothing, and oneDNN convolves directly.
         with torch.backends.cudnn.flags(enabled=False):
-            return F.conv2d(
-                x, self.weight, self.bias, stride=self.layer.stride, padding=self.layer.padding
-            )
+            return F.conv2d(x, weight, bias, stride=self.layer.stride, padding=self.layer.padding)
 
     def _finish(self, accumulators: Tensor) -> Tensor:
         if self.layer.output is None:
@@ -102,13 +115,27 @@ class FloatStep:
         return rounded.clamp_(self.low, self.high).to(torch.float32)
 
 
-def exact_float(layer: Layer) -> torch.dtype:
-    """Return the narrowest float type whose mantissa holds every sum of the layer."""
-    worst = int(layer.bound.max())
-    for dtype, bits in MANTISSA_BITS.items():
-        if worst < 2**bits:
-            return dtype
-    raise ValueError(f"accumulators can reach {worst}: no float type is exact; use the reference")
+def exact_parts(layer: Layer) -> list[slice]:
+    """Split a layer's input channels so that float32 holds every sum of products of each part.
+
+    Raises:
+        ValueError: where one input channel is too much, as with a kernel of some 22 × 22.
+    """
+    assert layer.weight is not None
+    weight = layer.weight.to(torch.int64).abs()
+    sums = weight.view(*weight.shape[:2], -1).sum(2) * layer.largest_input  # (O, I)
+    if int(sums.max()) >= EXACT:
+        raise ValueError(
+            f"one input channel's products can reach {int(sums.max())}: float32 is exact below "
+            f"{EXACT}; use the reference"
+        )
+    starts, total = [0], torch.zeros(len(sums), dtype=torch.int64)
+    for channel, column in enumerate(sums.T):
+        total = total + column
+        if int(total.max()) >= EXACT:
+            starts.append(channel)
+            total = column
+    return [slice(*ends) for ends in pairwise([*starts, len(sums.T)])]
 
 
 def _codes(x: Tensor, codes: Codes | None) -> Tensor:
