@@ -63,6 +63,21 @@ def test_alternating_flips_change_every_image_every_epoch() -> None:
     assert all(torch.equal(a, ~b) for a, b in itertools.pairwise(sides))
 
 
+def test_no_two_draws_of_an_image_or_its_neighbors_are_related() -> None:
+    """Two generators of one stream would relate what one draws to what the other does."""
+    count = 20_000
+    draws = drawn(count, crop=4, flip="random", rotation=15.0, erasing=1.0, cutout=8)
+    top, bottom, left, right = draws.holes.unbind(2)
+    area = (bottom - top) * (right - left)
+    of_order = [draws.tops, draws.lefts, draws.mirrored, draws.rows]
+    of_holes = [draws.angles, area[:, 0], top[:, 0], left[:, 0], top[:, 1], left[:, 1]]
+    for one in of_order:
+        for other in of_holes:
+            for lag in range(-8, 9):
+                pair = torch.stack([one.double(), other.double().roll(lag)])
+                assert abs(torch.corrcoef(pair)[0, 1].item()) < 5 / count**0.5
+
+
 def test_no_flip_mirrors_nothing() -> None:
     assert not drawn(100, flip="none").mirrored.any()
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +47,9 @@ class Chance:
         """Draw for so many training `images`; equal seeds give equal draws."""
         self._images, self._augment = images, augment
         self._order = torch.Generator().manual_seed(seed)
-        self._holes = torch.Generator().manual_seed(seed + 2**32)  # no seed is as large
+        # A generator takes 32 bits of its seed, so a second stream needs another seed below 2^32.
+        (second,) = np.random.SeedSequence((seed, 1)).generate_state(1).tolist()
+        self._holes = torch.Generator().manual_seed(second)
         self._sides = torch.rand(images, generator=self._holes) < 0.5
 
     def epoch(self, number: int, steps: int, batch_size: int) -> Draws:
