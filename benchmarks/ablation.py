@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import ablation, devices, params, presets, training
+from powtwo import ablation, devices, files, presets, training
 from powtwo.ablation import BASE, CHANGES, Row
 from powtwo.datasets import Dataset
 from powtwo.history import Epoch
@@ -33,6 +31,7 @@ from powtwo.progress import FOLDER, Checkpoints
 from powtwo.stage import fingerprint
 
 ROOT = Path(__file__).resolve().parents[1]
+PRESETS = ROOT / "presets"
 DATA = Path("data/dataset.npz")
 ELSEWHERE = {"epochs", "patience", "precision", "device", "threads", "processes"}  # columns, or set
 
@@ -58,7 +57,8 @@ def _options() -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Make every run that is not there yet, a seed after the other."""
-    values, dataset = _parameters(options.preset), _images(DATA)
+    values, dataset = presets.parameters(options.preset, folder=PRESETS), _images(DATA)
+    _check_images(options.preset, values.data.name)
     rows = ablation.read(options.rows)
     changes = _that_change(values.train, options.changes)
     for seed in options.seeds:
@@ -73,20 +73,23 @@ def run(options: argparse.Namespace) -> None:
                 Checkpoints(_marks(row, recipe), FOLDER / "ablation").remove()
 
 
-def _parameters(preset: str) -> Params:
-    """Lay the preset over a copy of params.yaml."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copy("params.yaml", folder))
-        presets.use(preset, copy, ROOT / "presets")
-        return params.load(copy)
-
-
 def _images(path: Path) -> Dataset:
     """Read the training and validation images alone; the latter stand in for test images too."""
     with np.load(path, allow_pickle=False) as stored:  # reads an array when it is asked for
         arrays = [stored[f"{axis}_{part}"] for part in ("train", "validation") for axis in "xy"]
         classes = tuple(str(name) for name in stored["classes"])
     return Dataset(*arrays, *arrays[2:], classes=classes)
+
+
+def _check_images(preset: str, wanted: str) -> None:
+    """Refuse images of another source than the preset's: its rows would bear a false name."""
+    about = Path("metrics/download.json")
+    found = files.read_json(about)["name"] if about.is_file() else "no known source"
+    if found != wanted:
+        raise ValueError(
+            f"{DATA}: is of {found}, and preset {preset} is for {wanted}; run `inv repro --preset "
+            f"{preset} --targets download`"
+        )
 
 
 def _that_change(recipe: Train, wanted: Sequence[str]) -> list[str]:

@@ -6,6 +6,8 @@ in a folder of their own, from the images and the float network that lie in this
 line for each scheme and metric: its mean, its sample standard deviation, and its value by seed.
 
     inv bench seeds [-- --schemes lab minmax-ceil --seeds 0 1 2 --out logs/seeds.csv]
+
+`inv publish NAME` takes the table along, and `inv docs` then shows it in README.
 """
 
 from __future__ import annotations

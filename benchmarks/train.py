@@ -2,14 +2,15 @@
 
 Three ways to train the lab's network take turns, so that a busy machine slows all three alike:
 
-- ours: every augmentation on, on the device, channels last, images as bytes until
-  used, bfloat16 where that is fast
+- ours: the recipe of the preset cifar10 with every augmentation on, on the device, channels last,
+  images as bytes until used, bfloat16 where that is fast; what chance decides is drawn in each turn
 - bare: the same step again and again on one batch that lies ready; no augmentation at all
 - plain: FP32, NCHW, the same augmentations by torchvision's transforms on PIL images in a
   DataLoader. It has no workers: they would prepare batches while the others have their turn, and 2
   cores have none to spare for them
 
-Every ratio is the median over the turns. The last line is one JSON object.
+Every ratio is the median over the turns. On a GPU each turn waits for what it started; `--device
+cuda` also gives the most memory that was in use. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import devices, params, vision
+from powtwo import devices, params, presets, vision
 from powtwo.augment import TrainingImages
 from powtwo.draws import Chance
 from powtwo.network import Architecture
@@ -55,11 +56,12 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)  # as in the stage
     torch.utils.deterministic.fill_uninitialized_memory = False  # likewise
     torch.manual_seed(0)
+    device = devices.prepare(options.device)
     images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 10, (IMAGES,))
-    ways = _ways(images, labels, options.batch_size)
-    seconds = _take_turns(ways, options.turns, options.steps)
-    _report(seconds, options)
+    ways = _ways(images, labels, options.batch_size, device)
+    seconds = _take_turns(ways, options.turns, options.steps, device)
+    _report(seconds, options, device)
 
 
 def _options() -> argparse.Namespace:
@@ -68,23 +70,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=15, help="turns of each way")
     parser.add_argument("--steps", type=int, default=1, help="steps a turn")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what trains")
     return parser.parse_args()
 
 
-def _ways(images: Tensor, labels: Tensor, batch_size: int) -> dict[str, Way]:
+def _ways(images: Tensor, labels: Tensor, batch_size: int, device: torch.device) -> dict[str, Way]:
     """Make one function a way, each taking one step; `augment` is the part of ours before it."""
-    recipe = params.load(ROOT / "params.yaml").train.model_copy(
-        update={
-            "augment": ALL_ON,
-            "precision": "auto",
-            "device": "cpu",
-        }
-    )
-    source = TrainingImages(images, recipe.augment, torch.device("cpu"))
-    chance, steps = Chance(IMAGES, recipe.augment, 0), IMAGES // batch_size
-    draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(torch.device("cpu")))
+    recipe = _recipe(device.type)
+    source = TrainingImages(images, recipe.augment, device)
+    chance = Chance(IMAGES, recipe.augment, 0)
+    # Epochs of one step: chance is then drawn in every turn, and no turn is cheaper than another.
+    draws = _endless(lambda: chance.epoch(1, 1, batch_size).steps(device))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
-    ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last))
+    ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last)).to(device)
+    labels = labels.to(device)
 
     def augment() -> tuple[Tensor, Tensor]:
         drawn = next(draws)
@@ -94,11 +93,18 @@ def _ways(images: Tensor, labels: Tensor, batch_size: int) -> dict[str, Way]:
         "bare": lambda: bare.step(ready, labels[:batch_size], RATE),
         "ours": lambda: ours.step(*augment(), RATE),
         "augment": augment,
-        "plain": _plain(images, labels, batch_size, recipe),
+        "plain": _plain(images, labels.cpu(), batch_size, recipe, device),
     }
 
 
-def _plain(images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train) -> Way:
+def _recipe(device: str) -> params.Train:
+    recipe = presets.parameters("cifar10", ROOT / "params.yaml", ROOT / "presets").train
+    return recipe.model_copy(update={"augment": ALL_ON, "precision": "auto", "device": device})
+
+
+def _plain(
+    images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train, device: torch.device
+) -> Way:
     """Make the loop of most tutorials."""
     vision.import_torchvision()
     from torchvision import transforms  # noqa: PLC0415
@@ -126,7 +132,7 @@ def _plain(images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train
 
     loader = torch.utils.data.DataLoader(Pictures(), batch_size, shuffle=True, drop_last=True)
     batches = _endless(lambda: loader)
-    network = LAB.build().train()
+    network = LAB.build().train().to(device)
     optimizer = torch.optim.SGD(
         network.parameters(),
         RATE,
@@ -136,7 +142,7 @@ def _plain(images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train
     )
 
     def step() -> None:
-        x, y = next(batches)
+        x, y = (part.to(device) for part in next(batches))
         optimizer.zero_grad()
         F.cross_entropy(network(x), y, label_smoothing=recipe.label_smoothing).backward()
         optimizer.step()
@@ -149,35 +155,43 @@ def _endless(epoch: Callable[[], Iterable[T]]) -> Iterator[T]:
         yield from epoch()
 
 
-def _take_turns(ways: dict[str, Way], turns: int, steps: int) -> dict[str, list[float]]:
+def _take_turns(
+    ways: dict[str, Way], turns: int, steps: int, device: torch.device
+) -> dict[str, list[float]]:
     """Return the seconds a step of each turn, after one turn that only warms up."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
             started = time.perf_counter()
             for _ in range(steps):
                 way()
+            wait()
             if turn:
                 seconds[name].append((time.perf_counter() - started) / steps)
     return seconds
 
 
-def _report(seconds: dict[str, list[float]], options: argparse.Namespace) -> None:
+def _report(
+    seconds: dict[str, list[float]], options: argparse.Namespace, device: torch.device
+) -> None:
     """Print a table for people and, last, JSON for programs."""
 
     def ratio(over: str, under: str) -> float:
         pairs = zip(seconds[over], seconds[under], strict=True)
         return round(statistics.median(a / b for a, b in pairs), 4)
 
-    precision = devices.precision("auto", torch.device("cpu"))
+    precision = devices.precision("auto", device)
     print(
-        f"{precision}, {options.threads} threads, batch {options.batch_size}, "
-        f"torch {torch.__version__}"
+        f"{devices.describe(device.type)}, {precision}, {options.threads} threads, "
+        f"batch {options.batch_size}, torch {torch.__version__}"
     )
     print(f"{'way':<8} {'ms/step':>8} {'images/s':>9}")
     for name, values in seconds.items():
         median = statistics.median(values)
         print(f"{name:<8} {1e3 * median:8.1f} {options.batch_size / median:9.0f}")
+    if device.type == "cuda":
+        print(f"at most {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MB on the GPU")
     result = {
         "vs_bare_step": ratio("bare", "ours"),
         "vs_plain_loop": ratio("plain", "ours"),

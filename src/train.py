@@ -1,8 +1,10 @@
 """Stage train: images in, the float network of the best epoch out, and its learning curves."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,11 +13,12 @@ from powtwo.datasets import Dataset
 from powtwo.history import Epoch
 from powtwo.network import Architecture, Checkpoint
 from powtwo.normalization import Normalization
-from powtwo.params import Params
+from powtwo.params import Params, Train
 from powtwo.progress import Checkpoints
-from powtwo.stage import fingerprint, stage
+from powtwo.stage import fingerprint, note, stage
 
 FLOAT_BYTES = 4  # of a weight in FP32
+PAUSE = 5.0  # seconds between two drawings of the curves, for which a GPU would have to wait
 
 
 def main() -> None:
@@ -42,12 +45,14 @@ def run(params: Params, group: processes.Group) -> Checkpoints:
         on_epoch=None if group.rank else Reporter(params.train.epochs, len(dataset.y_train)),
         checkpoints=checkpoints, group=group,
     )  # fmt: skip
+    note(**circumstances(network, params.train, fit.earlier))
     if group.rank == 0:
         metrics = measure(network, dataset, normalization)
         metrics |= {"epochs_run": len(fit.history), "best_epoch": fit.best_epoch}
         with files.atomic("models/float.safetensors") as path:
             Checkpoint(architecture, normalization, fit.weights).save(path)
         files.write_json("metrics/train.json", metrics)
+        write_curves(fit.history)
         draw_curves(fit.history)
     return checkpoints
 
@@ -58,6 +63,20 @@ def marks(params: Params, dataset: Dataset) -> dict[str, str]:
         "the images": dataset.sha256(),
         "PyTorch": torch.__version__,
         "the processor": devices.describe(params.train.device),
+    }
+
+
+def circumstances(network: torch.nn.Module, train: Train, earlier: float) -> dict[str, Any]:
+    """Say what trained, and how long a run took from whose checkpoint this one went on."""
+    device = next(network.parameters()).device
+    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+    return {
+        "device": device.type,
+        "device_name": devices.describe(train.device),
+        "precision": devices.precision(train.precision, device),
+        "processes": train.processes,
+        "gpu_peak_memory_mb": peak,
+        "earlier_seconds": earlier,
     }
 
 
@@ -91,10 +110,14 @@ class Reporter:
         """Begin to count the time of so many epochs of so many training images."""
         self._epochs, self._images = epochs, images
         self._timed, self._started = 0, time.perf_counter()  # a run may go on from a checkpoint
+        self._drawn = -math.inf  # when
 
     def __call__(self, history: Sequence[Epoch]) -> None:
-        """Draw the curves, and print a line about the last epoch."""
-        draw_curves(history)
+        """Write the curves, draw them now and then, and print a line about the last epoch."""
+        write_curves(history)
+        if time.perf_counter() - self._drawn > PAUSE:
+            draw_curves(history)
+            self._drawn = time.perf_counter()
         row = history[-1]
         self._timed += 1
         seconds = (time.perf_counter() - self._started) / self._timed
@@ -108,9 +131,13 @@ class Reporter:
         )
 
 
-def draw_curves(history: Sequence[Epoch]) -> None:
-    """Write the learning curves as a table and as a picture."""
+def write_curves(history: Sequence[Epoch]) -> None:
+    """Write the learning curves as a table."""
     files.write_csv("plots/training.csv", Epoch._fields, history)
+
+
+def draw_curves(history: Sequence[Epoch]) -> None:
+    """Draw the learning curves."""
     figures.training_curves([row._asdict() for row in history], "plots/training.png")
 
 

@@ -15,7 +15,7 @@ import yaml
 from test_train_stage import ROOT, images, run, workplace
 from test_training import recipe
 
-from powtwo import ablation, markdown, presets
+from powtwo import ablation, files, markdown, presets
 from powtwo.ablation import BASE, CHANGES, Row
 
 SCRIPT = ROOT / "benchmarks/ablation.py"
@@ -34,6 +34,7 @@ def place(folder: Path) -> Path:
     parts = [images(count, seed) for seed, count in enumerate((600, 60))]
     names = ("x_train", "y_train", "x_validation", "y_validation")
     arrays = dict(zip(names, (array for part in parts for array in part), strict=True))
+    files.write_json(folder / "metrics/download.json", {"name": "images"})
     np.savez(folder / "data/dataset.npz", **arrays, classes=np.array(["dark", "bright"]))
     return folder
 
@@ -45,6 +46,16 @@ def command(*arguments: str) -> list[str]:
 def ablate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments), cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_images_of_another_source_are_refused(tmp_path: Path) -> None:
+    folder = place(tmp_path)
+    files.write_json(folder / "metrics/download.json", {"name": "mnist5k"})
+    done = ablate(folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "ablation: data/dataset.npz: is of mnist5k, and preset cifar10-jpeg is for images; "
     )
 
 

@@ -7,15 +7,18 @@ import torch
 
 from powtwo import devices
 
-CPU_MESSAGE = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+MESSAGES = {
+    "cpu": "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+    "cublas": "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cudnn": "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+}
+KINDS = ["cuda", *MESSAGES]
 
 
 def out_of_memory(kind: str) -> RuntimeError:
-    return (
-        torch.OutOfMemoryError("CUDA out of memory.")
-        if kind == "cuda"
-        else RuntimeError(CPU_MESSAGE)
-    )
+    if kind == "cuda":
+        return torch.OutOfMemoryError("CUDA out of memory.")
+    return RuntimeError(MESSAGES[kind])
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -32,7 +35,15 @@ def test_auto_is_bfloat16_where_the_processor_has_it(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+def test_auto_is_not_bfloat16_where_a_gpu_emulates_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert devices.precision("auto", torch.device("cuda")) == "float32"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("fits", "said"), [(300, "256 would fit; lower it"), (0, "not even 1 would fit")]
 )
@@ -64,3 +75,14 @@ def test_other_errors_pass() -> None:
 
 def test_what_fits_passes() -> None:
     assert devices.within_memory(lambda: "done", lambda _: None, 8) == "done"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_no_batch_size_makes_smaller_is_named(kind: str) -> None:
+    with (
+        pytest.raises(devices.MemoryShortError, match=r"train\.device: .* does not hold 3 images"),
+        devices.memory_for("3 images"),
+    ):
+        raise out_of_memory(kind)
+    with pytest.raises(RuntimeError, match="a bug"), devices.memory_for("3 images"):
+        raise RuntimeError("a bug")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -98,3 +99,44 @@ def test_power_of_two_is_exact_over_the_whole_range() -> None:
     exponents = torch.arange(-1022, 1024)
     powers = fixedpoint.power_of_two(exponents).tolist()
     assert [Fraction(p) for p in powers] == [Fraction(2) ** e for e in exponents.tolist()]
+
+
+def test_a_grid_lists_what_its_bits_can_say() -> None:
+    assert Grid.of_weights(3).codes.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    assert Grid.of_activations(2).codes.tolist() == [0, 1, 2, 3]
+    assert Grid.of_powers(3).codes.tolist() == [-4, -2, -1, 0, 1, 2, 4]
+    assert Grid.of_powers(4).codes.abs().max() == 64
+    assert len(Grid.of_powers(4).codes) == 15
+
+
+def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
+    powers = [0, *(sign * 2**k for k in range(8) for sign in (-1, 1))]
+    ties = [0.5, *(1.5 * 2**k for k in range(7))]
+    hairs = [math.nextafter(tie, toward) for tie in ties for toward in (0, math.inf)]
+    sixteenths = [n / 16 for n in range(100 * 16 + 1)]  # each tie is one of them
+    sizes = [*sixteenths, *hairs]
+    values = [sign * size for size in sizes for sign in (-1, 1)]
+    expected = [min(powers, key=lambda p: (abs(p - Fraction(v)), abs(p))) for v in values]
+    found = fixedpoint.nearest_power(torch.tensor(values, dtype=torch.float64))
+    assert set(ties) <= set(sixteenths)
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("grid", "reach"),
+    [
+        (Grid.of_weights(8), 127),
+        (Grid.of_powers(4), 64),
+        (Grid.of_activations(8), 127.5),
+        (Grid.of_activations(8, 0), 255),  # no code below 0, so all of the width
+    ],
+)
+def test_reach_of_a_grid_by_hand(grid: Grid, reach: float) -> None:
+    assert grid.reach == reach
+
+
+def test_what_is_clipped_would_have_a_code_beyond_the_grid() -> None:
+    values = torch.tensor([-3.6, -3.5, -3.4, 0.0, 3.4, 3.5, 6.0, 6.1], dtype=torch.float64)
+    assert fixedpoint.clipped(values, 0, Grid.of_weights(3)) == 5  # a tie goes to the even 4
+    assert fixedpoint.clipped(values, 0, Grid.of_powers(3)) == 1  # 6 is the middle of 4 and 8
+    assert fixedpoint.clipped(values, 0, Grid.of_activations(3, 0)) == 3  # those below 0

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,16 +125,32 @@ def test_two_hosts_give_the_bytes_of_one(tmp_path: Path, undisturbed: dict[str, 
     assert printed == [6 * wrote for wrote in writes]  # who prints the epochs has the files
 
 
+def another_seed(values: dict[str, Any]) -> None:
+    values["seed"] += 1
+
+
+def another_network(values: dict[str, Any]) -> None:
+    """Make a fingerprint of another length, and weights of another shape."""
+    values["model"]["hidden"] = [7, 123]
+
+
 @slow
-def test_a_host_with_other_parameters_stops_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "select"), [("seed", another_seed), ("model", another_network)]
+)
+def test_a_host_with_other_parameters_stops_both(
+    tmp_path: Path, section: str, select: Callable[[dict[str, Any]], None]
+) -> None:
     folders = [workplace(tmp_path / name, **PAIR) for name in ("a", "b")]
     values = yaml.safe_load((folders[1] / "params.yaml").read_text())
-    values["seed"] += 1
+    select(values)
     (folders[1] / "params.yaml").write_text(yaml.safe_dump(values))
     told = both(folders)
     assert all(code for code, _, _ in told)
     said = [line for _, _, err in told for line in err.splitlines() if line.startswith("train: ")]
-    assert "train: process 1: differs from process 0 in params.yaml: seed" in said[0]
+    assert f"train: process 1: differs from process 0 in params.yaml: {section}" in said[0]
+    assert len(said) == 1
+    assert not any(f'File "{SCRIPT}"' in err for _, _, err in told)  # no traceback of ours
     assert not any((folder / name).exists() for folder in folders for name in OUTPUTS)
 
 
@@ -156,9 +173,39 @@ def test_another_process_with_other_data_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Group, "agree_on_bytes", lambda *_: b'{"seed": "0", "the images": "ab"}')
+    monkeypatch.setattr(Group, "average", lambda *_: None)
     mine = Checkpoints({"seed": "0", "the images": "cd"}, tmp_path, Group(1, 2))
     with pytest.raises(ValueError, match="process 1: differs from process 0 in the images; give"):
-        mine.read(CPU)
+        mine.check_equal(CPU)
+
+
+@pytest.mark.parametrize("data", [b"", b"ab", b"longer than that of process 0", None])
+def test_bytes_of_any_length_are_overwritten(
+    monkeypatch: pytest.MonkeyPatch, data: bytes | None
+) -> None:
+    """Gloo aborts where a process takes part with a buffer of another size."""
+    first = b"process 0"
+
+    def broadcast(tensor: torch.Tensor, src: int) -> None:
+        assert src == 0
+        sent = torch.tensor(len(first) if tensor.dim() == 0 else list(first), dtype=tensor.dtype)
+        assert tensor.shape == sent.shape
+        tensor.copy_(sent)
+
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
+    assert Group(1, 2).agree_on_bytes(data, CPU) == first
+
+
+def test_a_missing_gpu_is_said_before_nccl_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with (
+        pytest.raises(ValueError, match=r"process 1 .* would need GPU 1, and PyTorch sees 1"),
+        processes.joined(recipe(processes=2, device="cuda")),
+    ):
+        raise AssertionError("joined")
 
 
 class StopError(Exception):
@@ -204,3 +251,14 @@ def test_a_try_at_a_smaller_batch_waits_for_nobody() -> None:
     trainer.network[1].register_forward_hook(lambda module, *_: modes.append(module.training))
     trainer.attempt(2)
     assert modes == [False]
+
+
+def test_a_try_at_a_smaller_batch_touches_no_gradient_that_processes_share() -> None:
+    """DistributedDataParallel's hooks count each gradient once a step, and the step has begun."""
+    trainer = Trainer(SMALL.build().train(), recipe(precision="float32"))
+    touched: list[torch.Tensor] = []
+    for parameter in trainer.network.parameters():
+        parameter.register_post_accumulate_grad_hook(touched.append)
+    trainer.attempt(2)
+    assert touched == []
+    assert trainer.network.training

@@ -44,6 +44,50 @@ def use(name: str, target: Path) -> bytes:
     return target.read_bytes()
 
 
+@pytest.mark.parametrize("recipe", ["", "-lab", "-long"])
+def test_cifar10_and_its_jpeg_sibling_have_one_recipe(recipe: str) -> None:
+    original, jpeg = keys_and_values(f"cifar10{recipe}"), keys_and_values(f"cifar10-jpeg{recipe}")
+    assert {key for key in original.keys() | jpeg.keys() if original.get(key) != jpeg.get(key)} <= {
+        ".data.name", ".data.sha256", ".data.path",
+    }  # fmt: skip
+
+
+LAB = {
+    "epochs": 50, "momentum": 0.9, "nesterov": False, "decay": "all", "label_smoothing": 0.1,
+    "average": 0.0, "patience": 10,
+}  # fmt: skip
+LAB_AUGMENT = {
+    "crop": 0, "flip": "none", "rotation": 15.0, "erasing": 0.3, "erasing_scale": [0.02, 0.1],
+    "cutout": 0,
+}  # fmt: skip
+SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4, "schedule": "cosine",
+       "final_learning_rate": 1e-6}  # fmt: skip
+ADAM = {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-4, "schedule": "plateau",
+        "final_learning_rate": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("cifar10-lab", SGD), ("cifar10-jpeg-lab", SGD), ("cifar10-lab-adam", ADAM)]
+)
+def test_the_labs_recipes_are_its_own_to_the_letter(
+    target: Path, name: str, own: dict[str, Any]
+) -> None:
+    """docs/training.md says what PowTwo chose where its notes are silent."""
+    found = presets.parameters(name, target, FOLDER).train.model_dump()
+    augment = found.pop("augment")
+    assert {key: found[key] for key in LAB | own} == LAB | own
+    assert {key: list(augment[key]) if key == "erasing_scale" else augment[key]
+            for key in LAB_AUGMENT} == LAB_AUGMENT  # fmt: skip
+
+
+def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) -> None:
+    short, full = (
+        presets.parameters(name, target, FOLDER).train.model_dump()
+        for name in ("cifar10-jpeg-short", "cifar10-jpeg")
+    )
+    assert short == full | {"epochs": 16, "precision": "float32"}
+
+
 def test_the_presets_are_there() -> None:
     assert {"mnist5k", "cifar10", "cifar10-jpeg"} <= set(NAMES)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -93,6 +94,8 @@ def test_a_killed_run_ends_with_the_same_bytes(
     assert len(process.stdout.splitlines()) <= 1 + EPOCHS - epochs[-1]
     assert outputs(folder) == expected
     assert not list((folder / "checkpoints").iterdir())
+    log = json.loads((folder / "logs/train.json").read_text())
+    assert log["earlier_seconds"] > 0  # what was not repeated is not forgotten either
 
 
 def test_a_run_killed_after_its_last_epoch_only_writes(
@@ -212,16 +215,28 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "the code ran" not in capsys.readouterr().out
 
 
+def test_a_copy_of_its_own_is_no_other_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = Checkpoints(MARKS, tmp_path)
+    mine.write(STATE)
+    mine._path.rename(tmp_path / "train-copy.pt")
+    assert mine.read(CPU) is None
+    assert capsys.readouterr().out == ""
+
+
 def test_what_ended_well_is_forgotten(tmp_path: Path) -> None:
     mine, other = Checkpoints(MARKS, tmp_path), Checkpoints({"seed": "5"}, tmp_path)
     mine.write(STATE)
     other.write(STATE)
-    (tmp_path / ".writing-abc").mkdir()
-    (tmp_path / ".writing-abc/train.pt").write_bytes(b"half")
+    for path in (mine._path, other._path):
+        (tmp_path / f".writing-{path.name}-abc").mkdir()
+        (tmp_path / f".writing-{path.name}-abc/{path.name}").write_bytes(b"half")
     mine.remove()
     mine.remove()
     assert mine.read(CPU) is None
-    assert len(list(tmp_path.iterdir())) == 1
+    left = {other._path.name, f".writing-{other._path.name}-abc"}  # it may be writing just now
+    assert {path.name for path in tmp_path.iterdir()} == left
     assert other.read(CPU) is not None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,24 @@ def test_the_log_says_what_varies() -> None:
     assert log["seconds"] >= 0
     assert log["torch"] == torch.__version__
     assert {"started", "machine", "cpus", "python", "threads", "peak_memory_mb"} <= set(log)
+    assert log["processor"]
+    assert log["commit"] is None  # the folder is no checkout
+
+
+def test_the_log_has_the_commit_and_what_the_stage_notes() -> None:
+    def git(*arguments: str) -> str:
+        author = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        done = subprocess.run(["git", *author, *arguments], check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "first")
+    first = git("rev-parse", "HEAD")
+    with stage("s", "seed"):
+        guard.note(precision="float32")
+        git("commit", "--allow-empty", "-m", "second")
+    log = json.loads(Path("logs/s.json").read_text())
+    assert (log["commit"], log["precision"]) == (first, "float32")
+    with stage("t", "seed"):
+        pass
+    assert "precision" not in json.loads(Path("logs/t.json").read_text())

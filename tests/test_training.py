@@ -19,6 +19,7 @@ from powtwo.history import Best, Epoch, Measure
 from powtwo.network import Architecture
 from powtwo.normalization import Normalization
 from powtwo.params import Train
+from powtwo.progress import Checkpoints
 from powtwo.trainer import Trainer, pool_first
 
 SMALL = Architecture((8, "M", 8, "M", "M"), (), 2)
@@ -74,7 +75,7 @@ def dataset() -> Dataset:
 
 
 def fit(
-    dataset: Dataset, seed: int = 0, **changes: Any
+    dataset: Dataset, seed: int = 0, checkpoints: Checkpoints | None = None, **changes: Any
 ) -> tuple[nn.Sequential, training.Fit, list[Epoch]]:
     torch.manual_seed(seed)
     network, seen = SMALL.build(), []
@@ -85,6 +86,7 @@ def fit(
         recipe(**changes),
         seed=seed,
         on_epoch=lambda history: seen.append(history[-1]),
+        checkpoints=checkpoints,
     )
     return network, result, seen
 
@@ -449,6 +451,25 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(
         match=rf"loss = {value} at epoch 2, step 4: .*train\.learning_rate",
     ):
         fit(dataset)
+
+
+def test_a_loss_that_is_no_number_leaves_the_checkpoint_before(
+    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, tmp_path: Path
+) -> None:
+    _, undisturbed, _ = fit(dataset)
+    step = Trainer.step
+    with monkeypatch.context() as patched:
+        rows = iter([*[1.0] * (2 * 6 + 2), float("nan"), *[1.0] * 3])  # epoch 3, step 3
+        patched.setattr(Trainer, "step", lambda *given: step(*given) * next(rows))
+        with pytest.raises(training.TrainingError, match="at epoch 3, step 3"):
+            fit(dataset, checkpoints=Checkpoints({"a": "b"}, tmp_path))
+    kept = Checkpoints({"a": "b"}, tmp_path)
+    state = kept.read(torch.device("cpu"))
+    assert state is not None
+    assert [row[0] for row in state["history"]] == [1, 2]
+    _, resumed, _ = fit(dataset, checkpoints=kept)
+    assert resumed.history == undisturbed.history
+    assert save(resumed.weights) == save(undisturbed.weights)
 
 
 def test_a_validation_loss_that_is_no_number_stops(

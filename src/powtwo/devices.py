@@ -7,28 +7,40 @@ Sources:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+# What says that memory ran out without a class of its own: the CPU's allocator, cuBLAS and cuDNN.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 class BatchError(ValueError):
     """A step asks for more memory than there is."""
 
 
+class MemoryShortError(ValueError):
+    """Something that no parameter makes smaller asks for more memory than there is."""
+
+
 def prepare(name: str, index: int = 0) -> torch.device:
     """Make `train.device` ready; `index` is which GPU of this machine.
 
     Raises:
-        ValueError: where that is a GPU and there is none.
+        ValueError: where that is a GPU and there is none, or none for this process.
     """
     if name != "cuda":
         return torch.device(name)
     if not torch.cuda.is_available():
         raise ValueError("train.device = 'cuda': no GPU is visible to PyTorch; use cpu")
+    if index >= torch.cuda.device_count():
+        raise ValueError(
+            f"train.processes: process {index} of this host would need GPU {index}, and PyTorch "
+            f"sees {torch.cuda.device_count()}; lower it"
+        )
     # cuBLAS reads it when it first computes, and without it adds up in any order (source 1).
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Training computes in bfloat16; what stays in float32 is there to be exact, and TF32, which
@@ -48,7 +60,9 @@ def precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        # Older GPUs emulate it, which is no faster than float32.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if native else "float32"
     fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
     return "bfloat16" if fast else "float32"
 
@@ -85,6 +99,23 @@ def within_memory(work: Callable[[], T], attempt: Callable[[int], object], batch
     )
 
 
+@contextmanager
+def memory_for(what: str) -> Iterator[None]:
+    """Say in one line that the device has too little memory for `what`.
+
+    Raises:
+        MemoryShortError: where memory ran out in the block.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise MemoryShortError(
+            f"train.device: its memory does not hold {what} beside the network; use a larger one"
+        ) from None
+
+
 def largest_that_fits(attempt: Callable[[int], object], batch_size: int) -> int:
     """Return the first of batch_size / 2, / 4, … that does not run out of memory, or 0."""
     while batch_size := batch_size // 2:
@@ -100,5 +131,5 @@ def largest_that_fits(attempt: Callable[[int], object], batch_size: int) -> int:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Recognize both: CUDA has a class for it, the CPU's allocator a sentence."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    known = any(sign in str(error) for sign in _OUT_OF_MEMORY)
+    return known or isinstance(error, torch.OutOfMemoryError)

@@ -7,6 +7,7 @@ the raw byte. `standard` subtracts each channel's mean and divides by its standa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,12 @@ class Normalization:
         """Map uint8 pixels (N, C, H, W) to numbers of the same shape."""
         if self.kind == "dyadic":
             return pixels.to(dtype) / 128 - 1
-        mean, std = (
-            torch.tensor(values, dtype=dtype, device=pixels.device).view(1, -1, 1, 1)
-            for values in (self.mean, self.std)
-        )
+        assert self.mean is not None
+        assert self.std is not None
+        mean, std = (_by_channel(values, dtype, pixels.device) for values in (self.mean, self.std))
         return (pixels.to(dtype) / 255 - mean) / std
+
+
+@lru_cache  # a copy to a GPU waits for it, and would in every step
+def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)

@@ -41,13 +41,23 @@ def _read_exponent(value: Any) -> Any:
     return value
 
 
+def _refuse_number(value: Any) -> Any:
+    """Refuse a key that is a number: DVC cannot sort it among those that are text."""
+    if isinstance(value, int):
+        raise ValueError(f'must be text; put it in quotes: "{value}"')
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_read_exponent), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Bits = Annotated[int, Field(ge=2, le=8)]
-LayerName = Annotated[str, StringConstraints(pattern=r"^(first|last|[0-9]+)$")]
+WeightKind = Literal["uniform", "power_of_two"]
+LayerName = Annotated[
+    str, BeforeValidator(_refuse_number), StringConstraints(pattern=r"^(first|last|[0-9]+)$")
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -186,18 +196,14 @@ class Weights(Quantizer):
 
     # power_of_two: 0 or ±2^k; of `bits`, one is the sign, and the rest tell 2^(bits−1) − 1
     # exponents and 0 apart.
-    kind: Literal["uniform", "power_of_two"] = "uniform"
+    kind: WeightKind = "uniform"
     per: Literal["tensor", "channel"] = "tensor"  # what has an exponent of its own
     rounding: Literal["nearest", "learned"] = "nearest"
 
     @field_validator("kind")
     @classmethod
     def _fits_int8(cls, kind: str, info: ValidationInfo) -> str:
-        if kind == "power_of_two" and info.data.get("bits", 4) > MOST_SHIFT_BITS:
-            raise ValueError(
-                f"has {info.data['bits']} bits: at most {MOST_SHIFT_BITS}, so that its largest "
-                "value, 2^6, is an int8; set bits"
-            )
+        _check_shift_bits(kind, info.data.get("bits", MOST_SHIFT_BITS), "set bits")
         return kind
 
 
@@ -216,10 +222,19 @@ class Activations(Quantizer):
 
 
 class LayerBits(Model):
-    """The bits of one layer, where they differ from those of its scheme."""
+    """The codes of one layer, where they differ from those of its scheme."""
 
+    kind: WeightKind | None = None
     weights: Bits | None = None
     activations: Bits | None = None  # of its output
+
+
+def _check_shift_bits(kind: str, bits: int, remedy: str) -> None:
+    if kind == "power_of_two" and bits > MOST_SHIFT_BITS:
+        raise ValueError(
+            f"power_of_two has {bits} bits: at most {MOST_SHIFT_BITS}, so that its largest value, "
+            f"2^6, is an int8; {remedy}"
+        )
 
 
 class Scheme(Model):
@@ -233,6 +248,19 @@ class Scheme(Model):
     equalize: bool = False
     bias_correction: bool = False
     layers: dict[LayerName, LayerBits] = {}
+
+    @field_validator("layers")
+    @classmethod
+    def _fit_int8(
+        cls, layers: dict[LayerName, LayerBits], info: ValidationInfo
+    ) -> dict[LayerName, LayerBits]:
+        weights = info.data.get("weights")
+        if weights is None:  # refused already
+            return layers
+        for name, layer in layers.items():
+            remedy = f"give layer {name} the kind uniform"
+            _check_shift_bits(layer.kind or weights.kind, layer.weights or weights.bits, remedy)
+        return layers
 
 
 class Evaluate(Model):

@@ -36,12 +36,23 @@ def use(name: str, target: Path | str = "params.yaml", folder: Path | str = "pre
         PresetError: where there is no such preset, or it does not fit the file.
         ParamsError: where the result breaks a rule; the file is then left as it was.
     """
-    text = before = _read(Path(target))
-    for each in dict.fromkeys((DEFAULT, name)):
-        text = lay(_preset(each, Path(folder)), text)
+    before = _read(Path(target))
+    text = _laid(name, before, Path(folder))
     params.parse(yaml.safe_load(text), f"{target} with preset {name}")
     if text != before:
         files.write_text(target, text)
+
+
+def parameters(
+    name: str, base: Path | str = "params.yaml", folder: Path | str = "presets"
+) -> params.Params:
+    """Return what `use` would make of the parameter file `base`, which stays as it is.
+
+    Raises:
+        PresetError, ParamsError: as `use` does.
+    """
+    text = _laid(name, _read(Path(base)), Path(folder))
+    return params.parse(yaml.safe_load(text), f"{base} with preset {name}")
 
 
 def lay(overlay: str, text: str) -> str:
@@ -55,6 +66,12 @@ def lay(overlay: str, text: str) -> str:
         return text
     for start, end, value in sorted(_edits(new, old, overlay, ()), reverse=True):
         text = text[:start] + value + text[end:]
+    return text
+
+
+def _laid(name: str, text: str, folder: Path) -> str:
+    for each in dict.fromkeys((DEFAULT, name)):
+        text = lay(_preset(each, folder), text)
     return text
 
 

@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from powtwo import devices
 from powtwo.params import Train
 
 PATIENCE = timedelta(seconds=5)  # for process 0, to say that it has failed as well
@@ -87,7 +88,9 @@ class Group:
         length = self.agree(torch.tensor(-1 if data is None else len(data), device=device))
         if int(length) < 0:
             return None
-        sent = torch.frombuffer(bytearray(data or bytes(int(length))), dtype=torch.uint8)
+        # What the others have may be of another length, and is only to be overwritten.
+        mine = data if self.rank == 0 and data is not None else bytes(int(length))
+        sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
         return self.agree(sent.to(device)).cpu().numpy().tobytes()
 
 
@@ -133,7 +136,8 @@ def joined(train: Train) -> Iterator[Group]:
     """Join the processes that torchrun started; alone where it started none.
 
     Raises:
-        ValueError: where it started another number than `train.processes`.
+        ValueError: where it started another number than `train.processes`, or there is no GPU for
+            each of them.
     """
     size = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if size != train.processes:
@@ -143,15 +147,27 @@ def joined(train: Train) -> Iterator[Group]:
     if size == 1:
         yield ALONE
         return
+    local = int(os.environ["LOCAL_RANK"])
+    devices.prepare(train.device, local)  # NCCL would complain of a missing GPU in its own way
     dist.init_process_group("nccl" if train.device == "cuda" else "gloo")
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
-        yield Group(dist.get_rank(), size, int(os.environ["LOCAL_RANK"]))
+        yield Group(dist.get_rank(), size, local)
     except Exception:
         _let_the_first_speak(dist.get_rank())
         raise
     finally:
         dist.destroy_process_group()
+
+
+def let_another_speak() -> NoReturn:
+    """End after a process that has failed had the time to say why, which then holds for all.
+
+    Raises:
+        SystemExit: always.
+    """
+    time.sleep(2 * PATIENCE.total_seconds())  # it waits PATIENCE itself; torchrun may end all then
+    raise SystemExit(1)
 
 
 def _end_with(parent: int) -> None:

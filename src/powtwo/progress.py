@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from powtwo import files
-from powtwo.processes import ALONE, Group
+from powtwo.processes import ALONE, Group, let_another_speak
 
 FOLDER = Path("checkpoints")  # neither DVC nor Git looks into it
 State = dict[str, Any]  # tensors, numbers, text, and lists and dicts of them
@@ -39,12 +39,7 @@ class Checkpoints:
         self._path = folder / f"train-{digest[:16]}.pt"
 
     def read(self, device: torch.device) -> State | None:
-        """Return where this run stood, if it did; process 0 reads the file for all.
-
-        Raises:
-            ValueError: where a process runs on other code, parameters or data than process 0.
-        """
-        self._check_equal(device)
+        """Return where this run stood, if it did; process 0 reads the file for all."""
         stored = None
         if self._group.rank == 0:
             self._mention_others()
@@ -64,7 +59,7 @@ class Checkpoints:
         """Forget this run, which has ended well, and what a killed one was writing."""
         if self._group.rank == 0:
             self._path.unlink(missing_ok=True)
-            for unfinished in self._folder.glob(".writing-*"):
+            for unfinished in self._folder.glob(f".writing-{self._path.name}-*"):
                 shutil.rmtree(unfinished)
 
     def _state(self, stored: bytes) -> State | None:
@@ -83,18 +78,30 @@ class Checkpoints:
             found = _load(others[-1]) or {"marks": {}}
             names = self._marks.keys() | found["marks"].keys()
             differ = sorted(n for n in names if self._marks.get(n) != found["marks"].get(n))
+            if not differ:  # a copy of this run's own
+                return
             more = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
             self._say(f"{others[-1]}: not used, as it differs in {differ[0]}{more}")
 
-    def _check_equal(self, device: torch.device) -> None:
+    def check_equal(self, device: torch.device) -> None:
+        """Compare the fingerprints of all processes.
+
+        Raises:
+            ValueError: where this one runs on other code, parameters or data than process 0.
+            SystemExit: where another one does, which says so.
+        """
         mine = json.dumps(self._marks, sort_keys=True).encode()
         first = json.loads(self._group.agree_on_bytes(mine, device) or b"")
         differ = sorted(name for name, mark in self._marks.items() if first.get(name) != mark)
+        differs = torch.tensor(float(bool(differ)), device=device)
+        self._group.average([differs])  # of all: each must know not to wait for the others' steps
         if differ:
             raise ValueError(
                 f"process {self._group.rank}: differs from process 0 in {differ[0]}; "
                 "give all hosts the same code, parameters and data"
             )
+        if differs > 0:
+            let_another_speak()
 
     def _say(self, line: str) -> None:
         if self._group.rank == 0:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import random
+import subprocess
 import sys
 import time
 import traceback
@@ -28,6 +29,9 @@ from powtwo import files, params
 PARAMS_FILE = Path("params.yaml")
 LOGS = Path("logs")
 _EXPECTED = (ValueError, OSError, ArithmeticError)  # said in one line; anything else is a bug
+
+
+_noted: dict[str, Any] = {}  # by the stage that runs
 
 
 class StageError(ValueError):
@@ -47,7 +51,8 @@ def stage(name: str, *keys: str, fix_threads: bool = False) -> Iterator[params.P
         SystemExit: with status 1, after one line on stderr, where the block raised an error that a
             user can mend, or code or parameters changed while it ran.
     """
-    started = time.time()
+    started, commit = time.time(), _commit()
+    _noted.clear()
     try:
         values = params.load(PARAMS_FILE)
         before = fingerprint(*keys)
@@ -58,7 +63,12 @@ def stage(name: str, *keys: str, fix_threads: bool = False) -> Iterator[params.P
         files.write_text(LOGS / f"{name}.error.txt", traceback.format_exc())
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    files.write_json(LOGS / f"{name}.json", _circumstances(started))
+    files.write_json(LOGS / f"{name}.json", _circumstances(started) | {"commit": commit} | _noted)
+
+
+def note(**circumstances: Any) -> None:
+    """Add to the log of the running stage what it alone knows of its circumstances."""
+    _noted.update(circumstances)
 
 
 def fingerprint(*keys: str) -> dict[str, str]:
@@ -109,6 +119,7 @@ def _circumstances(started: float) -> dict[str, Any]:
         "seconds": time.time() - started,
         "peak_memory_mb": _peak_memory_mb(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "system": platform.platform(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
@@ -116,6 +127,26 @@ def _circumstances(started: float) -> dict[str, Any]:
         "torch": torch.__version__ if torch else None,
         "threads": torch.get_num_threads() if torch else None,
     }
+
+
+def _commit() -> str | None:
+    """Return the commit that is checked out; whether files differ from it, DVC's lock tells."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _processor() -> str | None:
+    """Return what the processor calls itself; Linux tells in a file, others through Python."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
 
 
 def _peak_memory_mb() -> float | None:

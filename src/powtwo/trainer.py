@@ -12,6 +12,7 @@ Sources:
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -76,10 +77,12 @@ class Trainer:
 
     def attempt(self, images: int) -> None:
         """Do what a step needs memory for, on so many images; the gradients are lost."""
-        self.network.eval()  # in training, SyncBatchNorm would wait for the other processes
+        # A copy has none of DistributedDataParallel's hooks, which expect each gradient once in a
+        # step; in training, SyncBatchNorm would wait for the other processes.
+        network = copy.deepcopy(self.network).eval()
         x = torch.zeros(images, 3, IMAGE_SIZE, IMAGE_SIZE, device=self.device)
         x = x.contiguous(memory_format=torch.channels_last)
-        self._pass(self.network, x, torch.zeros(images, dtype=torch.long, device=self.device))
+        self._pass(network, x, torch.zeros(images, dtype=torch.long, device=self.device))
 
     def state(self) -> dict[str, Any]:
         """Return what the next step depends on."""

@@ -1,10 +1,12 @@
 """Training: images in, the best network and the history of its epochs out.
 
-Within an epoch nothing is read back from the device.
+Within an epoch nothing is read back from the device; on several GPUs, PyTorch's SyncBatchNorm does
+so by itself.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from powtwo.augment import TrainingImages
 from powtwo.datasets import Dataset
 from powtwo.draws import Chance, Draws
 from powtwo.history import Best, Epoch, Measure
-from powtwo.measuring import evaluate
+from powtwo.measuring import BATCH, evaluate
 from powtwo.normalization import Normalization
 from powtwo.params import Train
 from powtwo.processes import ALONE, Group
@@ -35,6 +37,7 @@ class Fit(NamedTuple):
     history: list[Epoch]
     best_epoch: int
     weights: dict[str, Tensor]  # state of the best epoch, which the network now has
+    earlier: float  # seconds of the epochs that a run before made, from whose checkpoint it went on
 
 
 def fit(
@@ -59,17 +62,23 @@ def fit(
         ValueError: where `recipe.device` is a GPU and there is none, a step does not fit into
             memory, or the processes of `group` cannot share a batch.
     """
-    run = Run(network, dataset, normalization, recipe, seed=seed, group=group)
+    started, earlier = time.perf_counter(), 0.0
+    if checkpoints:  # before anything is made that must be alike in all processes
+        checkpoints.check_equal(devices.prepare(recipe.device, group.local))
+    with devices.memory_for("all images at once"):
+        run = Run(network, dataset, normalization, recipe, seed=seed, group=group)
     if checkpoints and (state := checkpoints.read(run.trainer.device)):
         run.restore(state)
+        earlier = state["seconds"]
     while not run.ended:
-        devices.within_memory(run.epoch, run.attempt, run.batch_size)
+        run.epoch()
         if checkpoints:
-            checkpoints.write(run.state())
+            spent = earlier + time.perf_counter() - started
+            checkpoints.write(run.state() | {"seconds": spent})
         if on_epoch is not None:
             on_epoch(run.history)
     network.load_state_dict(run.best.weights)
-    return Fit(run.history, run.best.epoch, run.best.weights)
+    return Fit(run.history, run.best.epoch, run.best.weights, earlier)
 
 
 class Run:
@@ -111,7 +120,9 @@ class Run:
         number = len(self.history) + 1
         losses = [row.validation_loss for row in self.history]
         rates = schedules.rates(self._recipe, self._steps, losses)
-        train = self._train(number, rates)
+        train = devices.within_memory(
+            lambda: self._train(number, rates), self.attempt, self.batch_size
+        )
         self._group.average(self.trainer.statistics())
         judged = self._judge(number)
         measures = (train.loss, judged.loss, train.accuracy, judged.accuracy)
@@ -166,7 +177,8 @@ class Run:
 
     def _judge(self, number: int) -> Measure:
         """Measure on the validation images; process 0's word holds, lest others round otherwise."""
-        measure = evaluate(self.trainer.judged, self._x, self._y, self._normalization)
+        with devices.memory_for(f"{BATCH} validation images at a time"):
+            measure = evaluate(self.trainer.judged, self._x, self._y, self._normalization)
         if self._group.size > 1:
             said = torch.tensor(measure, dtype=torch.float64, device=self.trainer.device)
             measure = Measure(*self._group.agree(said).tolist())

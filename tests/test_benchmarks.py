@@ -1,0 +1,21 @@
+"""The benchmark of training runs, and says what programs read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from closure import ROOT
+
+
+@pytest.mark.pipeline
+def test_the_last_line_of_the_training_benchmark_is_json() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--turns", "1"]
+    done = subprocess.run(
+        [*command, "--batch-size", "4"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found) == {"vs_bare_step", "vs_plain_loop", "augment_share"}
+    assert all(ratio > 0 for ratio in found.values())
