@@ -21,6 +21,9 @@ def main() -> None:
         files.write_csv(
             "plots/energy-sensitivity.csv", results.SENSITIVITY, results.sensitivity(found)
         )
+        files.write_csv(
+            "plots/sensitivity.csv", results.LAYER_SENSITIVITY, results.layer_sensitivity(found)
+        )
         drawn = report.pictures(found)
         for picture in drawn:
             figures.save_png(picture.drawing, f"plots/{picture.name}.png")

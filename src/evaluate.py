@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from powtwo import engine, evaluation, files, histograms, layer_quality, sensitivity
+from powtwo import code_histogram, engine, evaluation, files, layer_quality, sensitivity
 from powtwo.calibrated import Calibrated
 from powtwo.datasets import Dataset
 from powtwo.integer import IntegerNetwork
@@ -50,7 +50,7 @@ def main(scheme: str) -> None:
         )
         files.write_csv(
             f"plots/histograms/{scheme}.csv",
-            histograms.COLUMNS,
+            code_histogram.COLUMNS,
             layer_quality.histogram_rows(watched),
         )
         pairs = zip(labels.tolist(), predicted.tolist(), strict=True)

@@ -19,6 +19,9 @@ def main(arguments: list[str]) -> int:
     unknown = [stage for stage, log in about["stages"].items() if log is None]
     if unknown:
         print(f"seconds unknown, as the log is missing or of another run: {', '.join(unknown)}")
+    commits = {log["commit"] for log in about["stages"].values() if log and log.get("commit")}
+    if len(commits) > 1:
+        print(f"its stages ran on {len(commits)} commits, which run.json tells by stage")
     if about["changed_since_commit"] or about["commit"] is None:
         print("the code is of no commit: commit it before you publish, so that others find it")
     return 0

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 
 from powtwo import (
+    code_histogram,
     energy,
     energy_metrics,
     energy_page,
     files,
-    histograms,
     intervals,
     layer_quality,
     sensitivity,
 )
-from powtwo.histograms import Histogram
+from powtwo.code_histogram import CodeHistogram
 from powtwo.params import Energy
 from powtwo.shapes import LayerShape
 
@@ -70,6 +70,19 @@ def _unprice(root: Path, scheme: str) -> None:
     files.write_text(path, text.replace(",0.2,176947.2\n", ",,\n"))
 
 
+def forget_sensitivity(root: Path, schemes: Sequence[str]) -> None:
+    """Leave the schemes as `evaluate.sensitivity_images: 0` does."""
+    for scheme in schemes:
+        path = root / f"metrics/evaluate/{scheme}.json"
+        kept = {key: value for key, value in files.read_json(path).items()
+                if not key.startswith("sensitivity_")}  # fmt: skip
+        files.write_json(path, kept | {"sensitivity_images": 0})
+        path = root / f"plots/layers/{scheme}.csv"
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        blank = [",".join([*row.split(",")[:-2], "", ""]) for row in rows]
+        files.write_text(path, "\n".join([head, *blank, ""]))
+
+
 def _layer(layer: LayerShape, sqnr: float, last: bool) -> tuple[object, ...]:
     """Make a row of plots/layers; shifts that differ by channel in one, no codes in the last."""
     draw = random.Random(layer.index)
@@ -87,7 +100,7 @@ def _histograms(layers: Sequence[LayerShape]) -> Iterator[tuple[object, ...]]:
         for tensor, low, high in (("weight", -127, 127), ("output", -128, 127)):
             if tensor == "output" and layer is layers[-1]:
                 continue
-            histogram = Histogram(low, high)
+            histogram = CodeHistogram(low, high)
             steps = [draw.gauss(0, 60) for _ in range(200)]
             histogram.add(torch.tensor(steps, dtype=torch.float64))
             for row in histogram.rows():
@@ -125,7 +138,7 @@ def _write_scheme(
     files.write_csv(root / f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
     files.write_csv(root / f"plots/layers/{scheme}.csv", LAYER, sqnr)
     files.write_csv(
-        root / f"plots/histograms/{scheme}.csv", histograms.COLUMNS, _histograms(layers)
+        root / f"plots/histograms/{scheme}.csv", code_histogram.COLUMNS, _histograms(layers)
     )
     actual = [draw.choice(classes) for _ in range(IMAGES)]
     wrong = set(draw.sample(range(IMAGES), IMAGES - correct))

@@ -111,7 +111,7 @@ def test_light_and_dark_differ(chrome: WebDriver, page: Path) -> None:
 def test_pictures_have_names_that_are_read_aloud(chrome: WebDriver, page: Path) -> None:
     show(chrome, page, 1280, "light")
     drawn = chrome.find_elements(By.CSS_SELECTOR, "svg")
-    assert len(drawn) == 6
+    assert len(drawn) == 7
     for svg in drawn:
         assert svg.aria_role in ("img", "image")
         assert len(svg.accessible_name) > 40

@@ -14,7 +14,7 @@ from powtwo import calibration, conversion, tensor_file
 from powtwo.calibrated import Calibrated
 from powtwo.fixedpoint import power_of_two
 from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import Codes, Layer
+from powtwo.integer_layer import Codes, Layer, WeightCodes
 from powtwo.network import Architecture, Checkpoint, fold, logits, outputs
 from powtwo.normalization import Normalization
 from powtwo.params import Calibrate, Scheme
@@ -76,11 +76,13 @@ def test_the_lab_clamp_binds_and_can_be_moved(checkpoint: Checkpoint, images: to
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 24, 100])
+@pytest.mark.parametrize("observer", ["minmax-round", "mse", "percentile", "kl"])
 def test_batches_and_their_order_do_not_matter(
-    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path, batch_size: int
+    checkpoint: Checkpoint, images: torch.Tensor, tmp_path: Path, observer: str, batch_size: int
 ) -> None:
+    wanted = scheme(observer)
     for name, pixels, size in (("a", images, 8), ("b", images.flip(0), batch_size)):
-        calibration.calibrate(checkpoint, CLASSES, pixels, scheme(), size).save(tmp_path / name)
+        calibration.calibrate(checkpoint, CLASSES, pixels, wanted, size).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -268,6 +270,44 @@ def test_zero_point_0_is_for_layers_with_relu(
     # Twice the codes for the same range: an exponent less, where nothing else decides.
     pairs = zip(layers, computing(other), strict=False)
     assert all(a.output.exponent <= b.output.exponent for a, b in pairs)
+
+
+def test_the_ends_of_shifts_may_be_uniform(checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    ends = {name: {"kind": "uniform", "weights": 8} for name in ("first", "last")}
+    options = options_of(weights={"kind": "power_of_two", "rounding": "learned"}, layers=ends)
+    first, *between, last = computing(convert(checkpoint, images, options).network)
+    assert {layer.weight_codes for layer in (first, last)} == {WeightCodes(8)}
+    assert {layer.weight_codes for layer in between} == {WeightCodes(4, "power_of_two")}
+    assert all(layer.weight.unique().numel() > 15 for layer in (first, last))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"first": {"weights": 3}, "0": {"weights": 8}}, "layers: 0: names layer 0 a second time"),
+        ({"last": {"activations": 4}}, "activations = 4 of the last layer: its output is int32"),
+    ],
+)
+def test_bits_of_a_layer_that_cannot_be_are_refused(
+    checkpoint: Checkpoint, images: torch.Tensor, layers: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        convert(checkpoint, images, options_of(layers=layers))
+
+
+def test_a_layer_of_other_bits_has_its_own_middle(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    options = options_of(activations={"zero_point": 128}, layers={"first": {"activations": 4}})
+    first, second, *_ = computing(convert(checkpoint, images, options).network)
+    assert (first.output.zero_point, second.output.zero_point) == (8, 128)
+
+
+@pytest.mark.parametrize("part", ["weights", "activations"])
+def test_an_unknown_observer_is_refused_before_any_image(checkpoint: Checkpoint, part: str) -> None:
+    options = options_of(**{part: {"observer": "median"}})
+    with pytest.raises(ValueError, match="observer = 'median': must be one of"):
+        calibration.calibrate(checkpoint, CLASSES, None, options, 8)
 
 
 @pytest.mark.parametrize(("bits", "values"), [(2, 3), (3, 7), (4, 15)])

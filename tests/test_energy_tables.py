@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +19,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from test_energy import integer_file, layers_strategy, run_stage
+from test_report import Page, sources, write_params
 from test_report import run_stage as run_compare
-from test_report import write_params
 
 from powtwo import (
     energy,
@@ -28,10 +30,12 @@ from powtwo import (
     energy_passages,
     energy_sensitivity,
     files,
+    fixedpoint,
     formulas,
     memory,
     memory_table,
     price_table,
+    report,
     results,
     shapes,
 )
@@ -44,6 +48,10 @@ HOROWITZ = memory_table.load("horowitz")
 LAYERS = energy_page.lab_layers()
 NARROW = energy_passages.NETWORKS["4-bit weights, 8-bit codes"]
 SHIFT = energy_passages.NETWORKS["the same, z = 0, int32 logits"]
+FLIPPED = shapes.of_layout(  # `lab` prices all of it under msb_flip; the others need int4_add
+    energy_page.LAYOUT, energy_page.HIDDEN, energy_page.CLASSES,
+    bits=4, weights=energy_passages.SHIFT,
+)  # fmt: skip
 CONFIGURED = Energy(table="lab", zero_point="per_use", all_widths="qtools", memory="horowitz")
 PRICES = energy_metrics.load(CONFIGURED)
 widths = st.integers(2, 8)
@@ -100,6 +108,21 @@ def test_what_the_source_does_not_cover_is_refused(operation: str) -> None:
     assert caught.value.operation == operation
     assert "any multiply of 2 to 32 bits" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        (QTOOLS, "energy.table = qtools"),
+        (price_table.load("qtools", key="energy.all_widths"), "energy.all_widths = qtools"),
+        (HOROWITZ.prices, "energy.memory = horowitz"),
+    ],
+)
+def test_a_missing_price_names_the_parameter_that_named_the_table(
+    table: price_table.PriceTable, named: str
+) -> None:
+    with pytest.raises(UnpricedError, match=f"^{named}: has no price for int1_add"):
+        table["int1_add"]
 
 
 def test_the_lab_shifts_by_a_weight_at_the_price_of_a_shift_and_multiplies_int8_alone() -> None:
@@ -206,6 +229,15 @@ def test_memory_of_the_whole_network() -> None:
     assert memory.bits(moved(narrow, "integer"))["activations_read"] == 4 * 80_256
 
 
+def test_docs_say_what_the_shifts_by_channel_would_cost() -> None:
+    channels = sum(layer.biases for layer in SHIFT if layer.output_bits is not None)
+    each = fixedpoint.MAX_SHIFT.bit_length()
+    cost = float(channels * each * HOROWITZ.prices["dram_bit"] / 10**6)
+    page = " ".join(energy_page.PAGE.read_text(encoding="utf-8").split())
+    assert f"n is 0 to {fixedpoint.MAX_SHIFT} " in page
+    assert f"{channels:,} × {each} = {channels * each:,} bits, or {cost} µJ from `dram`" in page
+
+
 def test_weights_and_biases_are_those_of_torch() -> None:
     network = Architecture(energy_page.LAYOUT, energy_page.HIDDEN, energy_page.CLASSES).build()
     modules = [m for m in network.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
@@ -230,6 +262,26 @@ def test_what_does_not_fit_is_listed() -> None:
     ]
     for arithmetic in ("float", "integer"):
         assert memory.too_large(moved(LAYERS, arithmetic), HOROWITZ) == []
+
+
+def test_what_shares_a_place_must_fit_there_together() -> None:
+    """Of 4-bit weights, 717 KiB and 5 of biases, beside layer 1's 32 KiB in and 8 out."""
+
+    def found(biases: int, activations_in: str) -> list[str]:
+        layers = [replace(layer, biases=layer.biases + biases) for layer in NARROW]
+        return memory.too_large(
+            memory.counts(layers, "integer", "sram_1mb", activations_in), HOROWITZ
+        )
+
+    assert found(0, "sram_1mb") == []
+    few = 6_500  # more in each of eleven layers: 279 KiB
+    assert found(few, "sram_32kb") == [
+        "integer activations: 40 KiB in sram_32kb, which holds 32 KiB"
+    ]
+    (said,) = found(few, "sram_1mb")
+    assert re.fullmatch(
+        r"integer weights and activations: 1,04\d KiB in sram_1mb, which holds 1,024 KiB", said
+    )
 
 
 places = st.sampled_from(list(HOROWITZ.places))
@@ -320,6 +372,79 @@ def test_8_bits_are_priced_in_both_and_the_lab_s_stand_at_the_top() -> None:
     assert sum(found["kinds_uj"]["integer"].values()) == pytest.approx(found["integer_uj"])
 
 
+MSB_FLIP = CONFIGURED.model_copy(update={"zero_point": "msb_flip"})
+FLIPPED_UJ = 5.84063114  # 53,085,440·0.11 + 123,274·0.01 pJ
+
+
+def test_a_table_is_judged_by_the_configured_convention_alone() -> None:
+    prices = energy_metrics.load(MSB_FLIP.model_copy(update={"all_widths": None}))
+    found = energy_metrics.metrics(FLIPPED, prices)
+    ratio = float(Fraction("244.193024") / Fraction("5.84063114"))
+    figures = {"integer_uj": FLIPPED_UJ, "ratio": ratio, "last_integer_pj": 140.9}
+    assert {key: found[key] for key in figures} == figures
+    assert found["unpriced"] is None
+    assert sum(found["kinds_uj"]["integer"].values()) == pytest.approx(FLIPPED_UJ)
+    nothing = dict.fromkeys(figures)
+    assert found["conventions"] == {
+        "per_use": nothing, "per_input": nothing, "folded": nothing, "msb_flip": figures
+    }  # fmt: skip
+    rows = [
+        dict(zip(energy.COLUMNS, row, strict=True)) for row in energy_metrics.rows(FLIPPED, prices)
+    ]
+    picojoules = sum(row["energy_pj"] for row in rows
+                     if (row["arithmetic"], row["part"]) == ("integer", "arithmetic"))  # fmt: skip
+    assert picojoules == pytest.approx(FLIPPED_UJ * 10**6)
+
+
+def test_a_convention_without_a_price_has_a_row_of_sensitivity_with_nulls() -> None:
+    rows = energy_metrics.metrics(FLIPPED, energy_metrics.load(MSB_FLIP))["sensitivity"]
+    assert len(rows) == 2 * (4 + 5 + 5)
+    unknown = {"arithmetic_integer_uj", "arithmetic_ratio", "sum_ratio", "ratio"}
+    for row in rows:
+        lacking = row["table"] == "lab" and row["zero_point"] != "msb_flip"
+        assert {key for key in row if row[key] is None} == (unknown if lacking else set())
+        assert row["arithmetic_float_uj"] == 244.193024
+        assert lacking or row["table"] == "qtools" or row["arithmetic_integer_uj"] == FLIPPED_UJ
+
+
+@pytest.mark.parametrize("convention", ["per_use", "per_input", "folded"])
+def test_the_configured_convention_needs_its_prices(convention: str) -> None:
+    change = {"zero_point": convention, "all_widths": None}
+    prices = energy_metrics.load(CONFIGURED.model_copy(update=change))
+    with pytest.raises(UnpricedError, match="energy.table = lab: has no price for int4_add"):
+        energy_metrics.metrics(FLIPPED, prices)
+
+
+def test_fp32_without_a_price_is_an_error_under_every_convention() -> None:
+    table = replace(LAB, prices={k: v for k, v in LAB.prices.items() if k != "fp32_add"})
+    with pytest.raises(UnpricedError, match="no price for fp32_add"):
+        energy.metrics(FLIPPED, table, "msb_flip")
+
+
+def test_the_report_and_the_docs_show_a_dash_for_a_convention_without_a_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = energy_metrics.load(MSB_FLIP)
+    metrics_tree.write(tmp_path, ["lab"])
+    files.write_json(tmp_path / "metrics/energy/lab.json", energy_metrics.metrics(FLIPPED, prices))
+    rows = energy_metrics.rows(FLIPPED, prices)
+    files.write_csv(tmp_path / "plots/energy/lab.csv", energy.COLUMNS, rows)
+    found = results.read(tmp_path, ["lab"])
+    assert (found.energy_table, found.best["energy_uj"]) == ("lab", 5.8406311)
+    page = report.page(found, report.pictures(found))
+    for name in energy.CONVENTIONS:
+        (cell,) = re.findall(rf'<td[^>]*json: conventions.{name}.integer_uj">([^<]*)<', page)
+        assert cell == ("5.8406311" if name == "msb_flip" else results.MISSING)
+    columns = [dict(zip(results.SENSITIVITY, row, strict=True))
+               for row in results.sensitivity(found)]  # fmt: skip
+    assert sum(row["arithmetic_ratio"] is None for row in columns) == 3
+    monkeypatch.setattr(energy_passages, "NETWORKS", {"flipped": FLIPPED})
+    text = energy_passages.sensitivity(prices)
+    for name in energy.CONVENTIONS:
+        ratio = "41.8" if name == "msb_flip" else "–"
+        assert f"| arithmetic, `lab` | `zero_point` | `{name}` | {ratio} |" in text
+
+
 @pytest.mark.parametrize("wider", [None, "lab"])
 def test_without_a_table_for_all_widths_the_scheme_stops(wider: str | None) -> None:
     prices = energy_metrics.load(CONFIGURED.model_copy(update={"all_widths": wider}))
@@ -361,6 +486,9 @@ def test_sensitivity_moves_one_assumption_at_a_time() -> None:
         assert row["arithmetic_ratio"] == float(exact[0] / exact[1])
         assert row["memory_ratio"] == float(pj[0] / pj[1])
         assert row["sum_ratio"] == float((exact[0] + pj[0]) / (exact[1] + pj[1]))
+        alone = row["varied"] == "zero_point"  # which moves no bit in memory
+        assert row["ratio"] == row["arithmetic_ratio" if alone else "sum_ratio"]
+        assert row["ratio_of"] == "arithmetic" + " and memory together" * (not alone)
         assert row["memory_integer_uj"] == float(pj[1] / 10**6)
 
 
@@ -373,16 +501,13 @@ def test_sensitivity_without_memory_is_of_conventions_alone() -> None:
 def test_schemes_are_compared_in_one_table() -> None:
     wide, narrow = (energy_metrics.metrics(x, PRICES) for x in (LAYERS, NARROW))
     assert energy_common.table([wide]) == energy_common.table([wide, wide]) == "lab"
-    assert energy_common.in_table(wide, "lab")["integer_uj"] == 17.52312616
+    assert wide["integer_uj"] == 17.52312616
+    places = [
+        energy_common.place(one, name) for one in (wide, narrow) for name in ("lab", "qtools")
+    ]
+    assert places == ["", "all_widths", "all_widths", "all_widths"]
     for schemes in ([wide, narrow], [narrow, wide], [narrow]):
         assert energy_common.table(schemes) == "qtools"
-    for one in (wide, narrow):
-        chosen = energy_common.in_table(one, "qtools")
-        assert (chosen["table"], chosen["integer_uj"]) == (
-            "qtools",
-            one["all_widths"]["integer_uj"],
-        )
-        assert chosen["memory"] == one["memory"]
     alone = wide | {"all_widths": None}
     with pytest.raises(ValueError, match="energy: no table prices every scheme"):
         energy_common.table([alone, narrow])
@@ -414,6 +539,26 @@ def test_compare_uses_a_table_that_prices_every_scheme(tmp_path: Path) -> None:
     for scheme in found.schemes:
         assert {row["table"] for row in scheme.tables["energy"]} == {"qtools"}
         assert {row["kind"] for row in scheme.tables["memory"]} == set(memory.KINDS)
+        assert scheme.energy == scheme.metrics["energy"]["all_widths"]
+
+
+def test_every_number_of_a_page_in_the_wider_table_equals_its_source(tmp_path: Path) -> None:
+    mixed_tree(tmp_path)
+    assert run_compare(tmp_path).returncode == 0
+    shown = Counter()
+    for tag, attributes in Page((tmp_path / "report/index.html").read_text("utf-8")).elements:
+        number = attributes.get("data-value" if tag in ("td", "th") else "value")
+        if number is not None:
+            name, _, key = (attributes["title"] or "").partition(": ")
+            assert {float(number)} == sources(tmp_path, name, key), (name, key)
+            shown[name, key] += 1
+    for scheme in ("lab", "w4a8"):
+        file = f"metrics/energy/{scheme}.json"
+        assert shown[file, "all_widths.integer_uj"]
+        # The configured table's own figures stand once, among the others; w4a8 has none.
+        assert shown[file, "integer_uj"] == (scheme == "lab")
+        assert all(shown[file, f"all_widths.conventions.{c}.integer_uj"] == 1
+                   for c in energy.CONVENTIONS)  # fmt: skip
 
 
 def test_stage_reads_the_kind_of_the_weights(tmp_path: Path) -> None:

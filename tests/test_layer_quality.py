@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from networks import identical_floats, networks, random_network, random_pixels
 
 from powtwo import layer_quality
+from powtwo.code_histogram import BEYOND, INSIDE, CodeHistogram
 from powtwo.engine import make
-from powtwo.histograms import BEYOND, INSIDE, Histogram
 from powtwo.integer import IntegerNetwork
 from powtwo.integer_layer import WeightCodes
 from powtwo.layer_quality import LayerQuality
@@ -139,7 +139,7 @@ def test_histograms_count_every_value_once_where_numpy_does() -> None:
 
 
 def test_what_lies_far_out_is_in_the_outermost_bins() -> None:
-    histogram = Histogram(-8, 7)
+    histogram = CodeHistogram(-8, 7)
     histogram.add(torch.tensor([-1e9, 1e9, 0.0, 0.0], dtype=torch.float64))
     counts = [row[2] for row in histogram.rows()]
     assert (counts[0], counts[-1], sum(counts)) == (1, 1, 4)

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from powtwo import learned_rounding
-from powtwo.learned_rounding import Moments, learn, nearest, powers_of_two, uniform
+from powtwo.fixedpoint import Grid
+from powtwo.learned_rounding import Moments, learn, nearest
+
+THREE_BITS, FOUR_BITS = Grid.of_weights(3).codes, Grid.of_weights(4).codes
 
 
 def problem(
@@ -51,7 +54,15 @@ def plain_descent(
     return codes
 
 
-@pytest.mark.parametrize("levels", [uniform(2), uniform(4), powers_of_two(4), powers_of_two(3)])
+@pytest.mark.parametrize(
+    "levels",
+    [
+        Grid.of_weights(2).codes,
+        FOUR_BITS,
+        Grid.of_powers(4).codes,
+        Grid.of_powers(3).codes,
+    ],
+)
 @pytest.mark.parametrize(("inputs", "sweeps"), [(5, 1), (5, 8), (150, 2)])  # 150: three blocks
 def test_codes_are_those_of_a_plain_descent(levels: torch.Tensor, inputs: int, sweeps: int) -> None:
     weight, x, y = problem(inputs, inputs)
@@ -64,9 +75,9 @@ def test_codes_are_those_of_a_plain_descent(levels: torch.Tensor, inputs: int, s
 def test_no_single_code_can_be_better(seed: int) -> None:
     weight, x, y = problem(seed, inputs=4)
     damped = Moments.of(x, y).damped(weight, 0.01)
-    codes = learn(weight, Moments.of(x, y), uniform(3), sweeps=100)
+    codes = learn(weight, Moments.of(x, y), THREE_BITS, sweeps=100)
     lowest = damped.error(codes)
-    for k, level in itertools.product(range(4), uniform(3).tolist()):
+    for k, level in itertools.product(range(4), THREE_BITS.tolist()):
         other = codes.clone()
         other[:, k] = level
         assert bool((damped.error(other) >= lowest).all())
@@ -76,10 +87,10 @@ def test_it_finds_the_best_of_all_choices_where_one_sees_it() -> None:
     better = 0
     for seed in range(12):
         weight, x, y = problem(seed, inputs=3, outputs=1)
-        codes = learn(weight, Moments.of(x, y), uniform(3), damping=0)
-        every = [error(c, x, y[:, 0]) for c in itertools.product(uniform(3).tolist(), repeat=3)]
+        codes = learn(weight, Moments.of(x, y), THREE_BITS, damping=0)
+        every = [error(c, x, y[:, 0]) for c in itertools.product(THREE_BITS.tolist(), repeat=3)]
         found = error(tuple(codes[0].tolist()), x, y[:, 0])
-        rounded = error(tuple(nearest(weight, uniform(3))[0].tolist()), x, y[:, 0])
+        rounded = error(tuple(nearest(weight, THREE_BITS)[0].tolist()), x, y[:, 0])
         assert min(every) <= found <= rounded
         better += found < rounded
     assert better > 0
@@ -88,15 +99,15 @@ def test_it_finds_the_best_of_all_choices_where_one_sees_it() -> None:
 def test_inputs_that_have_nothing_in_common_leave_rounding_to_nearest() -> None:
     weight, _, _ = problem(0)
     x = torch.eye(6, dtype=torch.int64) * 1000
-    codes = learn(weight, Moments.of(x, torch.round(1000 * weight.T)), uniform(4))
-    assert torch.equal(codes, nearest(weight, uniform(4)))
+    codes = learn(weight, Moments.of(x, torch.round(1000 * weight.T)), FOUR_BITS)
+    assert torch.equal(codes, nearest(weight, FOUR_BITS))
 
 
 def test_an_input_that_is_always_zero_rounds_to_nearest() -> None:
     weight, x, y = problem(0)
     x[:, 2] = 0
-    codes = learn(weight, Moments.of(x, y), uniform(4))
-    assert torch.equal(codes[:, 2], nearest(weight[:, 2], uniform(4)))
+    codes = learn(weight, Moments.of(x, y), FOUR_BITS)
+    assert torch.equal(codes[:, 2], nearest(weight[:, 2], FOUR_BITS))
     assert bool(codes.isfinite().all())
 
 
@@ -106,7 +117,7 @@ def test_moments_are_sums_and_their_error_is_the_outputs() -> None:
     assert moments.gram[1, 4].item() == sum(a * b for a, b in x[:, [1, 4]].tolist())
     cross = zip(y[:, 2].tolist(), x[:, 4].tolist(), strict=True)
     assert moments.cross[2, 4].item() == sum(int(a) * b for a, b in cross)
-    codes = nearest(weight, uniform(4))
+    codes = nearest(weight, FOUR_BITS)
     by_hand = [error(tuple(codes[o].tolist()), x, y[:, o]) for o in range(3)]
     assert moments.error(codes).tolist() == by_hand
 
@@ -120,16 +131,16 @@ def test_order_batches_and_threads_do_not_matter() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        codes = learn(weight, flipped, uniform(4))
+        codes = learn(weight, flipped, FOUR_BITS)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(codes, learn(weight, whole, uniform(4)))
+    assert torch.equal(codes, learn(weight, whole, FOUR_BITS))
 
 
 def test_centered_moments_leave_the_error_that_no_bias_can_take() -> None:
     weight, x, y = problem(7)
-    codes = nearest(weight, uniform(3))
+    codes = nearest(weight, THREE_BITS)
     difference = y - x.double() @ codes.T
     variance = (difference - difference.mean(0)).square().sum(0)
     # Each entry of the moments was rounded to an integer: ½ · |c_j c_k| and the like.
@@ -138,18 +149,14 @@ def test_centered_moments_leave_the_error_that_no_bias_can_take() -> None:
     assert bool(((centered.error(codes) - variance).abs() <= slack).all())
 
 
-def test_levels_are_what_the_bits_can_say() -> None:
-    assert uniform(3).tolist() == [-3, -2, -1, 0, 1, 2, 3]
-    assert powers_of_two(3).tolist() == [-4, -2, -1, 0, 1, 2, 4]
-    assert powers_of_two(4).abs().max() == 64
-    assert len(powers_of_two(4)) == 15
+def test_the_nearest_of_two_as_close_is_the_lower() -> None:
     values = torch.tensor([-9.0, 1.5, 1.51, 3.0, 3.1, 0.5], dtype=torch.float64)
-    assert nearest(values, powers_of_two(3)).tolist() == [-4, 1, 2, 2, 4, 0]
+    assert nearest(values, Grid.of_powers(3).codes).tolist() == [-4, 1, 2, 2, 4, 0]
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(2**26, 1), (2**10, 2**44)])
 def test_sums_that_float64_cannot_hold_are_refused(inputs: int, outputs: int) -> None:
     x, y = torch.full((3, 2), inputs), torch.full((3, 1), outputs)
     with pytest.raises(ValueError, match="3 samples: their sums reach 2\\^53.*fewer images"):
-        learn(torch.ones(1, 2, dtype=torch.float64), Moments.of(x, y), uniform(8))
+        learn(torch.ones(1, 2, dtype=torch.float64), Moments.of(x, y), Grid.of_weights(8).codes)
     assert learned_rounding.EXACT == 2.0**53

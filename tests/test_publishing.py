@@ -16,7 +16,7 @@ from export_cases import dataset, small_network
 
 import evaluate_network
 import publish
-from powtwo import files, published, publishing
+from powtwo import files, published, publishing, results
 
 SCHEMES = ("lab", "minmax-ceil")
 
@@ -30,7 +30,6 @@ def write_run(root: Path, seed: int = 0, best: str = "lab") -> None:
     files.write_text(root / "params.yaml", yaml.safe_dump(values, sort_keys=False))
     files.write_text(root / "dvc.lock", "schema: '2.0'\n")
     files.write_text(root / "plots/schemes.png", "a picture")
-    files.write_json(root / "metrics/compare.json", {})
     files.write_json(root / "metrics/download.json", {
         "name": "mnist5k", "train_images": 3600, "validation_images": 400, "test_images": 1000,
         "sha256": "ab",
@@ -45,6 +44,16 @@ def write_run(root: Path, seed: int = 0, best: str = "lab") -> None:
         files.write_json(path, found)
         (root / "models/integer").mkdir(parents=True, exist_ok=True)
         small_network().save(root / f"models/integer/{name}.safetensors")
+    compare(root)
+
+
+def compare(root: Path) -> None:
+    """Write what the stage compare makes of the metrics."""
+    found = results.read(root, SCHEMES)
+    rows = {scheme.name: scheme.row for scheme in found.schemes}
+    files.write_json(
+        root / "metrics/compare.json", {"energy_table": found.energy_table, "schemes": rows}
+    )
 
 
 @pytest.fixture
@@ -71,6 +80,24 @@ def test_the_folder_has_the_whole_run(root: Path) -> None:
     about = files.read_json(root / "results/a-run/run.json")
     assert about["stages"]["train"] == files.read_json(root / "logs/train.json")
     assert about["stages"]["evaluate-lab"] is None
+
+
+def test_calibration_seeds_are_published_with_their_run_alone(root: Path) -> None:
+    own = files.read_json(root / "metrics/evaluate/lab.json")["accuracy"]
+    head, rows = ("scheme", "metric", "seed_0", "seed_1"), [("lab", "accuracy", own, 0.5)]
+    files.write_csv(root / "logs/seeds.csv", head, rows)
+    kept = root / "results/x" / publishing.SEEDS
+    publishing.publish(root, "x")
+    assert kept.read_bytes() == (root / "logs/seeds.csv").read_bytes()
+    (root / "logs/seeds.csv").unlink()
+    publishing.publish(root, "x")  # again: what was published stays
+    assert kept.is_file()
+    files.write_csv(kept, head, [("lab", "accuracy", own + 0.001, 0.5)])
+    publishing.publish(root, "x")  # but not beside another run
+    assert not kept.exists()
+    files.write_csv(root / "logs/seeds.csv", head, [("gone", "accuracy", own, 0.5)])
+    publishing.publish(root, "x")
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("best", SCHEMES)
@@ -136,7 +163,7 @@ def test_the_table_has_a_line_a_recipe(root: Path) -> None:
     assert line.startswith(
         "| `x` | 1 | `mnist5k`: 3,600, 400, 1,000 | 12 | 98.20% | `lab` | 10.00%"
     )
-    assert line.endswith("| 17.523 | 13.94 | 40 | 2 × x86_64, PyTorch 2.13.0 |")
+    assert line.endswith("| 17.523 | 13.94 | `lab` | 40 | 2 × x86_64, PyTorch 2.13.0 |")
     write_run(root, seed=2, best="minmax-ceil")
     publishing.publish(root, "x-seed2")
     line = published.table(root).splitlines()[-1]
@@ -145,6 +172,31 @@ def test_the_table_has_a_line_a_recipe(root: Path) -> None:
     assert "| `lab`, `minmax-ceil` | 10.00% |" in line
     assert "| 41 ± 1 |" in line
     assert published.spread([0.9, 0.92], ".2%") == f"91.00% ± {0.02 / 2**0.5:.2%}"
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("cpu", "2 × EPYC, bfloat16, PyTorch 2.13.0"), ("cuda", "4 × H100, bfloat16, PyTorch 2.13.0")],
+)
+def test_the_table_says_what_trained_and_all_its_time(root: Path, device: str, said: str) -> None:
+    log = files.read_json(root / "logs/train.json")
+    log |= {"device": device, "device_name": "H100", "processor": "EPYC", "precision": "bfloat16",
+            "processes": 4, "earlier_seconds": 60.0}  # fmt: skip
+    files.write_json(root / "logs/train.json", log)
+    publishing.publish(root, "x")
+    assert published.table(root).endswith(f"| 100 | {said} |")
+
+
+def test_the_table_has_the_prices_by_which_the_run_was_compared(root: Path) -> None:
+    path = root / "metrics/energy/lab.json"
+    unpriced = {"integer_uj": None, "ratio": None, "unpriced": "int4_add"}
+    wider = {**files.read_json(path), "table": "qtools", "integer_uj": 9.0, "ratio": 20.0}
+    for name in SCHEMES:
+        path = root / f"metrics/energy/{name}.json"
+        files.write_json(path, files.read_json(path) | unpriced | {"all_widths": wider})
+    compare(root)
+    publishing.publish(root, "x")
+    assert "| 9.000 | 20.00 | `qtools` |" in published.table(root)
 
 
 def test_seeds_of_a_recipe_differ_in_the_seed_alone(root: Path) -> None:
@@ -178,6 +230,22 @@ def test_dvc_says_whether_the_run_is_up_to_date(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "2")
     with pytest.raises(ValueError, match="^not up to date: copy; run `inv repro` first$"):
         publishing.check_up_to_date(tmp_path)
+
+
+def test_code_that_is_of_no_commit_is_listed_by_file(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    files.write_text(tmp_path / "src/a.py", "1")
+    files.write_text(tmp_path / "src/b.py", "1")
+    git("add", ".")
+    git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "x")
+    assert publishing._changed(tmp_path) == []
+    files.write_text(tmp_path / "src/b.py", "2")
+    files.write_text(tmp_path / "src/c.py", "1")
+    files.write_text(tmp_path / "README.md", "is no code")
+    assert publishing._changed(tmp_path) == ["src/b.py", "src/c.py"]
 
 
 def test_git_keeps_published_networks_as_they_are() -> None:

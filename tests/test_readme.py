@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import statistics
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from closure import ROOT
 
-from powtwo import markdown, readme
+from powtwo import files, markdown, publishing, readme
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import seeds
 
 
 def test_the_results_are_those_of_the_committed_metrics() -> None:
@@ -20,6 +28,38 @@ def test_the_headline_and_its_table_are_those_of_the_published_run() -> None:
     page = readme.PAGE.read_text(encoding="utf-8")
     for name, text in (("headline", readme.headline()), ("schemes", readme.published_schemes())):
         assert markdown.insert(page, name, text) == page, "stale: run `inv docs`"
+
+
+PUBLISHED = sorted(path.parent.name for path in (ROOT / "results").glob("*/run.json"))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_seeds_of_a_published_run_are_its_own(name: str) -> None:
+    path = ROOT / "results" / name / publishing.SEEDS
+    if not path.is_file():
+        pytest.skip("nobody drew its calibration images again")
+    own = yaml.safe_load((path.parent / "params.yaml").read_text(encoding="utf-8"))
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        measured = files.read_json(path.parent / f"metrics/evaluate/{row['scheme']}.json")
+        assert float(row[f"seed_{own['calibrate']['seed']}"]) == measured[row["metric"]]
+        values = [float(value) for key, value in row.items() if key.startswith("seed_")]
+        assert len(values) == 3
+        assert float(row["mean"]) == statistics.fmean(values)
+        assert float(row["sd"]) == statistics.stdev(values)
+
+
+def test_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> None:
+    path = tmp_path / publishing.SEEDS
+    assert readme._seeds(path) == []
+    found = {"shift": [{"accuracy": a, "validation_accuracy": 0.5, "drop_points": 2.0}
+                       for a in (0.90, 0.92, 0.94)]}  # fmt: skip
+    files.write_csv(path, *seeds.table(found, [0, 1, 2]))
+    *_, sentence, _, head, _, line = readme._seeds(path)
+    assert "from 3 draws" in sentence
+    assert head == "| scheme | accuracy | on validation | drop, points |"
+    assert line == "| `shift` | 92.00% ± 2.00% | 50.00% ± 0.00% | 2.00 ± 0.00 |"
 
 
 def test_every_file_that_a_page_links_to_is_there() -> None:

@@ -20,12 +20,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from powtwo import figures, histogram_figure, markup, report, results
+from powtwo import (
+    energy_common,
+    energy_tables,
+    figures,
+    files,
+    heatmaps,
+    histogram_figure,
+    layer_tables,
+    markup,
+    report,
+    results,
+)
 from powtwo.pareto import _front
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMES = ["lab", "minmax-round", "minmax-round-half-up", "minmax-ceil"]
-PICTURES = ["schemes", "energy", "sqnr", "histograms", "confusion"]
+PICTURES = ["schemes", "energy", "sqnr", "sensitivity", "histograms", "confusion"]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +76,7 @@ def measured(root: Path, scheme: str) -> dict[str, float]:
 
     evaluate = of("evaluate")
     names = ("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "drop_points",
-             "drop_points_low", "drop_points_high", "p_value", "agreement",
+             "drop_points_low", "drop_points_high", "gained", "lost", "p_value", "agreement",
              "min_sqnr_db")  # fmt: skip
     return {name: evaluate[name] for name in names} | {
         "size_mb": of("convert")["size_mb"],
@@ -125,7 +136,8 @@ def test_a_second_run_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
     settings = tmp_path / "matplotlibrc"  # a user's taste changes nothing
     settings.write_text("font.size: 20\nsavefig.dpi: 30\nsvg.fonttype: path\n", encoding="utf-8")
     assert run_stage(tmp_path).returncode == 0
-    names = ["metrics/compare.json", "plots/schemes.csv", "report/index.html"]
+    names = ["metrics/compare.json", "plots/schemes.csv", "plots/sensitivity.csv",
+             "report/index.html"]  # fmt: skip
     for name in [*names, *(f"plots/{picture}.png" for picture in PICTURES)]:
         assert (tmp_path / name).read_bytes() == (tree / name).read_bytes(), name
 
@@ -287,15 +299,19 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
     schemes, layers = len(SCHEMES), 11
     numbers = [value for value in other_energy(tree) if value is not None]
     assert checked == {
-        ("td", "metrics/evaluate"): schemes * 10,
+        ("td", "metrics/evaluate"): schemes * 12,
         ("td", "metrics/convert"): schemes,
         # two columns of the comparison, four conventions, FP32, two totals, and what else there is
         ("td", "metrics/energy"): schemes * (2 + 5 + 2) + len(numbers),
-        ("td", "plots/energy"): schemes * 3 * (3 + 6),
+        # the last layer's terms; what each layer reads and writes, in float and in integers
+        ("td", "plots/energy"): schemes * (3 * (3 + 6) + layers * 6),
+        ("th", "plots/energy"): schemes * layers,
         # the last layer lacks its clipped outputs, output bits, output exponent and shift
         ("td", "plots/layers"): schemes * (layers * 11 - 4),
         ("th", "plots/layers"): schemes * layers,
-        ("data", "metrics/evaluate"): 5 + 8,
+        # under two tables of prices: four conventions, and two kinds of tensors in five places
+        ("td", "plots"): schemes * 2 * (4 + 2 * 5),
+        ("data", "metrics/evaluate"): 5 + 8 + 3 * schemes,
         ("data", "metrics/energy"): 3,
     }
 
@@ -306,7 +322,8 @@ def other_energy(tree: Path) -> list[float | None]:
         json.loads((tree / f"metrics/energy/{name}.json").read_text(encoding="utf-8"))
         for name in SCHEMES
     ]
-    shown = ("conventions", "float_uj", "integer_uj", "last_float_pj", "last_integer_pj", "ratio")
+    shown = ("conventions", "float_uj", "integer_uj", "last_float_pj", "last_integer_pj", "ratio",
+             "sensitivity")  # fmt: skip
     return leaves([{key: run[key] for key in run if key not in shown} for run in found])
 
 
@@ -320,7 +337,9 @@ def leaves(values: object) -> list[float | None]:
 
 def sources(tree: Path, name: str, key: str) -> set[float]:
     """Return the values that a file has under a key, by the way the page names it."""
-    if name.startswith("plots/energy"):
+    if name == energy_tables.SENSITIVITY_FILE:
+        return assumed(tree / name, *key.split(", "))
+    if name.startswith("plots/energy/"):
         return terms(tree / name, key)
     if name.startswith("plots/layers"):
         index, column = key.removeprefix("layer ").split(", ")
@@ -332,15 +351,52 @@ def sources(tree: Path, name: str, key: str) -> set[float]:
     return {float(value)}
 
 
-def terms(path: Path, key: str) -> set[float]:
-    layer, arithmetic, kind = key.removeprefix("layer ").split(", ")
+def assumed(path: Path, scheme: str, where: str, prices: str, column: str) -> set[float]:
+    wanted = [scheme, *where.split(" = "), prices]
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [
-            row
+        return {
+            float(row[column])
             for row in csv.DictReader(file)
-            if (row["layer"], row["arithmetic"], row["kind"]) == (layer, arithmetic, kind)
-        ]
-    return {float(row[name]) for row in rows for name in ("count", "price_pj", "energy_pj")}
+            if [row[name] for name in ("scheme", "varied", "value", "table")] == wanted
+        }
+
+
+def terms(path: Path, key: str) -> set[float]:
+    """Return one figure of all rows that a key names: a layer, what tells its terms, a column."""
+    *wanted, column = key.removeprefix("layer ").split(", ")
+    every = ("layer", "arithmetic", "kind", "operation", "table")
+    names = [name for name in every if len(wanted) != 4 or name != "operation"][: len(wanted)]
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if [row[name] for name in names] == wanted]
+    if column == "sum of pJ":
+        assert len(rows) == (2 if wanted[2] == "weights_read" else 1)  # with the biases
+        return {sum(float(row["energy_pj"]) for row in rows)}
+    return {float(row[column]) for row in rows}
+
+
+def test_titles_of_a_layers_columns_say_what_its_cells_hold(tree: Path) -> None:
+    shown = layer_tables.layers(results.read(tree, SCHEMES).schemes[0], opened=True)
+    titles = re.findall(r'<th scope="col"><button type="button">(.*?)</button></th>', shown)
+    rows = [
+        re.findall(r' title="plots/layers/lab.csv: layer \d+, (\w+)"', row)
+        for row in re.findall(r'<tr><th scope="row".*?</tr>', shown)
+    ]
+    assert len(rows) == 11
+    for row in rows:
+        assert dict(zip(titles, row, strict=True)) == {
+            "layer": "layer",
+            "output SQNR, dB": "sqnr_db",
+            "weight SQNR, dB": "weight_sqnr_db",
+            "outputs clipped": "clipped_activations",
+            "weights clipped": "clipped_weights",
+            "quantized alone": "accuracy_quantized_alone",
+            "float alone": "accuracy_float_alone",
+            "output bits": "output_bits",
+            "output exponent": "output_exponent",
+            "weight bits": "weight_bits",
+            "weight exponent": "weight_exponent_min",
+            "shift": "shift_min",
+        }
 
 
 def test_a_layer_shows_the_range_of_its_channels_and_a_dash_for_what_it_lacks(
@@ -370,13 +426,41 @@ def test_what_else_energy_measured_is_shown_under_its_key(tmp_path: Path) -> Non
     metrics_tree.write(tmp_path, ["lab"])
     path = tmp_path / "metrics/energy/lab.json"
     found = json.loads(path.read_text(encoding="utf-8"))
-    found |= {"memory": {"weights_uj": 1.25, "where": "sram"}, "sensitivity": [{"ratio": 7.5}]}
+    found |= {"memory": {"weights_uj": 1.25, "where": "sram"}}
     path.write_text(json.dumps(found), encoding="utf-8")
     read = results.read(tmp_path, ["lab"])
     html = report.page(read, report.pictures(read))
-    for key, text in (("memory.weights_uj", "1.25"), ("memory.where", "sram"),
-                      ("sensitivity.0.ratio", "7.5")):  # fmt: skip
+    for key, text in (("memory.weights_uj", "1.25"), ("memory.where", "sram")):
         assert re.search(rf'title="metrics/energy/lab.json: {key}">{text}<', html)
+
+
+def test_ratios_of_one_row_assume_the_same(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, SCHEMES[:2])
+    moved = dict.fromkeys(energy_common.SENSITIVITY, 1.0)
+
+    def row(table: str, varied: str, value: str, ratio: float) -> dict[str, object]:
+        of = f"of {varied}"
+        own = {"table": table, "varied": varied, "value": value, "ratio_of": of, "ratio": ratio}
+        return moved | own
+
+    priced_by = {SCHEMES[0]: {"lab": 2.0, "qtools": 3.0}, SCHEMES[1]: {"qtools": 4.0}}
+    for name, tables in priced_by.items():
+        path = tmp_path / f"metrics/energy/{name}.json"
+        found = files.read_json(path)
+        found["sensitivity"] = [
+            row(table, varied, value, ratio * factor)
+            for table, ratio in tables.items()
+            for varied, value, factor in (("zero_point", "folded", 1), ("weights_in", "dram", 10))
+        ]
+        path.write_text(json.dumps(found), encoding="utf-8")
+    html = energy_tables.sensitivity(results.read(tmp_path, list(priced_by)))
+    shown = [re.findall(r">([^<>]+)</t[dh]>", line) for line in html.split("<tr>")[2:]]
+    assert shown == [
+        ["zero_point = folded", "lab", "of zero_point", "2.00", results.MISSING],
+        ["weights_in = dram", "lab", "of weights_in", "20.00", results.MISSING],
+        ["zero_point = folded", "qtools", "of zero_point", "3.00", "4.00"],
+        ["weights_in = dram", "qtools", "of weights_in", "30.00", "40.00"],
+    ]
 
 
 def test_intervals_stand_in_the_picture(tree: Path) -> None:
@@ -403,6 +487,94 @@ def test_histograms_draw_the_counts_and_the_limits(tree: Path) -> None:
         limits = [line.get_xdata()[0] for line in axes.get_lines()]
         assert limits == [-127 if tensor == "weight" else -128, 127]
     assert [text.get_text() for text in drawn[-1].texts] == ["int32: no codes"]
+
+
+def alone(root: Path, scheme: str) -> list[tuple[str, str, str, float]]:
+    """Read straight from the files what a layer costs alone: layer, kind, how, points."""
+    of_all = json.loads((root / f"metrics/evaluate/{scheme}.json").read_text(encoding="utf-8"))
+    with (root / f"plots/layers/{scheme}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ways = {"quantized": "sensitivity_float_accuracy", "float": "sensitivity_accuracy"}
+    return [
+        (row["layer"], row["kind"], how, 100 * (float(row[f"accuracy_{column}"]) - of_all[key]))
+        for row in rows
+        for (how, key), column in zip(ways.items(), ("quantized_alone", "float_alone"), strict=True)
+    ]
+
+
+def test_sensitivities_are_compared_with_the_network_of_the_other_layers(tree: Path) -> None:
+    with (tree / "plots/sensitivity.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scheme"] for row in rows] == [name for name in SCHEMES for _ in range(2 * 11)]
+    assert {row["images"] for row in rows} == {"100"}
+    assert {row["reference"] for row in rows if row["alone"] == "quantized"} == {"0.98"}
+    assert {row["reference"] for row in rows if row["alone"] == "float"} == {"0.97"}
+    for scheme in SCHEMES:
+        found = [row for row in rows if row["scheme"] == scheme]
+        for row, (*names, points) in zip(found, alone(tree, scheme), strict=True):
+            assert [row[key] for key in ("layer", "kind", "alone")] == names
+            assert float(row["points"]) == pytest.approx(points)
+            difference = float(row["accuracy"]) - float(row["reference"])
+            assert float(row["points"]) == pytest.approx(100 * difference)
+
+
+def test_sensitivity_draws_losses_above_and_gains_below(tree: Path) -> None:
+    lost, won = heatmaps.sensitivity(results.read(tree, SCHEMES)).axes
+    for axes, how, sign in ((lost, "quantized", -1), (won, "float", 1)):
+        points = [[sign * row[3] for row in alone(tree, name) if row[2] == how] for name in SCHEMES]
+        (mesh,) = axes.collections
+        assert mesh.get_array().tolist() == [pytest.approx(row) for row in points]
+        texts = [float(text.get_text().replace("−", "-")) for text in axes.texts]
+        assert texts == pytest.approx([round(value, 1) for row in points for value in row])
+        assert [label.get_text() for label in axes.get_yticklabels()] == SCHEMES
+        assert axes.get_xticklabels()[2].get_text() == "3\nconv2d"
+    assert lost.collections[0].get_clim() == won.collections[0].get_clim()
+
+
+def test_one_image_more_or_less_is_pale_and_zero_has_no_sign(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    path = tmp_path / "plots/layers/lab.csv"
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    ends = ["0.98,0.97", "0.99,0.96", *["0.97,0.98"] * 9]  # of the float network's 0.98, and 0.97
+    lines = [",".join([*row.split(",")[:-2], end]) for row, end in zip(rows, ends, strict=True)]
+    path.write_text("\n".join([head, *lines, ""]), encoding="utf-8")
+    found = results.read(tmp_path, ["lab"])
+    for axes in heatmaps.sensitivity(found).axes:
+        assert [text.get_text() for text in axes.texts] == ["0.0", "−1.0", *["1.0"] * 9]
+        assert axes.collections[0].get_clim() == pytest.approx((0, 5))
+    html = report.page(found, report.pictures(found))
+    assert "Under lab layer 3 conv2d costs most, 1.0 points, and layer 3 conv2d gives most" in html
+
+
+def test_the_picture_names_the_layers_that_matter_most(tree: Path, html: str) -> None:
+    name = results.read(tree, SCHEMES).best.name
+    (text,) = (a["aria-label"] or "" for a in Page(html).all("svg")
+               if (a.get("aria-label") or "").startswith("Accuracy on 100"))  # fmt: skip
+    worst = max((-p, f"layer {i} {kind}") for i, kind, how, p in alone(tree, name) if how[0] == "q")
+    assert worst[0] > 0
+    assert re.search(rf"Under {name} layer \d+ \w+ costs most, {worst[0]:.1f} points, and", text)
+    tied = [f"layer {i} {kind}" for i, kind, how, p in alone(tree, name)
+            if how == "quantized" and -p == pytest.approx(worst[0])]  # fmt: skip
+    assert f"{tied[0]} costs most" in text
+
+
+@pytest.mark.parametrize("without", [["lab"], ["shift"], ["lab", "shift"]])
+def test_a_scheme_whose_sensitivity_was_not_measured_is_left_out(
+    tmp_path: Path, without: list[str]
+) -> None:
+    metrics_tree.write(tmp_path, ["lab", "shift"])
+    metrics_tree.forget_sensitivity(tmp_path, without)
+    found = results.read(tmp_path, ["lab", "shift"])
+    kept = [name for name in ("lab", "shift") if name not in without]
+    assert list(dict.fromkeys(row[0] for row in results.layer_sensitivity(found))) == kept
+    lost, won = heatmaps.sensitivity(found).axes
+    assert [label.get_text() for label in won.get_yticklabels()] == kept or not kept
+    said = [text.get_text() for text in lost.texts if "not measured" in text.get_text()]
+    assert said == ([] if kept else ["not measured: evaluate.sensitivity_images is 0"])
+    html = report.page(found, report.pictures(found))
+    Page(html)
+    told = f"How {found.best.name} depends on each layer was not measured"
+    assert (told in html) == (found.best.name in without)
 
 
 def test_working_shows_the_labs_answer(html: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +53,26 @@ def pixels() -> Tensor:
     images = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
     images[0], images[1] = 0, 255
     return images
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [
+        ("weights", {"kind": "power_of_two", "bits": 4}),
+        ("weights", {"per": "channel"}),
+        ("weights", {"rounding": "learned"}),
+        ("activations", {"zero_point": 0}),
+        ("", {"equalize": True}),
+        ("", {"bias_correction": True}),
+        ("", {"layers": {"first": {"weights": 4}}}),
+    ],
+)
+def test_an_option_that_pt2e_cannot_say_is_refused(section: str, options: dict[str, Any]) -> None:
+    values = scheme().model_dump()
+    (values[section] if section else values).update(options)
+    name = f"{section}." * bool(section) + next(iter(options))
+    with pytest.raises(ValueError, match=f"^{re.escape(name)}.*: PT2E has no word for it"):
+        torchao.PowerOfTwoQuantizer(Scheme.model_validate(values))
 
 
 @dataclass

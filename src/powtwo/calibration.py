@@ -63,6 +63,7 @@ def calibrate(
         for plan in plans
         if plan.output is not None
     }
+    _observer(scheme.weights, Grid.of_weights(PIXEL_BITS), "weight")  # its name, before any image
     given = _observer(scheme.activations, Grid.of_activations(PIXEL_BITS), "input")
     for x in _batches(images, checkpoint.normalization, batch_size):
         given.observe(x)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from powtwo.calibrated import Calibrated, CalibratedLayer
-from powtwo.fixedpoint import MAX_SHIFT, by_channel, quantize, scaled, unclamped
+from powtwo.fixedpoint import MAX_SHIFT, by_output, clipped, quantize, scaled
 from powtwo.integer import IntegerNetwork
 from powtwo.integer_layer import INT32_LIMIT, Codes, Layer
 from powtwo.params import Scheme
@@ -100,7 +100,9 @@ def _convert_layer(index: int, layer: CalibratedLayer, codes: Codes, bias: str) 
     plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
     if folded.weight is None or folded.bias is None:
         return plain
-    weight = quantize(folded.weight, _by_channel(layer, folded.weight), layer.weight_codes.grid)
+    weight = quantize(
+        folded.weight, by_output(layer.weight_exponent, folded.weight), layer.weight_codes.grid
+    )
     return replace(
         plain,
         weight=weight.to(torch.int8),
@@ -127,14 +129,8 @@ def _convert_bias(index: int, layer: CalibratedLayer, codes: Codes, rounding: st
 
 
 def _clipped(layer: CalibratedLayer) -> int:
-    """Count the weights that round to a code beyond the largest."""
-    weight = layer.source.weight
+    """Count the float weights that round to a code beyond the largest, before any learning."""
+    weight = layer.folded.weight
     if weight is None:
         return 0
-    grid = layer.weight_codes.grid
-    return int((unclamped(weight, _by_channel(layer, weight), grid).abs() > grid.high).sum())
-
-
-def _by_channel(layer: CalibratedLayer, weight: Tensor) -> Tensor:
-    """Return the weight exponent so that it broadcasts with the weights (O, …)."""
-    return by_channel(torch.tensor(layer.weight_exponent), weight.dim() + 1)
+    return int(clipped(weight, by_output(layer.weight_exponent, weight), layer.weight_codes.grid))

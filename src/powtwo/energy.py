@@ -13,11 +13,12 @@ from fractions import Fraction
 from typing import Any, get_args
 
 from powtwo.params import Energy
-from powtwo.price_table import PriceTable
+from powtwo.price_table import PriceTable, UnpricedError
 from powtwo.shapes import LayerShape
 
 CONVENTIONS: tuple[str, ...] = get_args(Energy.model_fields["zero_point"].annotation)
 KINDS = ("multiply", "accumulate", "bias", "zero_point", "requantize")
+FIGURES = ("integer_uj", "ratio", "last_integer_pj")  # of a convention; None where it has no price
 PJ_IN_UJ = 10**6
 
 
@@ -100,18 +101,24 @@ def by_kind(
 def metrics(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> dict[str, Any]:
     """Return the energies of the float and the integer network under a convention and under each.
 
-    The last linear layer's are in pJ, the networks' in µJ; `ratio` is float over integer.
+    The last linear layer's are in pJ, the networks' in µJ; `ratio` is float over integer. The
+    figures of another convention are None where it needs an operation without a price.
+
+    Raises:
+        ValueError: where the table lacks a price that FP32 or `convention` needs.
     """
     exact = float_counts(layers)
-    by_convention = {name: _compare(exact, layers, table, name) for name in CONVENTIONS}
+    configured = _compare(exact, layers, table, convention)
     return {
         "table": table.name,
         "zero_point": convention,
         "macs": sum(layer.macs for layer in layers),
         "float_uj": float(total(exact, table) / PJ_IN_UJ),
         "last_float_pj": float(exact[-1].energy(table)),
-        **by_convention[convention],
-        "conventions": by_convention,
+        **configured,
+        "conventions": {
+            name: _compare_if_priced(exact, layers, table, name) for name in CONVENTIONS
+        },
     }
 
 
@@ -142,6 +149,15 @@ def _compare(
         "ratio": float(total(exact, table) / integer),
         "last_integer_pj": float(counts[-1].energy(table)),
     }
+
+
+def _compare_if_priced(
+    exact: Sequence[OpCounts], layers: Sequence[LayerShape], table: PriceTable, convention: str
+) -> dict[str, float] | dict[str, None]:
+    try:
+        return _compare(exact, layers, table, convention)
+    except UnpricedError:
+        return dict.fromkeys(FIGURES)
 
 
 def _terms(layer: LayerShape, adder: str, multiply: str) -> tuple[Term, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 # Columns of plots/energy-sensitivity.csv after the scheme; in the metrics, keys of a row.
 SENSITIVITY = ("varied", "value", "table", "zero_point", "weights_in", "activations_in",
                "arithmetic_float_uj", "arithmetic_integer_uj", "arithmetic_ratio",
-               "memory_float_uj", "memory_integer_uj", "memory_ratio", "sum_ratio")  # fmt: skip
+               "memory_float_uj", "memory_integer_uj", "memory_ratio", "sum_ratio",
+               "ratio_of", "ratio")  # fmt: skip
 
 Metrics = Mapping[str, Any]  # of metrics/energy/<scheme>.json
 
@@ -33,10 +34,9 @@ def table(schemes: Sequence[Metrics]) -> str:
     return str(names[0])
 
 
-def in_table(found: Metrics, name: str) -> Metrics:
-    """Return a scheme's metrics with the figures of the table `name` at the top."""
-    (chosen,) = (one for one in _priced(found) if one["table"] == name)
-    return {**found, **{key: chosen[key] for key in chosen if key != "all_widths"}}
+def place(found: Metrics, name: str) -> str:
+    """Return the key under which a scheme's figures in the table `name` stand; "" at the top."""
+    return "" if found["table"] == name and found["unpriced"] is None else "all_widths"
 
 
 def _priced(found: Metrics) -> list[Metrics]:

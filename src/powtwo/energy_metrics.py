@@ -1,8 +1,9 @@
 """What stage energy@S says of a scheme: each table's figures, memory beside them, sensitivity.
 
-No sum takes prices from two tables. Where the configured table cannot price a scheme, its figures
-are null, `unpriced` names the operation that it lacks, and the table for all widths stands beside
-it with an FP32 of its own.
+No sum takes prices from two tables. Where the configured table cannot price a scheme under the
+configured convention, its figures are null, `unpriced` names the operation that it lacks, and the
+table for all widths stands beside it with an FP32 of its own. Where it lacks only what another
+convention needs, the figures of that convention alone are null.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from powtwo import energy, energy_sensitivity, memory, memory_table, price_table
-from powtwo.energy import CONVENTIONS, PJ_IN_UJ, OpCounts
+from powtwo.energy import CONVENTIONS, FIGURES, PJ_IN_UJ, OpCounts
 from powtwo.energy_sensitivity import Assumptions
 from powtwo.memory_table import MemoryTable
 from powtwo.params import Energy
@@ -79,7 +80,7 @@ def rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
 
 
 def _pricing(layers: Sequence[LayerShape], prices: Prices) -> list[PriceTable]:
-    """List the tables that price the scheme under every convention.
+    """List the tables that price the scheme under the configured convention.
 
     Raises:
         ValueError: where none does, saying what the last one lacks.
@@ -103,7 +104,7 @@ def _arithmetic(layers: Sequence[LayerShape], table: PriceTable, convention: str
     try:
         found = energy.metrics(layers, table, convention)
     except UnpricedError as error:
-        nothing = dict.fromkeys(("integer_uj", "ratio", "last_integer_pj"))
+        nothing = dict.fromkeys(FIGURES)
         return {
             "table": table.name,
             "zero_point": convention,

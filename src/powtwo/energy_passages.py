@@ -114,7 +114,7 @@ def _is(row: Mapping[str, Any], table: str, varied: str) -> bool:
 
 def _ratio(rows: Sequence[Mapping[str, Any]], table: str, varied: str, value: str, key: str) -> str:
     found = [row[key] for row in rows if _is(row, table, varied) and row["value"] == value]
-    return f"{found[0]:.1f}" if found else "–"
+    return f"{found[0]:.1f}" if found and found[0] is not None else "–"
 
 
 def _head(titles: Sequence[str]) -> list[str]:

@@ -2,6 +2,9 @@
 
 One assumption moves at a time, from the configured ones, under each table that prices the scheme.
 Arithmetic and memory are told apart; `sum_ratio` alone adds them, on both sides of the ratio.
+`ratio` is the one that the assumption moves, and `ratio_of` says of what it is: arithmetic under
+another convention, arithmetic and memory together where something lies elsewhere. A convention
+that a table cannot price has its row, with None for what depends on the price.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from powtwo import energy, memory
 from powtwo.energy import CONVENTIONS, PJ_IN_UJ
 from powtwo.energy_common import SENSITIVITY
 from powtwo.memory_table import MemoryTable
-from powtwo.price_table import PriceTable
+from powtwo.price_table import PriceTable, UnpricedError
 from powtwo.shapes import LayerShape
+
+ARITHMETIC, TOGETHER = "arithmetic", "arithmetic and memory together"  # what a ratio is of
 
 
 class Assumptions(NamedTuple):
@@ -36,12 +41,12 @@ def rows(
 
     Args:
         layers: what computes, in order.
-        tables: that price the scheme.
+        tables: that price the scheme under the configured convention.
         places: the table of memory, None for arithmetic alone.
         base: the configured assumptions.
 
     Raises:
-        ValueError: where a table lacks a price.
+        ValueError: where a table lacks a price of FP32.
     """
     varied: dict[str, Sequence[str]] = {"zero_point": CONVENTIONS}
     if places is not None:
@@ -62,20 +67,29 @@ def _row(
     varied: tuple[str, str],
 ) -> dict[str, Any]:
     exact = energy.total(energy.float_counts(layers), table)
-    integer = energy.total(energy.integer_counts(layers, at.zero_point), table)
+    integer = _integer(layers, table, at.zero_point)
     moved = _moved(layers, places, at)
-    both = None if moved is None else (exact + moved[0], integer + moved[1])
-    values = (*varied, table.name, *at, *_compared((exact, integer)), *_compared(moved),
-              _compared(both)[2])  # fmt: skip
+    arithmetic = _compared(exact, integer)
+    both = _compared(_sum(exact, moved[0]), _sum(integer, moved[1]))
+    told = (ARITHMETIC, arithmetic[2]) if varied[0] == "zero_point" else (TOGETHER, both[2])
+    values = (*varied, table.name, *at, *arithmetic, *_compared(*moved), both[2], *told)
     return dict(zip(SENSITIVITY, values, strict=True))
+
+
+def _integer(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> Fraction | None:
+    """Return what arithmetic costs in integers, in pJ; None where the table lacks a price."""
+    try:
+        return energy.total(energy.integer_counts(layers, convention), table)
+    except UnpricedError:
+        return None
 
 
 def _moved(
     layers: Sequence[LayerShape], places: MemoryTable | None, at: Assumptions
-) -> tuple[Fraction, Fraction] | None:
-    """Return what memory costs in float and in integers, in pJ."""
+) -> tuple[Fraction | None, Fraction | None]:
+    """Return what memory costs in float and in integers, in pJ; None without places."""
     if places is None or at.weights_in is None or at.activations_in is None:
-        return None
+        return None, None
     exact, integer = (
         energy.total(memory.counts(layers, kind, at.weights_in, at.activations_in), places.prices)
         for kind in ("float", "integer")
@@ -83,9 +97,15 @@ def _moved(
     return exact, integer
 
 
-def _compared(pair: tuple[Fraction, Fraction] | None) -> tuple[float | None, ...]:
-    """Return float µJ, integer µJ and their ratio."""
-    if pair is None:
-        return None, None, None
-    exact, integer = pair
-    return float(exact / PJ_IN_UJ), float(integer / PJ_IN_UJ), float(exact / integer)
+def _sum(one: Fraction | None, other: Fraction | None) -> Fraction | None:
+    return None if one is None or other is None else one + other
+
+
+def _compared(exact: Fraction | None, integer: Fraction | None) -> tuple[float | None, ...]:
+    """Return float µJ, integer µJ and their ratio, each None where it is unknown."""
+    ratio = None if exact is None or integer is None else float(exact / integer)
+    return _microjoules(exact), _microjoules(integer), ratio
+
+
+def _microjoules(value: Fraction | None) -> float | None:
+    return None if value is None else float(value / PJ_IN_UJ)

@@ -7,34 +7,60 @@ from html import escape
 from typing import Any
 
 from powtwo.markup import Cell, links, table
-from powtwo.results import MISSING, Results, Row, SchemeResult
+from powtwo.results import MISSING, Results, Row, SchemeResult, shown
 
 # What the page shows elsewhere; whatever else metrics/energy/<scheme>.json holds has a table.
 _SHOWN = ("conventions", "float_uj", "integer_uj", "ratio", "last_float_pj", "last_integer_pj",
           "table", "zero_point")  # fmt: skip
+SENSITIVITY_FILE = "plots/energy-sensitivity.csv"
+ARITHMETICS = ("float", "integer")
 
 
 def conventions(results: Results) -> str:
     """Show the integer energy of each scheme under each way to subtract zero points, in µJ."""
-    names = list(results.best.metrics["energy"]["conventions"])
+    names = list(results.best.energy["conventions"])
     rows = []
     for scheme in results.schemes:
-        found, file = scheme.metrics["energy"], f"metrics/energy/{scheme.name}.json"
-        cells = [Cell(scheme.name), number(found["float_uj"], f"{file}: float_uj")]
+        found = scheme.energy
+        cells = [Cell(scheme.name), number(found["float_uj"], scheme.source("energy", "float_uj"))]
         for name in names:
-            source = f"{file}: conventions.{name}.integer_uj"
+            source = scheme.source("energy", f"conventions.{name}.integer_uj")
             cells.append(number(found["conventions"][name]["integer_uj"], source))
         rows.append(cells)
     return table(["scheme", "FP32, µJ", *(f"{name}, µJ" for name in names)], rows)
 
 
+def sensitivity(results: Results) -> str:
+    """Show how the ratio to FP32 of each scheme moves with each assumption, one at a time.
+
+    A scheme has a dash under a table of prices that lacks one of its operations.
+    """
+    found = {
+        (row["table"], row["varied"], row["value"], scheme.name): row
+        for scheme in results.schemes
+        for row in scheme.metrics["energy"]["sensitivity"]
+    }
+    ratio_of = {row["varied"]: row["ratio_of"] for row in found.values()}
+    names = [scheme.name for scheme in results.schemes]
+    rows = []
+    for prices, varied, value in dict.fromkeys(key[:-1] for key in sorted(found, key=_first)):
+        cells = [Cell(f"{varied} = {value}"), Cell(prices), Cell(ratio_of[varied])]
+        for name in names:
+            row = found.get((prices, varied, value, name))
+            source = f"{SENSITIVITY_FILE}: {name}, {varied} = {value}, {prices}, ratio"
+            ratio = None if row is None else row["ratio"]
+            cells.append(Cell(shown(ratio, ".2f"), ratio, source))
+        rows.append(cells)
+    return table(["assumed", "prices", "FP32 costs times as much in", *names], rows)
+
+
 def more(results: Results) -> str:
     """Show every other figure that the stage energy wrote, a line each, a column for each scheme.
 
-    Memory, the sensitivity to conventions and tables, and why a price is missing stand here under
-    the keys that they have in the file.
+    Memory, the figures of the table that the comparison does not use, and why a price is missing
+    stand here under the keys that they have in the file.
     """
-    found = {scheme.name: dict(_leaves(scheme.metrics["energy"])) for scheme in results.schemes}
+    found = {scheme.name: _others(scheme) for scheme in results.schemes}
     keys = dict.fromkeys(key for leaves in found.values() for key in leaves)
     rows = [
         [Cell(key)]
@@ -47,12 +73,23 @@ def more(results: Results) -> str:
     return table(["key", *found], rows)
 
 
+def _first(key: tuple[Any, ...]) -> Any:
+    return key[0]
+
+
+def _others(scheme: SchemeResult) -> dict[str, Any]:
+    """Return what is not shown elsewhere, by its dotted key."""
+    above = f"{scheme.energy_key}." if scheme.energy_key else ""
+    shown = ("sensitivity.", *(f"{above}{key}." for key in _SHOWN))
+    found = _leaves(scheme.metrics["energy"])
+    return {key: value for key, value in found if not f"{key}.".startswith(shown)}
+
+
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of everything that is not shown elsewhere."""
+    """Yield the dotted key and the value of everything in nested JSON."""
     if isinstance(values, Mapping):
         for key, value in values.items():
-            if path or key not in _SHOWN:
-                yield from _leaves(value, f"{path}.{key}" if path else key)
+            yield from _leaves(value, f"{path}.{key}" if path else key)
     elif isinstance(values, list):
         for index, value in enumerate(values):
             yield from _leaves(value, f"{path}.{index}")
@@ -67,33 +104,58 @@ def _anything(value: Any, source: str) -> Cell:
 
 
 def working(scheme: SchemeResult, shown: bool) -> str:
-    """Show each term of the last layer in float and in integers, with its count and its price."""
-    file, found = f"plots/energy/{scheme.name}.csv", scheme.metrics["energy"]
-    rows = scheme.tables["energy"]
+    """Show each term of the last layer, with its count and its price, and each layer's memory."""
+    file, rows = f"plots/energy/{scheme.name}.csv", scheme.tables["energy"]
     last = [row for row in rows if row["layer"] == rows[-1]["layer"]]
     parts = []
-    for arithmetic in ("float", "integer"):
+    for arithmetic in ARITHMETICS:
         key = f"last_{arithmetic}_pj"
-        sources = f"metrics/energy/{scheme.name}.json: {key}"
-        total = [Cell("total"), Cell(""), Cell(""), Cell(""), number(found[key], sources)]
+        cost = number(scheme.energy[key], scheme.source("energy", key))
+        total = [Cell("total"), Cell(""), Cell(""), Cell(""), cost]
         terms = [_term(row, file) for row in last if row["arithmetic"] == arithmetic]
         parts.append(table([arithmetic, "operation", "count", "pJ each", "pJ"], terms, total))
     name, kind = escape(scheme.name), f"layer {last[0]['layer']}, {last[0]['layer_kind']}"
+    more = f"<p>Every other layer: {links([file])}</p>{_memory(scheme, file)}"
     return (
         f"<details{' open' if shown else ''}><summary>{name}: {kind}</summary>\n"
-        f"{''.join(parts)}\n<p>Every other layer: {links([file])}</p></details>"
+        f"{''.join(parts)}\n{more}</details>"
     )
 
 
+def _memory(scheme: SchemeResult, file: str) -> str:
+    """Show what each layer reads and writes, in pJ; nothing where memory has no prices."""
+    sums: dict[tuple[Any, ...], float] = {}
+    for row in scheme.tables["memory"]:
+        key = (row["layer"], row["arithmetic"], row["kind"], row["table"])
+        sums[key] = sums.get(key, 0) + row["energy_pj"]  # weights and biases are a term each
+    if not sums:
+        return ""
+    layers = {row["layer"]: row["layer_kind"] for row in scheme.tables["memory"]}
+    columns = list(dict.fromkeys(key[1:] for key in sums))
+    rows = [
+        [Cell(f"{index} {kind}", index, f"{file}: layer {index}, layer")]
+        + [
+            number(sums[index, *column], f"{file}: layer {index}, {', '.join(column)}, sum of pJ")
+            for column in columns
+        ]
+        for index, kind in layers.items()
+    ]
+    heads = [f"{arithmetic}: {kind.replace('_', ' ')}, pJ" for arithmetic, kind, _ in columns]
+    return f"<p>Memory, apart from arithmetic:</p>{table(['layer', *heads], rows)}"
+
+
 def _term(row: Row, file: str) -> list[Cell]:
-    source = f"{file}: layer {row['layer']}, {row['arithmetic']}, {row['kind']}"
+    source = (
+        f"{file}: layer {row['layer']}, {row['arithmetic']}, {row['kind']}, {row['operation']}, "
+        f"{row['table']}"
+    )
     count = f"{row['times']:,} × {row['each']:,} = {row['count']:,}"
     return [
         Cell(row["kind"].replace("_", " ")),
         Cell(row["operation"]),
-        Cell(count, row["count"], source),
-        number(row["price_pj"], source),
-        number(row["energy_pj"], source),
+        Cell(count, row["count"], f"{source}, count"),
+        number(row["price_pj"], f"{source}, price_pj"),
+        number(row["energy_pj"], f"{source}, energy_pj"),
     ]
 
 

@@ -39,7 +39,8 @@ class Grid:
     def of_powers(cls, bits: int) -> Grid:
         """0 and ±2^k for the 2^(bits−1) − 1 exponents k that `bits` tell apart, from 0 on.
 
-        Source: Zhou et al. 2017 (INQ), https://arxiv.org/abs/1702.03044, §2.1
+        After Zhou et al. 2017 (INQ), https://arxiv.org/abs/1702.03044, §2.1, who spend a whole bit
+        on 0 and keep half as many exponents.
         """
         high = 2 ** (2 ** (bits - 1) - 2)
         return cls(-high, high, 0, powers=True)
@@ -49,6 +50,12 @@ class Grid:
         """Unsigned: 0 … 2^bits − 1, the zero point in the middle unless it is given."""
         middle = 2 ** (bits - 1)
         return cls(0, 2**bits - 1, middle if zero_point is None else zero_point)
+
+    @property
+    def codes(self) -> Tensor:
+        """Return every code of the grid, float64, ascending."""
+        every = torch.arange(self.low, self.high + 1, dtype=torch.float64)
+        return every[nearest_power(every) == every] if self.powers else every
 
     @property
     def reach(self) -> float:
@@ -79,6 +86,12 @@ def unclamped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
     return (nearest_power(steps) if grid.powers else torch.round(steps)) + grid.zero_point
 
 
+def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
+    """Return how many values have a code beyond the grid, int64 of shape ()."""
+    codes = unclamped(x, exponent, grid)
+    return ((codes < grid.low) | (codes > grid.high)).sum()
+
+
 def nearest_power(x: Tensor) -> Tensor:
     """Return the nearest of 0, ±1, ±2, ±4 … to float64 values; of two as near, the smaller."""
     mantissa, exponent = torch.frexp(x.abs())  # |x| = m · 2^e with m in [0.5, 1)
@@ -107,6 +120,11 @@ def power_of_two(exponent: int | Tensor, device: torch.device | None = None) -> 
 def by_channel(values: Tensor, dimensions: int) -> Tensor:
     """Return values of shape () or (O,) so that they broadcast with a tensor (N, O, …)."""
     return values.view(-1, *[1] * (dimensions - 2)) if values.dim() else values
+
+
+def by_output(exponent: int | tuple[int, ...], weight: Tensor) -> Tensor:
+    """Return a weight's exponent, or one for each output, to broadcast with the weight (O, …)."""
+    return by_channel(torch.tensor(exponent), weight.dim() + 1)
 
 
 def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:

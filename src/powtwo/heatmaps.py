@@ -1,8 +1,9 @@
-"""Matrices in color: which classes are confused, and which layers are noisy."""
+"""Matrices in color: which classes are confused, and which layers are noisy or sensitive."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from powtwo.figures import BLUE, SKY, TEXT, WIDTH, canvas, style
-from powtwo.results import Results, SchemeResult
+from powtwo.results import Results, SchemeResult, layer_sensitivity
 
 LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be read
+FEW_IMAGES = 5  # that a layer costs or gives are noise, and stay pale
 # In cells, whose colors are the same in light and dark.
 _PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#5f6773", "#000000", "#ffffff"
 
@@ -49,22 +51,74 @@ def confusion(scheme: SchemeResult) -> Figure:
 def sqnr(results: Results) -> Figure:
     """Draw the SQNR of each layer's output under each scheme, in dB."""
     tables = [scheme.tables["layers"] for scheme in results.schemes]
-    heads = [f"{row['layer']}\n{row['kind']}" for row in tables[0]]
     values = np.array([[row["sqnr_db"] for row in rows] for rows in tables])
     with style():
         figure = canvas(1.3 + 0.3 * len(tables))
         axes = figure.subplots()
         # Dark is bad: it is the low values that one looks for.
         missing = values.max() - values
-        most = max(1, missing.max())
-        _cells(axes, missing, most)
-        for row, column in np.ndindex(*values.shape):
-            color = _WHITE if missing[row, column] > 0.6 * most else _BLACK
-            _write(axes, column, row, f"{values[row, column]:.1f}", color)
-        axes.set_xticks(range(len(heads)), heads, fontsize=TEXT - 1)
-        axes.set_yticks(range(len(tables)), [scheme.name for scheme in results.schemes])
+        texts = [[f"{value:.1f}" for value in row] for row in values]
+        _numbers(axes, missing, max(1, missing.max()), texts)
+        _name(axes, results.schemes)
         axes.set_title("SQNR of each layer's output (dB)")
     return figure
+
+
+def sensitivity(results: Results) -> Figure:
+    """Draw what each layer costs when it alone is quantized, and gives when it alone is float.
+
+    A scheme without these accuracies is left out. Colors are the same in both, and an image more
+    or less is never dark.
+    """
+    rows = layer_sensitivity(results)
+    named = {row[0] for row in rows}
+    found = [scheme for scheme in results.schemes if scheme.name in named]
+    with style():
+        figure = canvas(2.4 + 0.6 * max(1, len(found)))
+        lost, won = figure.subplots(2, 1)
+        lost.set_title("Quantized alone: points lost against the float network")
+        won.set_title("Left in float alone: points gained on the integer network")
+        if not found:
+            _nothing(lost, "not measured: evaluate.sensitivity_images is 0")
+            _nothing(won, "")
+            return figure
+        costs = _matrix([-row[-1] for row in rows if row[3] == "quantized"], found)
+        gains = _matrix([row[-1] for row in rows if row[3] == "float"], found)
+        most = max(costs.max(), gains.max(), *(100 * FEW_IMAGES / row[4] for row in rows))
+        for axes, points in ((lost, costs), (won, gains)):
+            _numbers(axes, points, most, [[_signed(value) for value in row] for row in points])
+            _name(axes, found)
+    return figure
+
+
+def _matrix(points: Sequence[float], schemes: Sequence[SchemeResult]) -> Any:
+    """Return points as an array (schemes, layers)."""
+    return np.array(points).reshape(len(schemes), -1)
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.set_axis_off()
+    axes.text(0, 0.5, text, va="center")
+
+
+def _signed(points: float) -> str:
+    text = f"{points:.1f}"
+    return "0.0" if text == "-0.0" else text.replace("-", "−")
+
+
+def _numbers(axes: Axes, values: Any, most: float, texts: Sequence[Sequence[str]]) -> None:
+    """Color a matrix, and write in each cell what its text is."""
+    _cells(axes, values, most)
+    for row, column in np.ndindex(*values.shape):
+        color = _WHITE if values[row, column] > 0.6 * most else _BLACK
+        _write(axes, column, row, texts[row][column], color)
+
+
+def _name(axes: Axes, schemes: Sequence[SchemeResult]) -> None:
+    """Name the columns by layer and the rows by scheme."""
+    heads = [f"{row['layer']}\n{row['kind']}" for row in schemes[0].tables["layers"]]
+    axes.set_xticks(range(len(heads)), heads, fontsize=TEXT - 1)
+    axes.set_yticks(range(len(schemes)), [scheme.name for scheme in schemes])
 
 
 def _cells(axes: Axes, values: Any, most: float) -> None:

@@ -26,7 +26,8 @@ def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerPlan]:
     """Plan the computing layers of a folded network, in order.
 
     Raises:
-        ValueError: where the scheme has bits for a layer that computes nothing.
+        ValueError: where the scheme has bits for a layer that computes nothing, twice for one, or
+            for the output of a last layer that gives int32.
     """
     computing = [index for index, layer in enumerate(layers) if layer.weight is not None]
     bits = _bits_by_layer(computing, scheme)
@@ -36,19 +37,18 @@ def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerPlan]:
 def _plan(
     index: int, last: bool, layer: FoldedLayer, scheme: Scheme, bits: LayerBits | None
 ) -> LayerPlan:
+    kind = (bits and bits.kind) or scheme.weights.kind
     weight_bits = (bits and bits.weights) or scheme.weights.bits
     output_bits = (bits and bits.activations) or scheme.activations.bits
     grid = None
     if not last or scheme.logits == "codes":
-        # Without ReLU half of the values are negative, and 0 must stand in the middle.
-        grid = Grid.of_activations(
-            output_bits, scheme.activations.zero_point if layer.relu else None
-        )
+        # Without ReLU half of the values are negative, and 0 must stand in the middle; where it
+        # does, the middle is that of the layer's own bits.
+        at_zero = layer.relu and scheme.activations.zero_point == 0
+        grid = Grid.of_activations(output_bits, 0 if at_zero else None)
     # Classes are compared by their accumulators, which must then all have one exponent.
     by_channel = scheme.weights.per == "channel" and grid is not None
-    return LayerPlan(
-        index, WeightCodes(weight_bits, scheme.weights.kind), by_channel, output_bits, grid
-    )
+    return LayerPlan(index, WeightCodes(weight_bits, kind), by_channel, output_bits, grid)
 
 
 def _bits_by_layer(computing: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
@@ -60,4 +60,15 @@ def _bits_by_layer(computing: Sequence[int], scheme: Scheme) -> dict[int, LayerB
             f"layers: {unknown[0]}: no layer that computes; use first, last or one of "
             f"{', '.join(map(str, computing))}"
         )
-    return {names[name]: bits for name, bits in scheme.layers.items()}
+    found: dict[int, LayerBits] = {}
+    for name, bits in scheme.layers.items():
+        if names[name] in found:
+            raise ValueError(f"layers: {name}: names layer {names[name]} a second time; leave one")
+        found[names[name]] = bits
+    last = found.get(computing[-1])
+    if last is not None and last.activations is not None and scheme.logits == "int32":
+        raise ValueError(
+            f"layers: activations = {last.activations} of the last layer: its output is int32; "
+            "leave it out, or set logits: codes"
+        )
+    return found

@@ -13,9 +13,9 @@ from dataclasses import astuple, dataclass, fields
 import torch
 from torch import Tensor
 
+from powtwo.code_histogram import CodeHistogram
 from powtwo.engine import Engine
-from powtwo.fixedpoint import Grid, by_channel, dequantize, scaled
-from powtwo.histograms import Histogram
+from powtwo.fixedpoint import by_channel, by_output, clipped, dequantize, scaled
 from powtwo.integer_layer import Layer
 from powtwo.network import FoldedLayer, outputs
 
@@ -51,13 +51,14 @@ class Watched:
         self.index, self.layer, self.folded = index, layer, folded
         self.signal = self.noise = 0.0
         self.seen = self.clipped = 0
-        self.largest = layer.weight_codes.grid.high
-        self.weights = Histogram(-self.largest, self.largest)
-        self.weights.add(weight_steps(layer, folded.weight))
-        self.outputs: Histogram | None = None
+        exponents, grid = by_output(layer.weight_exponent, folded.weight), layer.weight_codes.grid
+        self.clipped_weights = int(clipped(folded.weight, exponents, grid)) / folded.weight.numel()
+        self.weights = CodeHistogram(grid.low, grid.high)
+        self.weights.add(scaled(folded.weight, exponents))
+        self.outputs: CodeHistogram | None = None
         if layer.output is not None:
             grid, z = layer.output.grid, layer.output.zero_point
-            self.outputs = Histogram(grid.low - z, grid.high - z)
+            self.outputs = CodeHistogram(grid.low - z, grid.high - z)
 
     def compare(self, exact: Tensor, codes: Tensor) -> None:
         """Take a batch of float64 outputs (N, O, …) and what the integers made of them."""
@@ -65,12 +66,10 @@ class Watched:
         self.noise += (exact - values(self.layer, codes)).square().sum().item()
         if self.layer.output is None or self.outputs is None:
             return
-        steps = scaled(exact, self.layer.output.exponent)
-        self.outputs.add(steps)
-        nearest = torch.round(steps)
-        beyond = (nearest < self.outputs.low) | (nearest > self.outputs.high)
-        self.clipped += int(beyond.sum())
-        self.seen += steps.numel()
+        output = self.layer.output
+        self.outputs.add(scaled(exact, output.exponent))
+        self.clipped += int(clipped(exact, output.exponent, output.grid))
+        self.seen += exact.numel()
 
     def quality(self) -> LayerQuality:
         """Sum up what was seen.
@@ -86,8 +85,8 @@ class Watched:
             _decibels(f"layer {self.index}: its float output", self.signal, self.noise),
             self._weight_sqnr(),
             self.clipped / self.seen if output else None,
-            self._clipped_weights(),
-            layer.weight_bits,
+            self.clipped_weights,
+            layer.weight_codes.bits,
             output.bits if output else None,
             int(exponents.min()),
             int(exponents.max()),
@@ -99,19 +98,9 @@ class Watched:
     def _weight_sqnr(self) -> float:
         assert self.folded.weight is not None
         exact = self.folded.weight
-        error = exact - weight_values(self.layer)
+        error = exact - self.layer.weight_values
         what = f"layer {self.index}: its float weight"
         return _decibels(what, exact.square().sum().item(), error.square().sum().item())
-
-    def _clipped_weights(self) -> float:
-        """Return the fraction of weights that another code, were there one, would stand for."""
-        assert self.folded.weight is not None
-        steps = weight_steps(self.layer, self.folded.weight).abs()
-        if self.largest == Grid.of_weights(self.layer.weight_bits).high:
-            beyond = torch.round(steps) > self.largest
-        else:  # the next power of two would be nearer
-            beyond = steps > 1.5 * self.largest
-        return int(beyond.sum()) / steps.numel()
 
 
 def watch(
@@ -139,7 +128,7 @@ def row(quality: LayerQuality) -> tuple[object, ...]:
 
 
 def histogram_rows(watched: Sequence[Watched]) -> Iterator[tuple[object, ...]]:
-    """Yield a row of `histograms.COLUMNS` for each bin of each tensor."""
+    """Yield a row of `code_histogram.COLUMNS` for each bin of each tensor."""
     for item in watched:
         for tensor, histogram in (("weight", item.weights), ("output", item.outputs)):
             if histogram is not None:
@@ -152,22 +141,6 @@ def values(layer: Layer, codes: Tensor) -> Tensor:
     if layer.output is not None:
         return dequantize(codes, layer.output.exponent, layer.output.zero_point)
     return dequantize(codes, by_channel(layer.accumulator_exponent, codes.dim()), 0)
-
-
-def weight_values(layer: Layer) -> Tensor:
-    """Return the float64 values that a computing layer's weight codes stand for, (O, …)."""
-    assert layer.weight is not None
-    return dequantize(layer.weight, _exponents(layer), 0)
-
-
-def weight_steps(layer: Layer, weight: Tensor) -> Tensor:
-    """Return float weights (O, …) in steps of the layer's scale, or of each channel's."""
-    return scaled(weight, _exponents(layer))
-
-
-def _exponents(layer: Layer) -> Tensor:
-    assert layer.weight is not None
-    return by_channel(torch.tensor(layer.weight_exponent), layer.weight.dim() + 1)
 
 
 def _decibels(what: str, signal: float, noise: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from powtwo.markup import Cell, links, table
+from powtwo.markup import Cell, figure_in_text, links, table
 from powtwo.results import MISSING, Row, SchemeResult, shown
 
 # Columns of plots/layers/<scheme>.csv: what people see of each, and how.
@@ -52,12 +52,17 @@ def _range(low: int | None, high: int | None) -> str:
 
 
 def _sensitivity(scheme: SchemeResult) -> str:
-    found = scheme.metrics["evaluate"]
+    found, file = scheme.metrics["evaluate"], f"metrics/evaluate/{scheme.name}.json"
     if not found.get("sensitivity_images"):
         return "Sensitivity was not measured: evaluate.sensitivity_images is 0."
+
+    def figure(name: str, form: str) -> str:
+        key = f"sensitivity_{name}"
+        return figure_in_text(format(found[key], form), found[key], f"{file}: {key}")
+
     return (
-        f"On {found['sensitivity_images']:,} validation images the float network has "
-        f"{found['sensitivity_float_accuracy']:.1%} right and the integer network "
-        f"{found['sensitivity_accuracy']:.1%}; with this layer alone quantized, and with it alone "
+        f"On {figure('images', ',')} validation images the float network has "
+        f"{figure('float_accuracy', '.1%')} right and the integer network "
+        f"{figure('accuracy', '.1%')}; with this layer alone quantized, and with it alone "
         "left in float, they have what the table says."
     )

@@ -30,8 +30,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from powtwo.fixedpoint import Grid
-
 DAMPING = 0.01  # of the mean H_kk, times (w − c)²: holds weights that few inputs speak for
 SWEEPS = 8  # over all weights of a layer, at most; later ones gain next to nothing
 BLOCK = 64  # columns between two updates of all others
@@ -71,11 +69,23 @@ class Moments:
         """Return the sums about the means, rounded to integers: for a bias that follows the mean.
 
         With the best bias for given codes, the error that is left is that of x − E x, y − E y.
+
+        Raises:
+            ValueError: where a sum would pass 2^53, and so depend on its order.
         """
+        if not self.exact:
+            raise self.too_large()
         gram = self.gram - torch.round(torch.outer(self.inputs, self.inputs) / self.count)
         cross = self.cross - torch.round(torch.outer(self.outputs, self.inputs) / self.count)
         energy = self.energy - torch.round(self.outputs.square() / self.count)
         return replace(self, gram=gram, cross=cross, energy=energy)
+
+    def too_large(self) -> ValueError:
+        """Return what to say where the sums are not exact."""
+        return ValueError(
+            f"{self.count} samples: their sums reach 2^53 and would depend on their order; "
+            "calibrate with fewer images"
+        )
 
     def damped(self, weight: Tensor, damping: float) -> Moments:
         """Add damping · mean H_kk · |w − c|² to the error, for weights (O, K) in steps."""
@@ -88,18 +98,6 @@ class Moments:
         """Return Σ (y − c·x)² of each output for codes (O, K)."""
         codes = codes.double()
         return self.energy + (codes * (codes @ self.gram - 2 * self.cross)).sum(1)
-
-
-def uniform(bits: int) -> Tensor:
-    """Return the codes of uniform weights, ascending."""
-    grid = Grid.of_weights(bits)
-    return torch.arange(grid.low, grid.high + 1, dtype=torch.float64)
-
-
-def powers_of_two(bits: int) -> Tensor:
-    """Return 0 and ±2^k, ascending: one bit is the sign, the rest tell the exponents and 0."""
-    powers = torch.tensor([2.0**k for k in range(2 ** (bits - 1) - 1)], dtype=torch.float64)
-    return torch.cat([-powers.flip(0), torch.zeros(1, dtype=torch.float64), powers])
 
 
 def nearest(values: Tensor, levels: Tensor) -> Tensor:
@@ -173,7 +171,4 @@ def _check(moments: Moments, gram: Tensor, cross: Tensor, levels: Tensor) -> Non
     """Refuse sums that float64 cannot hold exactly."""
     reach = 2 * levels.abs().max() * gram.abs().sum(1).max() + cross.abs().max()
     if not moments.exact or reach.item() >= EXACT:
-        raise ValueError(
-            f"{moments.count} samples: their sums reach 2^53 and would depend on their order; "
-            "calibrate with fewer images"
-        )
+        raise moments.too_large()

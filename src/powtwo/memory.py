@@ -4,7 +4,8 @@ The model, for one image and without any reuse between images: each weight and b
 each input is read once, each output is written once. ReLU and the poolings after a layer work
 before its output is written, so that the next layer reads what was written. A caching or tiling
 that reads a value twice would cost more, one that keeps it near would cost less; padding is stored
-nowhere. Codes are packed: 4 bits are half a byte.
+nowhere. Codes are packed: 4 bits are half a byte. Shifts are left out, also where each channel
+stores its own.
 """
 
 from __future__ import annotations
@@ -50,23 +51,25 @@ def bits(moved: Sequence[OpCounts]) -> dict[str, int]:
 def too_large(moved: Sequence[OpCounts], table: MemoryTable) -> list[str]:
     """List what does not fit its place, which the model moves as if it did.
 
-    Weights of all layers must fit together; of activations, the input and the output of a layer.
+    Weights of all layers must fit together; of activations, the input and the output of a layer;
+    where weights and activations share a place, both.
     """
-    found = []
+    needed: dict[str, dict[str, int]] = {}  # bits, by place and by what lies there
     for what, kinds, layers in (
         ("weights", KINDS[:1], [moved]),
         ("activations", KINDS[1:], [[layer] for layer in moved]),
     ):
         terms = [[t for x in group for t in x.terms if t.kind in kinds] for group in layers]
         place = terms[0][0].operation.removesuffix("_bit")
-        needed = max(sum(term.count for term in group) for group in terms)
-        capacity = table.places[place].capacity_kib
-        if capacity is not None and needed > capacity * BITS_IN_KIB:
-            found.append(
-                f"{moved[0].arithmetic} {what}: {needed / BITS_IN_KIB:,.0f} KiB in {place}, "
-                f"which holds {capacity:,} KiB"
-            )
-    return found
+        most = max(sum(term.count for term in group) for group in terms)
+        needed.setdefault(place, {})[what] = most
+    return [
+        f"{moved[0].arithmetic} {' and '.join(parts)}: {sum(parts.values()) / BITS_IN_KIB:,.0f} "
+        f"KiB in {place}, which holds {capacity:,} KiB"
+        for place, parts in needed.items()
+        if (capacity := table.places[place].capacity_kib) is not None
+        and sum(parts.values()) > capacity * BITS_IN_KIB
+    ]
 
 
 def _terms(

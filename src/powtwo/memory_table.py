@@ -38,7 +38,7 @@ class MemoryTable:
     def prices(self) -> PriceTable:
         """Return the price of moving a bit, by operations such as `dram_bit`."""
         bits = {f"{name}_bit": place.bit for name, place in self.places.items()}
-        return PriceTable(self.name, self.process_nm, self.sources, bits)
+        return PriceTable(self.name, self.process_nm, self.sources, bits, key="energy.memory")
 
     def check(self, key: str, place: str) -> None:
         """Refuse a place that the table lacks; `key` is the parameter that named it.

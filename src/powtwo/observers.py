@@ -28,7 +28,7 @@ from powtwo.fixedpoint import (
     quantize,
     unclamped,
 )
-from powtwo.histogram import Histogram
+from powtwo.growing_histogram import GrowingHistogram
 
 OCTAVES = 7  # below the exponent that clips nothing, which observers of a histogram look at
 
@@ -67,7 +67,7 @@ class Observer:
 
 
 class MinMaxRound(Observer):
-    """The power of two nearest, in octaves, to the scale that just holds the largest magnitude."""
+    """The power of two nearest, in octaves, to the scale that just holds max|x| (sources 1, 2)."""
 
     name = "minmax-round"
 
@@ -89,7 +89,7 @@ class MinMaxRound(Observer):
 
 
 class MinMaxCeil(MinMaxRound):
-    """The smallest power of two that overflows for no value seen."""
+    """The smallest power of two that overflows for no value seen (source 2)."""
 
     name = "minmax-ceil"
 
@@ -98,7 +98,7 @@ class MinMaxCeil(MinMaxRound):
 
 
 class MinMaxFloor(MinMaxRound):
-    """The largest power of two that leaves no code unused; clips by up to one octave."""
+    """The largest power of two that leaves no code unused; clips by up to an octave (source 2)."""
 
     name = "minmax-floor"
 
@@ -117,7 +117,7 @@ class HistogramObserver(Observer):
 
     def __init__(self, grid: Grid, tensor: str = "tensor") -> None:
         super().__init__(grid, tensor)
-        self.histogram = Histogram()
+        self.histogram = GrowingHistogram()
         self._widest = MinMaxCeil(grid, tensor)
 
     def _take(self, x: Tensor) -> None:

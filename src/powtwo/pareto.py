@@ -36,7 +36,7 @@ def schemes(results: Results) -> Figure:
             axes.plot([x, x], [low, high], color=color, linewidth=1, alpha=0.6, zorder=1.5)
             axes.plot(x, y, "o", markersize=6, color=color)
         _frame(axes, found, 100 * results.float_accuracy)
-        cost = found[0].metrics["energy"]["float_uj"]
+        cost = found[0].energy["float_uj"]
         axes.axhline(100 * results.float_accuracy, color=ORANGE, linestyle="--", linewidth=1.2)
         axes.annotate(
             f"float, {cost:.0f} µJ", (0, 100 * results.float_accuracy), (3, 3),

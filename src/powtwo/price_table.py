@@ -7,7 +7,7 @@ A table lists operations one by one under `prices`, and families of any width un
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,7 @@ class PriceTable:
     sources: Mapping[str, str]
     prices: Mapping[str, Price]
     formulas: Mapping[str, Formula] = field(default_factory=dict)  # by family, such as multiply
+    key: str = "energy.table"  # the parameter that names the table
 
     def __getitem__(self, operation: str) -> Fraction:
         """Return the price of an operation in pJ: the one listed, else that of its family.
@@ -62,7 +63,7 @@ class PriceTable:
             return self.formulas[name].price(widths)
         raise UnpricedError(
             operation,
-            f"energy.table = {self.name}: has no price for {operation}, only for "
+            f"{self.key} = {self.name}: has no price for {operation}, only for "
             f"{', '.join([*sorted(self.prices), *self._families()])}; add it to "
             f"{self.name}.yaml with its source, or name another table",
         )
@@ -80,7 +81,7 @@ def load(name: str, folder: Path = FOLDER, key: str = "energy.table") -> PriceTa
     Raises:
         ValueError: where there is no such table, or it breaks a rule.
     """
-    return read(name, folder, key, parse)
+    return replace(read(name, folder, key, parse), key=key)
 
 
 def read(

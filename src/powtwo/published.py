@@ -20,8 +20,8 @@ from powtwo import files, markdown
 RESULTS = Path("results")
 FILE = "run.json"
 HEAD = ("run", "seeds", "images", "epochs", "float accuracy", "scheme", "accuracy",
-        "drop, points", "p-value", "energy, µJ", "energy ratio", "training, s",
-        "machine")  # fmt: skip
+        "drop, points", "p-value", "energy, µJ", "energy ratio", "prices",
+        "training, s", "machine")  # fmt: skip
 MAY_DIFFER = ("seed", "data.path")  # between the seeds of one recipe
 
 
@@ -34,7 +34,8 @@ class Run:
     download: Mapping[str, Any]
     train: Mapping[str, Any]
     evaluate: Mapping[str, Any]  # of its scheme, as the next
-    energy: Mapping[str, Any]
+    compared: Mapping[str, Any]  # with the run's other schemes, in one table of prices
+    prices: str  # the name of that table
 
     @property
     def recipe(self) -> str:
@@ -50,7 +51,19 @@ class Run:
     def machine(self) -> str:
         """Return the machine that trained."""
         log = self.log
-        return f"{log['cpus']} × {log['machine']}, PyTorch {log['torch']}" if log else "unknown"
+        if not log:
+            return "unknown"
+        if "device" not in log:  # of a run before stages said on what they ran
+            return f"{log['cpus']} × {log['machine']}, PyTorch {log['torch']}"
+        on_gpu = log["device"] == "cuda"
+        count, name = ("processes", "device_name") if on_gpu else ("cpus", "processor")
+        ran_on = f"{log[count]} × {log[name] or log['machine']}"
+        return f"{ran_on}, {log['precision']}, PyTorch {log['torch']}"
+
+    @property
+    def seconds(self) -> float:
+        """Return how long training took, what came before it was stopped and resumed included."""
+        return float(self.log["seconds"]) + float(self.log.get("earlier_seconds", 0))
 
 
 def recipe(name: str) -> str:
@@ -118,7 +131,7 @@ def table(root: Path) -> str:
 def _cells(name: str, runs: Sequence[Run]) -> Iterator[str]:
     about = runs[0].download
     parts = (about[f"{part}_images"] for part in ("train", "validation", "test"))
-    seconds = [run.log["seconds"] for run in runs if run.log]
+    seconds = [run.seconds for run in runs if run.log]
     yield f"`{name}`"
     yield str(len(runs))
     yield f"`{about['name']}`: " + ", ".join(f"{count:,}" for count in parts)
@@ -128,8 +141,9 @@ def _cells(name: str, runs: Sequence[Run]) -> Iterator[str]:
     yield spread([run.evaluate["accuracy"] for run in runs], ".2%")
     yield spread([run.evaluate["drop_points"] for run in runs], ".2f")
     yield ", ".join(format(run.evaluate["p_value"], ".2g") for run in runs)
-    yield spread([run.energy["integer_uj"] for run in runs], ".3f")
-    yield spread([run.energy["ratio"] for run in runs], ".2f")
+    yield spread([run.compared["energy_uj"] for run in runs], ".3f")
+    yield spread([run.compared["ratio"] for run in runs], ".2f")
+    yield ", ".join(dict.fromkeys(f"`{run.prices}`" for run in runs))
     yield spread(seconds, ",.0f") if len(seconds) == len(runs) else "unknown"
     yield "; ".join(dict.fromkeys(run.machine for run in runs))
 
@@ -143,9 +157,11 @@ def spread(values: Sequence[float], form: str) -> str:
 def _run(folder: Path) -> Run:
     about = files.read_json(folder / FILE)
     scheme = about["scheme"]
-    names = ("download", "train", f"evaluate/{scheme}", f"energy/{scheme}")
-    metrics = [files.read_json(folder / f"metrics/{name}.json") for name in names]
-    return Run(folder.name, about, *metrics)
+    names = ("download", "train", f"evaluate/{scheme}", "compare")
+    metrics = {name: files.read_json(folder / f"metrics/{name}.json") for name in names}
+    download, train, evaluate, compare = metrics.values()
+    compared, prices = compare["schemes"][scheme], str(compare["energy_table"])
+    return Run(folder.name, about, download, train, evaluate, compared, prices)
 
 
 def _siblings(root: Path, name: str) -> list[Path]:

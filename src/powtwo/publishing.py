@@ -7,19 +7,22 @@ in `-seedN` stands beside the run without that ending: the same recipe from anot
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from powtwo import files, folders, params, published, results
 
 TEXTS = ("params.yaml", "dvc.lock")
+SEEDS = "seeds.csv"  # what `inv bench seeds` measured of the run, written to logs/
 MEASURED = ("metrics/**/*.json", "plots/**/*.csv", "plots/**/*.png")
-CODE = ("src", "dvc.yaml")
+CODE = ("src", "dvc.yaml", "requirements.txt")
 SLACK = 60  # seconds that a log may be older than what its stage wrote, as after a copy
 # What each stage writes, beside which its log in logs/ must be: else it is of another run.
 WRITTEN = {
@@ -59,13 +62,16 @@ def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
         "scheme": found.best.name,
         "network": network.name,
         "commit": _git(root, "rev-parse", "HEAD"),
-        "changed_since_commit": (_git(root, "status", "--porcelain", "--", *CODE) or "").split(),
+        "changed_since_commit": _changed(root),
         "stages": {stage: _log(root, *paths) for stage, paths in _logs(list(given.schemes))},
     }
     folder = root / published.RESULTS / name
     replaced = folder.exists()
+    seeds = _seeds(root, folder, given.calibrate.seed)
     with folders.whole(folder) as new:
         _copy(root, new)
+        if seeds is not None:
+            shutil.copyfile(seeds, new / SEEDS)
         shutil.copyfile(network, new / network.name)
         files.write_json(new / published.FILE, about)
     return about, replaced
@@ -95,6 +101,26 @@ def _copy(root: Path, new: Path) -> None:
         shutil.copyfile(path, target)
 
 
+def _seeds(root: Path, folder: Path, seed: int) -> Path | None:
+    """Find the benchmark of calibration seeds, just made or published before, if it is of this run.
+
+    It is where the run's own seed has the run's own figures.
+    """
+    for path in (root / "logs" / SEEDS, folder / SEEDS):
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            if rows and all(_is_measured(root, row, f"seed_{seed}") for row in rows):
+                return path
+    return None
+
+
+def _is_measured(root: Path, row: Mapping[str, str], column: str) -> bool:
+    path = root / f"metrics/evaluate/{row['scheme']}.json"
+    value = row.get(column)
+    return bool(value and path.is_file() and files.read_json(path)[row["metric"]] == float(value))
+
+
 def _logs(schemes: list[str]) -> list[tuple[str, tuple[str, str]]]:
     """Return each stage with its log and what the stage wrote."""
     pairs = list(WRITTEN.items())
@@ -113,6 +139,13 @@ def _log(root: Path, log: str, written: str) -> Any:
         return None
     age = (root / written).stat().st_mtime - (root / log).stat().st_mtime
     return files.read_json(root / log) if age <= SLACK else None
+
+
+def _changed(root: Path) -> list[str]:
+    """List the files of code that differ from the commit, or are not in it."""
+    known = _git(root, "diff", "--name-only", "HEAD", "--", *CODE) or ""
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *CODE) or ""
+    return sorted([*known.splitlines(), *new.splitlines()])
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -20,7 +20,7 @@ from powtwo import bias_correction, conversion, learned_rounding
 from powtwo.calibrated import Calibrated, CalibratedLayer
 from powtwo.engine.floats import FloatStep
 from powtwo.fine_network import FineLayer, snap
-from powtwo.fixedpoint import by_channel, power_of_two, scaled
+from powtwo.fixedpoint import by_channel, by_output, power_of_two, scaled
 from powtwo.integer_layer import Layer
 from powtwo.learned_rounding import Moments
 from powtwo.network import FoldedLayer
@@ -160,11 +160,9 @@ def _patches(layer: FoldedLayer, x: Tensor, places: tuple[Tensor, Tensor]) -> Te
 def _learned(layer: CalibratedLayer, integer: Layer, moments: Moments) -> CalibratedLayer:
     weight = layer.folded.weight
     assert weight is not None
-    exponent = by_channel(torch.tensor(integer.weight_exponent), weight.dim() + 1)
+    exponent = by_output(integer.weight_exponent, weight)
     steps = scaled(weight, exponent).flatten(1)
-    known = layer.weight_codes
-    levels = learned_rounding.powers_of_two if known.grid.powers else learned_rounding.uniform
-    codes = learned_rounding.learn(steps, moments, levels(known.bits)).view_as(weight)
+    codes = learned_rounding.learn(steps, moments, layer.weight_codes.grid.codes).view_as(weight)
     return replace(layer, adapted=replace(layer.folded, weight=codes * power_of_two(exponent)))
 
 
@@ -172,15 +170,13 @@ def _corrected_bias(layer: FoldedLayer, integer: Layer, inputs: _Inputs) -> Tens
     """Return the bias of a float layer, corrected for the weights of the integer layer."""
     assert layer.weight is not None
     assert layer.bias is not None
-    assert integer.weight is not None
     assert integer.input is not None
-    weight = integer.weight * power_of_two(
-        by_channel(torch.tensor(integer.weight_exponent), integer.weight.dim() + 1)
-    )
     mean = bias_correction.mean_inputs(layer, inputs.exact)
     mean_codes = bias_correction.mean_inputs(layer, inputs.codes)
     mean_q = mean_codes * power_of_two(integer.input.exponent)
-    return layer.bias + bias_correction.shift_of_means((layer.weight, mean), (weight, mean_q))
+    return layer.bias + bias_correction.shift_of_means(
+        (layer.weight, mean), (integer.weight_values, mean_q)
+    )
 
 
 def _convert(calibrated: Calibrated, layers: Sequence[CalibratedLayer], scheme: Scheme) -> Layer:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from powtwo import energy_figure, energy_tables, figures, heatmaps, histogram_figure, pareto
 from powtwo.layer_tables import layers
 from powtwo.markup import Cell, Picture, figure_in_text, links, table
-from powtwo.results import COLUMNS, MISSING, Results, SchemeResult, shown
+from powtwo.results import COLUMNS, MISSING, Results, SchemeResult, layer_sensitivity, shown
 
 PAGE = Path(__file__).with_name("page.html")
 
@@ -28,10 +29,10 @@ def pictures(results: Results) -> list[Picture]:
         Picture(
             "energy", energy_figure.energy(priced), "Energy by layer",
             f"Arithmetic energy of each layer for one image under {priced.name}: "
-            f"{shown(priced.metrics['energy']['float_uj'], '.3f')} µJ in float and "
+            f"{shown(priced.energy['float_uj'], '.3f')} µJ in float and "
             f"{shown(priced.row['energy_uj'], '.3f')} µJ in integers altogether.",
             [f"plots/energy/{priced.name}.csv: energy_pj",
-             f"metrics/energy/{priced.name}.json: float_uj, integer_uj"],
+             priced.source("energy", "float_uj"), priced.source("energy", "integer_uj")],
         ),
         Picture(
             "sqnr", heatmaps.sqnr(results), "Noise by layer",
@@ -39,6 +40,10 @@ def pictures(results: Results) -> list[Picture]:
             f"is noisier. The noisiest layer of {best.name} has {best['min_sqnr_db']:.1f} dB.",
             [*(f"plots/layers/{name}.csv: sqnr_db" for name in names),
              f"metrics/evaluate/{best.name}.json: min_sqnr_db"],
+        ),
+        Picture(
+            "sensitivity", heatmaps.sensitivity(results), "Which layer costs the accuracy",
+            _sensitivity_description(results), ["plots/sensitivity.csv: points"],
         ),
         Picture(
             "histograms", histogram_figure.histograms(best), "What the codes are used for",
@@ -68,8 +73,31 @@ def _pareto_description(results: Results) -> str:
     return (
         f"Accuracy of the integer networks against the energy of their arithmetic: {points}. "
         f"The dashed line is the float network, {results.float_accuracy:.2%}. Blue: no other "
-        f"scheme is at least as good in both. Upright lines are 95 % intervals.{left_out}"
+        "scheme is better in one and at least as good in the other. Upright lines are 95 % "
+        f"intervals.{left_out}"
     )
+
+
+def _sensitivity_description(results: Results) -> str:
+    name = results.best.name
+    rows = [row for row in layer_sensitivity(results) if row[0] == name]
+    if not rows:
+        return f"How {name} depends on each layer was not measured: sensitivity_images is 0."
+    lost, loser = _most(rows, "quantized", -1)
+    won, winner = _most(rows, "float", 1)
+    return (
+        f"Accuracy on {rows[0][4]:,} validation images, by scheme and layer: points lost against "
+        "the float network when this layer alone is quantized, and points gained on the integer "
+        f"network when it alone is left in float; darker is more. Under {name} "
+        + (f"{loser} costs most, {lost:.1f} points, " if lost > 0 else "no layer costs any, ")
+        + (f"and {winner} gives most back, {won:.1f}." if won > 0 else "and none gives any back.")
+    )
+
+
+def _most(rows: Sequence[tuple[Any, ...]], alone: str, sign: int) -> tuple[float, str]:
+    """Return the most points, lost or gained by their sign, and the first layer that has them."""
+    found = [(sign * row[-1], f"layer {row[1]} {row[2]}") for row in rows if row[3] == alone]
+    return max(found, key=lambda pair: pair[0])
 
 
 def page(results: Results, drawn: Sequence[Picture]) -> str:
@@ -91,6 +119,7 @@ def page(results: Results, drawn: Sequence[Picture]) -> str:
         schemes=_schemes(results),
         pictures="\n".join(picture.html() for picture in [*drawn, training]),
         layers="\n".join(layers(scheme, scheme is results.best) for scheme in schemes),
+        sensitivity=energy_tables.sensitivity(results),
         more=energy_tables.more(results),
         conventions=energy_tables.conventions(results),
         workings="\n".join(
@@ -121,7 +150,7 @@ def _claim(best: SchemeResult) -> str:
 
 def _evidence(results: Results) -> str:
     best = results.best
-    energy = best.metrics["energy"]
+    energy = best.energy
 
     def number(key: str, form: str) -> str:
         return _in_text(best, "evaluate", key, form)
@@ -142,8 +171,8 @@ def _evidence(results: Results) -> str:
 
 
 def _in_text(scheme: SchemeResult, part: str, key: str, form: str) -> str:
-    value = scheme.metrics[part][key]
-    return figure_in_text(format(value, form), value, f"metrics/{part}/{scheme.name}.json: {key}")
+    value = scheme.part(part)[key]
+    return figure_in_text(format(value, form), value, scheme.source(part, key))
 
 
 def _schemes(results: Results) -> str:
@@ -151,7 +180,7 @@ def _schemes(results: Results) -> str:
         [Cell(scheme.name)]
         + [
             Cell(shown(scheme.row[column.name], column.form), scheme.row[column.name],
-                 f"metrics/{column.part}/{scheme.name}.json: {column.key}")
+                 scheme.source(column.part, column.key))
             for column in COLUMNS
         ]
         for scheme in results.schemes

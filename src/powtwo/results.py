@@ -44,6 +44,8 @@ COLUMNS = (
     Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
     Column("drop_points_low", "drop at least", "evaluate", "drop_points_low", ".2f", True),
     Column("drop_points_high", "drop at most", "evaluate", "drop_points_high", ".2f", True),
+    Column("gained", "only integers right", "evaluate", "gained", ",.0f", True),
+    Column("lost", "only floats right", "evaluate", "lost", ",.0f", True),
     Column("p_value", "p-value", "evaluate", "p_value", ".2g"),
     Column("agreement", "agreement", "evaluate", "agreement", ".2%"),
     Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
@@ -62,6 +64,17 @@ def shown(value: float | None, form: str) -> str:
 
 SENSITIVITY = ("scheme", *energy_common.SENSITIVITY)  # of plots/energy-sensitivity.csv
 
+# Of plots/sensitivity.csv: a row for each scheme, layer and way to treat that layer unlike all the
+# others. `points` is accuracy less reference, in percentage points.
+LAYER_SENSITIVITY = ("scheme", "layer", "kind", "alone", "images", "accuracy", "reference",
+                     "points")  # fmt: skip
+# What a layer alone is: its column of plots/layers, and in metrics/evaluate the accuracy of the
+# network that all its other layers are.
+ALONE = {
+    "quantized": ("accuracy_quantized_alone", "sensitivity_float_accuracy"),
+    "float": ("accuracy_float_alone", "sensitivity_accuracy"),
+}
+
 
 @dataclass(frozen=True)
 class SchemeResult:
@@ -70,6 +83,7 @@ class SchemeResult:
     name: str
     metrics: Mapping[str, Row]  # by name of METRICS
     tables: Mapping[str, Sequence[Row]]  # by name of TABLES; memory: what energy says of it
+    energy_key: str = ""  # of metrics/energy: under it stand the figures of the common table
 
     def __getitem__(self, column: str) -> float:
         """Return a figure by the name of its column, which is there."""
@@ -80,8 +94,24 @@ class SchemeResult:
     @property
     def row(self) -> dict[str, float | None]:
         """Return every figure of COLUMNS, in order; None where the table lacks a price."""
-        found = {column.name: self.metrics[column.part].get(column.key) for column in COLUMNS}
+        found = {column.name: self.part(column.part).get(column.key) for column in COLUMNS}
         return {name: None if value is None else float(value) for name, value in found.items()}
+
+    @property
+    def energy(self) -> Row:
+        """Return what arithmetic costs, by the table of prices that compares all schemes."""
+        return self.part("energy")
+
+    def part(self, name: str) -> Row:
+        """Return the figures of a part; of energy those in the common table alone."""
+        found = self.metrics[name]
+        below: Row = found[self.energy_key] if name == "energy" and self.energy_key else found
+        return below
+
+    def source(self, part: str, key: str) -> str:
+        """Return the file and the key of a figure that `part` gives."""
+        above = f"{self.energy_key}." if part == "energy" and self.energy_key else ""
+        return f"metrics/{part}/{self.name}.json: {above}{key}"
 
     @property
     def priced(self) -> bool:
@@ -114,7 +144,7 @@ class Results:
     @property
     def energy_table(self) -> str:
         """The table of prices by which the schemes are compared."""
-        return str(self.best.metrics["energy"]["table"])
+        return str(self.best.energy["table"])
 
     @property
     def float_accuracy(self) -> float:
@@ -165,6 +195,21 @@ def sensitivity(results: Results) -> list[tuple[Any, ...]]:
     ]
 
 
+def layer_sensitivity(results: Results) -> list[tuple[Any, ...]]:
+    """Return rows of LAYER_SENSITIVITY; none of a scheme where it was not measured."""
+    rows: list[tuple[Any, ...]] = []
+    for scheme in results.schemes:
+        found = scheme.metrics["evaluate"]
+        images = found.get("sensitivity_images")
+        for layer in scheme.tables["layers"] if images else ():
+            for alone, (column, of_all) in ALONE.items():
+                accuracy, reference = layer[column], found[of_all]
+                points = 100 * (accuracy - reference)
+                rows.append((scheme.name, layer["layer"], layer["kind"], alone, images, accuracy,
+                             reference, points))  # fmt: skip
+    return rows
+
+
 def _merit(scheme: SchemeResult) -> tuple[float, float]:
     energy = scheme.row["energy_uj"]
     return scheme["validation_accuracy"], -math.inf if energy is None else -energy
@@ -179,19 +224,18 @@ def _scheme(root: Path, name: str) -> SchemeResult:
 
 
 def _in_one_table(schemes: Sequence[SchemeResult]) -> list[SchemeResult]:
-    """Leave of the energy of each scheme what all are compared by, and set its memory apart."""
+    """Say where the energies that all are compared by stand, and set memory apart."""
     name = energy_common.table([scheme.metrics["energy"] for scheme in schemes])
     found = []
     for scheme in schemes:
         rows = scheme.tables["energy"]
         energy = [row for row in rows if row["part"] == "arithmetic" and row["table"] == name]
         memory = [row for row in rows if row["part"] == "memory"]
-        priced = energy_common.in_table(scheme.metrics["energy"], name)
         found.append(
             replace(
                 scheme,
-                metrics={**scheme.metrics, "energy": priced},
                 tables={**scheme.tables, "energy": energy, "memory": memory},
+                energy_key=energy_common.place(scheme.metrics["energy"], name),
             )
         )
     return found

@@ -24,7 +24,7 @@ from powtwo.evaluation import classify
 from powtwo.fixedpoint import by_channel, dequantize, scaled
 from powtwo.integer import Input
 from powtwo.integer_layer import Layer
-from powtwo.layer_quality import values, weight_values
+from powtwo.layer_quality import values
 from powtwo.network import FoldedLayer, outputs
 
 COLUMNS = ("accuracy_quantized_alone", "accuracy_float_alone")
@@ -113,7 +113,7 @@ def simulate(layer: Layer, x: Tensor, rounding: str) -> Tensor:
     assert layer.bias is not None
     bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
     sums = FoldedLayer(
-        layer.kind, weight_values(layer), bias, layer.relu,
+        layer.kind, layer.weight_values, bias, layer.relu,
         layer.stride, layer.padding, layer.kernel,
     )(x)  # fmt: skip
     if layer.output is None:

@@ -83,10 +83,14 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
         scheme: the observers and bits to use, and whether the logits become codes.
         dyadic: whether the input is pixel / 128 − 1, whose code is the pixel; otherwise the
             scheme's observer of activations chooses its exponent.
+
+    Raises:
+        ValueError: where the scheme has an option that PT2E cannot say.
     """
 
     def __init__(self, scheme: Scheme, dyadic: bool = True) -> None:
         super().__init__()
+        _check(scheme)
         self.weights = _specification(scheme.weights, torch.int8)
         self.activations = _specification(scheme.activations, torch.uint8)
         self.logits = self.activations if scheme.logits == "codes" else None
@@ -128,6 +132,24 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
             bias: _bias_specification((x, node), (weight, node)),
         }
         _annotate(node, inputs, output)
+
+
+def _check(scheme: Scheme) -> None:
+    """Refuse what would change the integers and cannot be said here."""
+    weights, zero_point = scheme.weights, scheme.activations.zero_point
+    middle = 2 ** (scheme.activations.bits - 1)
+    options = {
+        f"weights.kind = {weights.kind}": weights.kind != "uniform",
+        f"weights.per = {weights.per}": weights.per != "tensor",
+        f"weights.rounding = {weights.rounding}": weights.rounding != "nearest",
+        f"activations.zero_point = {zero_point}": zero_point not in (None, middle),
+        "equalize = true": scheme.equalize,
+        "bias_correction = true": scheme.bias_correction,
+        "layers": bool(scheme.layers),
+    }
+    for option, given in options.items():
+        if given:
+            raise ValueError(f"{option}: PT2E has no word for it here; leave it out of the scheme")
 
 
 def float_network(layers: Sequence[FoldedLayer]) -> nn.Sequential:

@@ -10,7 +10,7 @@ from typing import Any
 
 from powtwo.export.steps import Step, input_table, of_network, shifts
 from powtwo.integer import Input, IntegerNetwork
-from powtwo.integer_layer import Codes
+from powtwo.integer_layer import Codes, WeightCodes
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -120,7 +120,7 @@ def _computing(step: Step) -> dict[str, Any]:
         "macs": step.macs,
         "output": "int32" if layer.output is None else "codes",
         "relu": layer.relu,
-        "weight_bits": layer.weight_bits,
+        **_weights(layer.weight_codes),
         "weight_exponent": layer.weight_exponent,
         "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
         "weight_shape": tuple(layer.weight.shape),
@@ -131,6 +131,17 @@ def _computing(step: Step) -> dict[str, Any]:
     amounts = shifts(layer)
     described["shift"] = amounts if len(amounts) > 1 else amounts[0]
     return described | _codes("output", layer.output)
+
+
+def _weights(codes: WeightCodes) -> dict[str, Any]:
+    """Describe the integers that the weights are; and, where these are powers, their own bits."""
+    if codes.kind == "uniform":
+        return {"weight_bits": codes.width}
+    return {
+        "weight_bits": codes.width,
+        "weight_kind": codes.kind,
+        "weight_code_bits": codes.bits,
+    }
 
 
 def _codes(side: str, codes: Codes) -> dict[str, Any]:

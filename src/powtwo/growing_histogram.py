@@ -17,7 +17,7 @@ HALF = 2**14  # bins on each side of 0: at least 64 for each step of 8 bits that
 _FINEST = -1000  # exponent of the narrowest bins, for which 2^-e is still a float64
 
 
-class Histogram:
+class GrowingHistogram:
     """Counts of values in bins 2^exponent wide, from −2^exponent·HALF up to as much."""
 
     def __init__(self) -> None:

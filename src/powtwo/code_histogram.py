@@ -16,7 +16,7 @@ BEYOND = 8  # bins of the same width on either side; the outermost hold all that
 COLUMNS = ("layer", "tensor", "low", "high", "count", "code_low", "code_high")
 
 
-class Histogram:
+class CodeHistogram:
     """Counts of a tensor's values, taken piece by piece; order and pieces do not matter."""
 
     def __init__(self, low: int, high: int) -> None:
