@@ -9,7 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
@@ -189,13 +189,29 @@ def publish(context: Context, name: str) -> None:
 )
 def evaluate(context: Context, network: str = "", data: str = "") -> None:
     """Run an integer network's file on test images"""
-    if not network:
-        raise Exit("evaluate: no network; give --network FILE", 1)
-    options = {"--network": network, "--data": data}
+    _with_network(context, "evaluate", {"--network": network, "--data": data})
+
+
+@task(
+    positional=[],
+    help={
+        "network": "a file such as results/NAME/SCHEME.safetensors",
+        "data": "archive or folder of images; without it, those that params.yaml names",
+        "out": "the folder to write; build/export/SCHEME by default",
+    },
+)
+def export(context: Context, network: str = "", data: str = "", out: str = "") -> None:
+    """Export an integer network's file to C, RTL and ONNX"""
+    _with_network(context, "export", {"--network": network, "--data": data, "--out": out})
+
+
+def _with_network(context: Context, name: str, options: Mapping[str, str]) -> None:
+    if not options["--network"]:
+        raise Exit(f"{name}: no network; give --network FILE", 1)
     words = [
         (key, str(Path(path).expanduser().absolute())) for key, path in options.items() if path
     ]
-    _run(context, "python", "src/evaluate_network.py", *(word for pair in words for word in pair))
+    _run(context, "python", f"src/{name}_network.py", *(word for pair in words for word in pair))
 
 
 @task

@@ -5,11 +5,8 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from powtwo import cifar10, engine, evaluation, params, sources
-from powtwo.datasets import Dataset
-from powtwo.integer import IntegerNetwork
+from powtwo import engine, evaluation, network_file, params
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +17,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         print(measure(given.network, given.data))
-    except (ValueError, OSError, KeyError, SafetensorError) as error:
+    except network_file.ERRORS as error:
         print(f"evaluate: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
@@ -29,17 +26,7 @@ def main(arguments: list[str]) -> int:
 def measure(file: Path, data: Path | None) -> str:
     """Return a line about the network in `file` on the images at `data`."""
     values = params.load()
-    try:
-        network = IntegerNetwork.load(file)
-    except SafetensorError as error:
-        raise ValueError(f"{file}: no safetensors file ({error}); give a network's") from None
-    dataset = read(data, values.data)
-    if network.classes != dataset.classes or network.input.shape != dataset.x_test.shape[1:]:
-        raise ValueError(
-            f"{file}: its classes or its images' shape are not those of the data: "
-            f"{', '.join(network.classes)} against {', '.join(dataset.classes)}; give its own "
-            "--data"
-        )
+    network, dataset = network_file.load(file, data, values.data)
     images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
     predict = engine.make(network).predict
     predicted = evaluation.predictions(predict, images, values.evaluate.batch_size)
@@ -48,20 +35,6 @@ def measure(file: Path, data: Path | None) -> str:
         f"{file}: scheme {network.scheme}, {right:,} of {len(labels):,} test images right, "
         f"{right / len(labels):.2%}"
     )
-
-
-def read(path: Path | None, data: params.Data) -> Dataset:
-    """Read what `params.yaml` names, or at `path` a data set, CIFAR-10, or class folders."""
-    if path is None:
-        return sources.read(data, sources.location(data))
-    if path.suffix == ".npz":
-        return Dataset.load(path)
-    folders = (path, path / "cifar-10-batches-py")
-    original = path.name == cifar10.ARCHIVE.name or any(
-        (folder / "test_batch").is_file() for folder in folders
-    )
-    name = "cifar10" if original else "images"
-    return sources.read(data.model_copy(update={"name": name, "sha256": None}), path)
 
 
 if __name__ == "__main__":

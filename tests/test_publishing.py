@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ from closure import ROOT
 from export_cases import dataset, small_network
 
 import evaluate_network
+import export_network
 import publish
-from powtwo import files, published, publishing, results
+from powtwo import files, params, presets, published, publishing, results
+from powtwo.export import bundle
 
 SCHEMES = ("lab", "minmax-ceil")
 
@@ -100,10 +103,55 @@ def test_calibration_seeds_are_published_with_their_run_alone(root: Path) -> Non
     assert not kept.exists()
 
 
+def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = small_network(weight_bits=5)
+    network.save(root / "five.safetensors")
+    images = dataset(network)
+    images.save(root / "images.npz")
+    before = contents(root)
+    given = ["--network", "five.safetensors", "--data", "images.npz"]
+    assert export_network.main([*given, "--out", "a/b"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].startswith("a/b: scheme small as c99, ")
+    written = contents(root / "a/b")
+    formats = [name for name in bundle.FORMATS if name in said[-1].partition(" as ")[2].split(", ")]
+    assert written == bundle.make(network, images, 4, formats)
+    left_out = set(bundle.FORMATS) - set(formats)
+    assert len(said) == 1 + len(left_out)
+    assert all(line.startswith("left out: ") for line in said[:-1])
+    assert {name for name in contents(root) if not name.startswith("a/b/")} == set(before)
+    assert export_network.main(given) == 0
+    assert contents(root / "build/export/small") == written
+    capsys.readouterr()
+    assert export_network.main(["--network", "params.yaml"]) == 1
+    assert "export: params.yaml: no safetensors file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("best", SCHEMES)
 def test_validation_images_choose_and_test_images_do_not(root: Path, best: str) -> None:
     write_run(root, best=best)  # which has the other scheme better on test images
     assert publishing.publish(root, "x")[0]["scheme"] == best
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("train", "epochs", 3), ("data", "name", "images"), ("model", "hidden", [8])],
+)
+def test_a_preset_s_name_is_for_its_own_recipe(
+    root: Path, monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: object
+) -> None:
+    recipe = params.load(root / "params.yaml")
+    monkeypatch.setattr(presets, "names", lambda _: ["mine"])
+    monkeypatch.setattr(presets, "parameters", lambda name, *_: {"mine": recipe}[name])
+    publishing.publish(root, "mine")
+    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    values[section][key] = value
+    files.write_text(root / "params.yaml", yaml.safe_dump(values, sort_keys=False))
+    for name in ("mine", "mine-seed1"):
+        shutil.rmtree(root / "results")
+        with pytest.raises(ValueError, match=rf"NAME = {name}: preset mine has another {section}"):
+            publishing.publish(root, name)
+        publishing.publish(root, "another")
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "../a", "a/b", "a b", "a\n"])
@@ -206,7 +254,7 @@ def test_seeds_of_a_recipe_differ_in_the_seed_alone(root: Path) -> None:
     write_run(root, seed=1)
     path = root / "params.yaml"
     honest = path.read_text(encoding="utf-8")
-    path.write_text(honest.replace("epochs: 12", "epochs: 13"), encoding="utf-8")
+    path.write_text(honest.replace("epochs: ", "epochs: 1"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"results/x: has another train\.epochs; "):
         publishing.publish(root, "x-seed1")
     assert not (root / "results/x-seed1").exists()

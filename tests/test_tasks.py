@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MENU = ["bench", "clean", "diff", "docs", "evaluate", "lint", "metrics", "prune"]
+MENU = ["bench", "clean", "diff", "docs", "evaluate", "export", "lint", "metrics", "prune"]
 MENU += ["publish", "repro", "setup", "status", "test", "use", "verify-export"]
 PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
 STUB = """#!/bin/sh
@@ -126,6 +126,10 @@ def test_tasks_import_nothing_heavy() -> None:
             ["python <src/evaluate_network.py> <--network> </n> <--data> </d>"],
         ),
         ("evaluate --network /n", ["python <src/evaluate_network.py> <--network> </n>"]),
+        (
+            "export --network /n --out /o",
+            ["python <src/export_network.py> <--network> </n> <--out> </o>"],
+        ),
         ("status metrics", ["dvc <status>", "dvc <metrics> <show>"]),
         ("--dry repro", []),
     ],

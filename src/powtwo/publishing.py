@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from powtwo import files, folders, params, published, results
+from powtwo import files, folders, params, presets, published, results
 
 TEXTS = ("params.yaml", "dvc.lock")
 SEEDS = "seeds.csv"  # what `inv bench seeds` measured of the run, written to logs/
@@ -45,8 +45,9 @@ def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
         What `run.json` says, and whether a run of this name stood there before.
 
     Raises:
-        ValueError: where the name is not of [a-z0-9-], the run is not up to date, a metric is
-            missing, or a run of the same name but for the seed has other parameters.
+        ValueError: where the name is not of [a-z0-9-], or is that of a preset which trains
+            otherwise; the run is not up to date; a metric is missing; or a run of the same name
+            but for the seed has other parameters.
     """
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
@@ -57,6 +58,7 @@ def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
         if not (root / path).is_file():
             raise ValueError(f"{path}: no such file; make it with `inv repro`")
     published.check_family(root, name)
+    _check_preset(root, name, given)
     network = root / f"models/integer/{found.best.name}.safetensors"
     about = {
         "scheme": found.best.name,
@@ -91,6 +93,22 @@ def check_up_to_date(root: Path) -> None:
     if stale:
         shown = ", ".join(stale[:4]) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
         raise ValueError(f"not up to date: {shown}; run `inv repro` first")
+
+
+def _check_preset(root: Path, name: str, given: params.Params) -> None:
+    """Refuse the name of a preset, and of another seed of it, for a run of another recipe."""
+    preset = published.recipe(name)
+    if preset not in presets.names(root / "presets"):
+        return
+    wanted = presets.parameters(preset, root / "params.yaml", root / "presets")
+    for section in ("data", "model", "train"):
+        own, other = (getattr(values, section).model_dump() for values in (given, wanted))
+        for key in own:
+            if own[key] != other[key] and f"{section}.{key}" not in published.MAY_DIFFER:
+                raise ValueError(
+                    f"NAME = {name}: preset {preset} has another {section}.{key}; choose another "
+                    "name"
+                )
 
 
 def _copy(root: Path, new: Path) -> None:

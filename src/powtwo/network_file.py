@@ -1,0 +1,51 @@
+"""An integer network's file with the images that it is for, outside the pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from powtwo import cifar10, params, sources
+from powtwo.datasets import Dataset
+from powtwo.integer import IntegerNetwork
+
+ERRORS = (ValueError, OSError, KeyError, SafetensorError)  # said in one line
+
+
+def load(file: Path, data: Path | None, given: params.Data) -> tuple[IntegerNetwork, Dataset]:
+    """Read a network, such as `results/NAME/SCHEME.safetensors`, and its images.
+
+    Args:
+        file: the network.
+        data: a data set, CIFAR-10, or class folders; None for what `given` names.
+        given: the section `data` of params.yaml.
+
+    Raises:
+        ValueError: where the file is no network, or the images have other classes or another shape.
+    """
+    try:
+        network = IntegerNetwork.load(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file}: no safetensors file ({error}); give a network's") from None
+    dataset = _read(data, given)
+    if network.classes != dataset.classes or network.input.shape != dataset.x_test.shape[1:]:
+        raise ValueError(
+            f"{file}: its classes or its images' shape are not those of the data: "
+            f"{', '.join(network.classes)} against {', '.join(dataset.classes)}; give its own "
+            "--data"
+        )
+    return network, dataset
+
+
+def _read(path: Path | None, data: params.Data) -> Dataset:
+    if path is None:
+        return sources.read(data, sources.location(data))
+    if path.suffix == ".npz":
+        return Dataset.load(path)
+    folders = (path, path / "cifar-10-batches-py")
+    original = path.name == cifar10.ARCHIVE.name or any(
+        (folder / "test_batch").is_file() for folder in folders
+    )
+    name = "cifar10" if original else "images"
+    return sources.read(data.model_copy(update={"name": name, "sha256": None}), path)
