@@ -10,7 +10,8 @@ Three ways to train the lab's network take turns, so that a busy machine slows a
   cores have none to spare for them
 
 Every ratio is the median over the turns. On a GPU each turn waits for what it started; `--device
-cuda` also gives the most memory that was in use. The last line is one JSON object.
+cuda` also gives the most memory that all ways together had; that of a training is in
+`logs/train.json`. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -59,8 +60,10 @@ def main() -> None:
     device = devices.prepare(options.device)
     images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 10, (IMAGES,))
-    ways = _ways(images, labels, options.batch_size, device)
-    seconds = _take_turns(ways, options.turns, options.steps, device)
+    # A GPU is given steps ahead of what it does, as in training; waiting for each would stall it.
+    steps = options.steps or (1 if device.type == "cpu" else IMAGES // options.batch_size)
+    ways = _ways(images, labels, (steps, options.batch_size), device)
+    seconds = _take_turns(ways, options.turns, steps, device)
     _report(seconds, options, device)
 
 
@@ -68,19 +71,24 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the speed of training.")
     parser.add_argument("--batch-size", type=int, default=256, help="images a step")
     parser.add_argument("--turns", type=int, default=15, help="turns of each way")
-    parser.add_argument("--steps", type=int, default=1, help="steps a turn")
+    parser.add_argument("--steps", type=int, help="steps a turn; 1 on a CPU, an epoch on a GPU")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what trains")
     return parser.parse_args()
 
 
-def _ways(images: Tensor, labels: Tensor, batch_size: int, device: torch.device) -> dict[str, Way]:
-    """Make one function a way, each taking one step; `augment` is the part of ours before it."""
-    recipe = _recipe(device.type)
+def _ways(
+    images: Tensor, labels: Tensor, turn: tuple[int, int], device: torch.device
+) -> dict[str, Way]:
+    """Make one function a way, each taking one step; `augment` is the part of ours before it.
+
+    `turn` is the steps of a turn and the images of a step.
+    """
+    recipe, (steps, batch_size) = _recipe(device.type), turn
     source = TrainingImages(images, recipe.augment, device)
     chance = Chance(IMAGES, recipe.augment, 0)
-    # Epochs of one step: chance is then drawn in every turn, and no turn is cheaper than another.
-    draws = _endless(lambda: chance.epoch(1, 1, batch_size).steps(device))
+    # Chance is drawn for the steps of a turn, in every turn, and no turn is cheaper than another.
+    draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(device))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
     ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last)).to(device)
     labels = labels.to(device)
@@ -191,7 +199,8 @@ def _report(
         median = statistics.median(values)
         print(f"{name:<8} {1e3 * median:8.1f} {options.batch_size / median:9.0f}")
     if device.type == "cuda":
-        print(f"at most {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MB on the GPU")
+        most = torch.cuda.max_memory_allocated(device) / 2**20
+        print(f"at most {most:.0f} MB on the GPU, with all ways' networks there")
     result = {
         "vs_bare_step": ratio("bare", "ours"),
         "vs_plain_loop": ratio("plain", "ours"),
