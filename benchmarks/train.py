@@ -88,6 +88,7 @@ def _ways(
     source = TrainingImages(images, recipe.augment, device)
     chance = Chance(IMAGES, recipe.augment, 0)
     # Chance is drawn for the steps of a turn, in every turn, and no turn is cheaper than another.
+    steps = min(steps, IMAGES // batch_size)
     draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(device))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
     ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last)).to(device)

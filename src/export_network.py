@@ -7,7 +7,7 @@ from pathlib import Path
 
 from powtwo import network_file, params
 from powtwo.datasets import Dataset
-from powtwo.export import bundle
+from powtwo.export import bundle, manifest
 from powtwo.export.errors import UnsupportedError
 from powtwo.integer import IntegerNetwork
 
@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
         values = params.load()
         network, dataset = network_file.load(given.network, given.data, values.data)
         images, folder = values.export.images, given.out or OUT / network.scheme
+        _check_folder(folder)
         formats = list(_that_can(network, dataset, images, values.export.formats))
         if not formats:
             raise ValueError("export.formats: none can express the network; add one to params.yaml")
@@ -34,6 +35,12 @@ def main(arguments: list[str]) -> int:
         return 1
     print(f"{folder}: scheme {network.scheme} as {', '.join(formats)}")
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything but an export."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / manifest.FILE).is_file():
+        raise ValueError(f"--out = {folder}: holds something else; name a new folder")
 
 
 def _that_can(

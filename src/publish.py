@@ -16,6 +16,8 @@ def main(arguments: list[str]) -> int:
         return 1
     done = "replaced what stood there" if replaced else "published"
     print(f"results/{name}: {done}; {about['scheme']} is its best on validation images")
+    if Path(f"logs/{publishing.SEEDS}").is_file() and not about["seeds"]:
+        print(f"logs/{publishing.SEEDS} is left out: it lacks this run's own calibration seed")
     unknown = [stage for stage, log in about["stages"].items() if log is None]
     if unknown:
         print(f"seconds unknown, as the log is missing or of another run: {', '.join(unknown)}")

@@ -122,7 +122,16 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     assert {name for name in contents(root) if not name.startswith("a/b/")} == set(before)
     assert export_network.main(given) == 0
     assert contents(root / "build/export/small") == written
+    files.write_text(root / "mine/thesis.txt", "years of work")
+    (root / "empty").mkdir()
     capsys.readouterr()
+    assert export_network.main([*given, "--out", "mine"]) == 1
+    assert (
+        capsys.readouterr().err == "export: --out = mine: holds something else; name a new folder\n"
+    )
+    assert (root / "mine/thesis.txt").is_file()
+    assert export_network.main([*given, "--out", "empty"]) == 0
+    assert contents(root / "empty") == written
     assert export_network.main(["--network", "params.yaml"]) == 1
     assert "export: params.yaml: no safetensors file" in capsys.readouterr().err
 
@@ -319,6 +328,6 @@ def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[s
     assert contents(root) == before  # nothing of the pipeline is touched
     # Without --data, the digits: another ten classes than this network's five.
     assert evaluate_network.main(["--network", file]) == 1
-    assert "a, b, c, d, e against 0, 1, 2," in capsys.readouterr().err
+    assert "a, b, c, d, e, 3x32x32 against 0, 1, 2," in capsys.readouterr().err
     assert evaluate_network.main(["--network", "params.yaml"]) == 1
     assert "params.yaml: no safetensors file" in capsys.readouterr().err

@@ -45,9 +45,9 @@ def test_the_seeds_of_a_published_run_are_its_own(name: str) -> None:
         measured = files.read_json(path.parent / f"metrics/evaluate/{row['scheme']}.json")
         assert float(row[f"seed_{own['calibrate']['seed']}"]) == measured[row["metric"]]
         values = [float(value) for key, value in row.items() if key.startswith("seed_")]
-        assert len(values) == 3
-        assert float(row["mean"]) == statistics.fmean(values)
-        assert float(row["sd"]) == statistics.stdev(values)
+        assert len(values) > 1
+        assert row["mean"] == str(float(f"{statistics.fmean(values):.8g}"))  # as files.write_csv
+        assert row["sd"] == str(float(f"{statistics.stdev(values):.8g}"))
 
 
 def test_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> None:

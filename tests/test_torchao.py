@@ -62,6 +62,7 @@ def pixels() -> Tensor:
         ("weights", {"per": "channel"}),
         ("weights", {"rounding": "learned"}),
         ("activations", {"zero_point": 0}),
+        ("", {"bias": "floor"}),
         ("", {"equalize": True}),
         ("", {"bias_correction": True}),
         ("", {"layers": {"first": {"weights": 4}}}),
@@ -73,6 +74,13 @@ def test_an_option_that_pt2e_cannot_say_is_refused(section: str, options: dict[s
     name = f"{section}." * bool(section) + next(iter(options))
     with pytest.raises(ValueError, match=f"^{re.escape(name)}.*: PT2E has no word for it"):
         torchao.PowerOfTwoQuantizer(Scheme.model_validate(values))
+
+
+@pytest.mark.parametrize("rounding", ["floor", "half_up"])
+def test_a_shift_that_pt2e_does_not_round_by_is_refused(rounding: str) -> None:
+    given = Scheme.model_validate(scheme().model_dump() | {"rounding": rounding})
+    with pytest.raises(ValueError, match=f"^rounding = {rounding}: .*; set half_even"):
+        torchao.PowerOfTwoQuantizer(given)
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """How much the ratio to FP32 depends on what is assumed: convention, table, places in memory.
 
 One assumption moves at a time, from the configured ones, under each table that prices the scheme.
-Arithmetic and memory are told apart; `sum_ratio` alone adds them, on both sides of the ratio.
-`ratio` is the one that the assumption moves, and `ratio_of` says of what it is: arithmetic under
-another convention, arithmetic and memory together where something lies elsewhere. A convention
-that a table cannot price has its row, with None for what depends on the price.
+Arithmetic and memory are told apart; `sum_ratio` adds them, on both sides of the ratio. `ratio` is
+the one that the assumption moves, and `ratio_of` says of what it is: arithmetic under another
+convention, arithmetic and memory together where something lies elsewhere. A convention that a table
+cannot price has its row, with None for what depends on the price.
 """
 
 from __future__ import annotations

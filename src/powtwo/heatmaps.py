@@ -15,7 +15,7 @@ from powtwo.figures import BLUE, SKY, TEXT, WIDTH, canvas, style
 from powtwo.results import Results, SchemeResult, layer_sensitivity
 
 LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be read
-FEW_IMAGES = 5  # that a layer costs or gives are noise, and stay pale
+FEW_IMAGES = 5  # colors span at least so many, so that what one image costs or gives is pale
 # In cells, whose colors are the same in light and dark.
 _PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#5f6773", "#000000", "#ffffff"
 

@@ -29,11 +29,17 @@ def load(file: Path, data: Path | None, given: params.Data) -> tuple[IntegerNetw
     except SafetensorError as error:
         raise ValueError(f"{file}: no safetensors file ({error}); give a network's") from None
     dataset = _read(data, given)
-    if network.classes != dataset.classes or network.input.shape != dataset.x_test.shape[1:]:
+    own, others = (
+        f"{', '.join(classes)}, {'x'.join(map(str, shape))}"
+        for classes, shape in (
+            (network.classes, network.input.shape),
+            (dataset.classes, dataset.x_test.shape[1:]),
+        )
+    )
+    if own != others:
         raise ValueError(
-            f"{file}: its classes or its images' shape are not those of the data: "
-            f"{', '.join(network.classes)} against {', '.join(dataset.classes)}; give its own "
-            "--data"
+            f"{file}: its classes or its images' shape are not those of the data: {own} against "
+            f"{others}; give its own --data"
         )
     return network, dataset
 

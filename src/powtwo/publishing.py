@@ -60,16 +60,17 @@ def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
     published.check_family(root, name)
     _check_preset(root, name, given)
     network = root / f"models/integer/{found.best.name}.safetensors"
+    folder = root / published.RESULTS / name
+    seeds = _seeds(root, folder, given.calibrate.seed)
     about = {
+        "seeds": seeds is not None,
         "scheme": found.best.name,
         "network": network.name,
         "commit": _git(root, "rev-parse", "HEAD"),
         "changed_since_commit": _changed(root),
         "stages": {stage: _log(root, *paths) for stage, paths in _logs(list(given.schemes))},
     }
-    folder = root / published.RESULTS / name
     replaced = folder.exists()
-    seeds = _seeds(root, folder, given.calibrate.seed)
     with folders.whole(folder) as new:
         _copy(root, new)
         if seeds is not None:

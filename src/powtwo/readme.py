@@ -94,7 +94,7 @@ def _seeds(path: Path) -> list[str]:
     return [
         "",
         f"The same network calibrated from {count} draws of training images each, mean ± sample "
-        "standard deviation; the table above has the first draw:",
+        "standard deviation; the table above has one of them:",
         "",
         *lines,
     ]

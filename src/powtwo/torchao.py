@@ -143,6 +143,7 @@ def _check(scheme: Scheme) -> None:
         f"weights.per = {weights.per}": weights.per != "tensor",
         f"weights.rounding = {weights.rounding}": weights.rounding != "nearest",
         f"activations.zero_point = {zero_point}": zero_point not in (None, middle),
+        f"bias = {scheme.bias}": scheme.bias != "nearest",
         "equalize = true": scheme.equalize,
         "bias_correction = true": scheme.bias_correction,
         "layers": bool(scheme.layers),
@@ -150,6 +151,10 @@ def _check(scheme: Scheme) -> None:
     for option, given in options.items():
         if given:
             raise ValueError(f"{option}: PT2E has no word for it here; leave it out of the scheme")
+    if scheme.rounding != "half_even":
+        raise ValueError(
+            f"rounding = {scheme.rounding}: PT2E's kernels round half to even; set half_even"
+        )
 
 
 def float_network(layers: Sequence[FoldedLayer]) -> nn.Sequential:

@@ -119,7 +119,7 @@ def exact_parts(layer: Layer) -> list[slice]:
     """Split a layer's input channels so that float32 holds every sum of products of each part.
 
     Raises:
-        ValueError: where one input channel is too much, as with a kernel of some 22 × 22.
+        ValueError: where one input channel is too much, as with 8 bits and a kernel of 23 × 23.
     """
     assert layer.weight is not None
     weight = layer.weight.to(torch.int64).abs()
