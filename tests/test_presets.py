@@ -88,14 +88,6 @@ def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) ->
     assert short == full | {"epochs": 16, "precision": "float32"}
 
 
-def test_the_default_preset_holds_all_that_a_recipe_is() -> None:
-    values = yaml.safe_load(committed_parameters())
-    recipe = flatten({section: values[section] for section in ("data", "model", "train")})
-    assert recipe.keys() - keys_and_values(presets.DEFAULT).keys() == {
-        ".train.device", ".train.processes", ".train.threads",  # where, and not what
-    }  # fmt: skip
-
-
 def test_the_presets_are_there() -> None:
     assert {"mnist5k", "cifar10", "cifar10-jpeg"} <= set(NAMES)
 

@@ -143,8 +143,7 @@ def test_validation_images_choose_and_test_images_do_not(root: Path, best: str) 
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value"),
-    [("train", "epochs", 3), ("data", "name", "images"), ("model", "hidden", [8])],
+    ("section", "key", "value"), [("train", "epochs", 3), ("data", "name", "images")]
 )
 def test_a_preset_s_name_is_for_its_own_recipe(
     root: Path, monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: object

@@ -2,9 +2,8 @@
 
 A preset is laid over the file's text and not over its values: only the characters of a value
 change, so that comments, order and number formats stay as their author wrote them. `mnist5k` is
-laid before every other preset and holds every key that any of them sets, and the network; so what
-was used before leaves no trace, and keys that no preset speaks of, such as a user's own schemes,
-stay.
+laid before every other preset and holds every key that any of them sets; so what was used before
+leaves no trace, and keys that no preset speaks of, such as a user's own schemes, stay.
 """
 
 from __future__ import annotations

@@ -97,12 +97,15 @@ def check_up_to_date(root: Path) -> None:
 
 
 def _check_preset(root: Path, name: str, given: params.Params) -> None:
-    """Refuse the name of a preset, and of another seed of it, for a run of another recipe."""
+    """Refuse a preset's name, and another seed's of it, for a run that differs in what it sets.
+
+    Keys that no preset speaks of, such as the network, are the run's own.
+    """
     preset = published.recipe(name)
     if preset not in presets.names(root / "presets"):
         return
     wanted = presets.parameters(preset, root / "params.yaml", root / "presets")
-    for section in ("data", "model", "train"):
+    for section in ("data", "train"):
         own, other = (getattr(values, section).model_dump() for values in (given, wanted))
         for key in own:
             if own[key] != other[key] and f"{section}.{key}" not in published.MAY_DIFFER:
