@@ -208,6 +208,16 @@ def test_a_missing_gpu_is_said_before_nccl_is_asked(monkeypatch: pytest.MonkeyPa
         raise AssertionError("joined")
 
 
+def test_a_missing_gpu_is_said_once_before_processes_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("torch.distributed.run.run", lambda _: pytest.fail("torchrun was started"))
+    with pytest.raises(ValueError, match=r"process 1 .* would need GPU 1, and PyTorch sees 1"):
+        processes.launch(recipe(processes=2, device="cuda"), SCRIPT)
+
+
 class StopError(Exception):
     """What a test came to see has happened."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import ROUNDINGS, networks, random_network, random_pixels
 from safetensors import safe_open
 
@@ -41,6 +43,42 @@ def test_reference_equals_a_numpy_einsum(network: IntegerNetwork) -> None:
             assert np.array_equal(accumulators.numpy(), numpy_accumulators(layer, x.numpy()))
             assert accumulators.dtype == torch.int32
         x = output
+
+
+def subset_sums(terms: list[int]) -> set[int]:
+    """Return what can be on the way when the terms are added up in some order."""
+    sums = {0}
+    for term in terms:
+        sums |= {one + term for one in sums}
+    return sums
+
+
+@pytest.mark.parametrize(
+    ("relu", "zero_point", "ends"),
+    [(True, 128, (0, 127)), (True, 0, (0, 255)), (False, 128, (-128, 127)), (False, 0, (0, 255))],
+)
+@settings(max_examples=25, deadline=None)
+@given(numbers=st.lists(st.integers(-127, 127), min_size=8, max_size=8))
+def test_the_reach_is_the_largest_partial_sum_in_any_order(
+    relu: bool, zero_point: int, ends: tuple[int, int], numbers: list[int]
+) -> None:
+    codes = Codes(-3, zero_point, 8)
+    first = Layer(
+        "linear", torch.ones(3, 3, dtype=torch.int8), torch.zeros(3, dtype=torch.int32),
+        input=Codes(-7), output=codes, relu=relu,
+    )  # fmt: skip
+    weight = torch.tensor(numbers[:6]).view(2, 3).to(torch.int8)
+    bias = torch.tensor(numbers[6:], dtype=torch.int32) * 300
+    second = Layer("linear", weight, bias, input=codes, output=Codes(-1), relu=True)
+    layers = (Layer("flatten"), first, Layer("flatten"), second)
+    given_ = Input((3, 1, 1), Codes(-7), Normalization("dyadic"))
+    network = IntegerNetwork("x", "half_up", ("a", "b"), given_, layers)
+    for row, b, found in zip(weight.tolist(), bias.tolist(), network.reach(3), strict=True):
+        inputs = itertools.product(ends, repeat=3)
+        terms = ([w * x for w, x in zip(row, some, strict=True)] for some in inputs)
+        most = max(abs(each) for products in terms for each in subset_sums([*products, b]))
+        assert int(found) == most + 2  # half a unit of a shift by 2
+    assert bool((network.reach(3) <= second.bound).all())
 
 
 def fake_quantized(network: IntegerNetwork, pixels: torch.Tensor) -> torch.Tensor:

@@ -68,7 +68,7 @@ def changed(key: str, value: Any = None) -> Any:
         (
             "schemes.shift.layers",
             {"first": {"weights": 8}},
-            "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first the kind",
+            "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first at most 4",
         ),
         ("schemes", {}, "schemes = {}: Dictionary should have at least 1 item"),
         ("data.sha256", "abc", "data.sha256 = 'abc': String should match pattern"),

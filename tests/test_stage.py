@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,24 @@ def test_it_seeds_every_generator() -> None:
     edit("seed: 0", "seed: 1")
     with stage("s", "seed"):
         assert (torch.rand(1).item(), np.random.rand(), guard.random.random()) != draws[0]
+
+
+def test_it_is_deterministic_without_a_compiler() -> None:
+    """PyTorch's own switch imports a compiler first, which would cost each stage two seconds."""
+    code = """
+import sys, torch
+from powtwo.stage import stage
+with stage("s", "seed"):
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    print(any(name.startswith("torch._inductor") for name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\n"
 
 
 def test_it_fixes_the_threads_where_asked() -> None:
@@ -120,6 +140,9 @@ def test_the_log_has_the_commit_and_what_the_stage_notes() -> None:
         return done.stdout.decode().strip()
 
     git("init")
+    with stage("s", "seed"):
+        pass
+    assert json.loads(Path("logs/s.json").read_text())["commit"] is None  # not yet one
     git("commit", "--allow-empty", "-m", "first")
     first = git("rev-parse", "HEAD")
     with stage("s", "seed"):

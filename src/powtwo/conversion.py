@@ -14,7 +14,7 @@ from torch import Tensor
 from powtwo.calibrated import Calibrated, CalibratedLayer
 from powtwo.fixedpoint import MAX_SHIFT, by_output, clipped, quantize, scaled
 from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import INT32_LIMIT, Codes, Layer
+from powtwo.integer_layer import INT32_LIMIT, Codes, Layer, check
 from powtwo.params import Scheme
 
 
@@ -49,7 +49,7 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     codes = calibrated.input.codes
     for index, layer in enumerate(calibrated.layers):
         fitted, moved = _fit_shift(index, layer, codes)
-        layers.append(_convert_layer(index, fitted, codes, scheme.bias))
+        layers.append(_quantize(index, fitted, codes, scheme.bias))
         moves += moved
         clipped += _clipped(fitted)
         codes = fitted.output or codes
@@ -57,6 +57,18 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
         name, scheme.rounding, calibrated.classes, calibrated.input, tuple(layers)
     )
     return Conversion(network, tuple(moves), clipped)
+
+
+def convert_layer(index: int, layer: CalibratedLayer, codes: Codes, scheme: Scheme) -> Layer:
+    """Convert one layer alone, which reads `codes`.
+
+    Raises:
+        ValueError: as `convert`.
+    """
+    fitted, _ = _fit_shift(index, layer, codes)
+    converted = _quantize(index, fitted, codes, scheme.bias)
+    check(index, converted)
+    return converted
 
 
 def metrics(conversion: Conversion) -> dict[str, int]:
@@ -95,7 +107,7 @@ def _fit_shift(
     return replace(layer, output=output, weight_exponent=exponent), moves
 
 
-def _convert_layer(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> Layer:
+def _quantize(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> Layer:
     folded = layer.source
     plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
     if folded.weight is None or folded.bias is None:

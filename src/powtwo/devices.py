@@ -32,15 +32,9 @@ def prepare(name: str, index: int = 0) -> torch.device:
     Raises:
         ValueError: where that is a GPU and there is none, or none for this process.
     """
+    check(name, index)
     if name != "cuda":
         return torch.device(name)
-    if not torch.cuda.is_available():
-        raise ValueError("train.device = 'cuda': no GPU is visible to PyTorch; use cpu")
-    if index >= torch.cuda.device_count():
-        raise ValueError(
-            f"train.processes: process {index} of this host would need GPU {index}, and PyTorch "
-            f"sees {torch.cuda.device_count()}; lower it"
-        )
     # cuBLAS reads it when it first computes, and without it adds up in any order (source 1).
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Training computes in bfloat16; what stays in float32 is there to be exact, and TF32, which
@@ -49,6 +43,23 @@ def prepare(name: str, index: int = 0) -> torch.device:
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
+
+
+def check(name: str, index: int = 0) -> None:
+    """Ask whether there is such a device, and take nothing of it.
+
+    Raises:
+        ValueError: as `prepare`.
+    """
+    if name != "cuda":
+        return
+    if not torch.cuda.is_available():
+        raise ValueError("train.device = 'cuda': no GPU is visible to PyTorch; use cpu")
+    if index >= torch.cuda.device_count():
+        raise ValueError(
+            f"train.processes: process {index} of this host would need GPU {index}, and PyTorch "
+            f"sees {torch.cuda.device_count()}; lower it"
+        )
 
 
 def precision(name: str, device: torch.device) -> str:

@@ -88,6 +88,32 @@ class IntegerNetwork:
         """Return int32 logits, or uint8 codes where the scheme asks for them, (N, classes)."""
         return deque(self.outputs(pixels), maxlen=1).pop()[1]  # the others are let go
 
+    def reach(self, index: int) -> Tensor:
+        """Return the largest |partial sum| of a computing layer, in any order, int64 (O,).
+
+        `Layer.bound` lets every input be any code. Codes that come out of a ReLU are not below the
+        zero point, so that products of positive weights only add and those of negative ones only
+        subtract: a sum is never further from 0 than one of the two. The half unit of a rounding
+        shift is included.
+        """
+        layer = self.layers[index]
+        assert layer.weight is not None
+        assert layer.bias is not None
+        low, high = self._inputs(index)
+        weight, bias = layer.weight.to(torch.int64).flatten(1), layer.bias.to(torch.int64)
+        ends = torch.stack([weight * low, weight * high])  # of each product; 0 lies between
+        most = ends.amax(0).sum(1) + bias.clamp(min=0)
+        least = ends.amin(0).sum(1) + bias.clamp(max=0)
+        return torch.maximum(most, -least) + layer.half_unit
+
+    def _inputs(self, index: int) -> tuple[int, int]:
+        """Return the least and the largest x − z that a computing layer can read."""
+        codes = self.layers[index].input
+        assert codes is not None
+        low, high = codes.grid.low - codes.zero_point, codes.grid.high - codes.zero_point
+        before = next((layer for layer in reversed(self.layers[:index]) if layer.computes), None)
+        return (0 if before is not None and before.relu else low), high
+
     def save(self, path: Path | str) -> None:
         """Write the file of the contract."""
         tensors, about = {}, []

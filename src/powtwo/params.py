@@ -258,7 +258,7 @@ class Scheme(Model):
         if weights is None:  # refused already
             return layers
         for name, layer in layers.items():
-            remedy = f"give layer {name} the kind uniform"
+            remedy = f"give layer {name} at most {MOST_SHIFT_BITS} bits of weights, or kind uniform"
             _check_shift_bits(layer.kind or weights.kind, layer.weights or weights.bits, remedy)
         return layers
 

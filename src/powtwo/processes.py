@@ -106,9 +106,11 @@ def launch(train: Train, script: Path) -> NoReturn:
     """Run `script` under torchrun (source 1), and end as its processes end.
 
     Raises:
+        ValueError: where there is no GPU for each of them, before all of them say so.
         SystemExit: with their exit code; a process that fails has said why itself.
         ChildProcessError: where a signal ended one, which then could say nothing.
     """
+    devices.check(train.device, train.processes - 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(train.threads))  # or torchrun says 1
     logging.disable(logging.ERROR)  # torchrun's own account of what the processes say themselves
     from torch.distributed import run as torchrun  # noqa: PLC0415

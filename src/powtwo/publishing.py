@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from powtwo import files, folders, params, presets, published, results
+from powtwo import files, folders, git, params, presets, published, results
 
 TEXTS = ("params.yaml", "dvc.lock")
 SEEDS = "seeds.csv"  # what `inv bench seeds` measured of the run, written to logs/
@@ -66,7 +66,7 @@ def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
         "seeds": seeds is not None,
         "scheme": found.best.name,
         "network": network.name,
-        "commit": _git(root, "rev-parse", "HEAD"),
+        "commit": git.ask("rev-parse", "HEAD", root=root),
         "changed_since_commit": _changed(root),
         "stages": {stage: _log(root, *paths) for stage, paths in _logs(list(given.schemes))},
     }
@@ -165,17 +165,6 @@ def _log(root: Path, log: str, written: str) -> Any:
 
 def _changed(root: Path) -> list[str]:
     """List the files of code that differ from the commit, or are not in it."""
-    known = _git(root, "diff", "--name-only", "HEAD", "--", *CODE) or ""
-    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *CODE) or ""
+    known = git.ask("diff", "--name-only", "HEAD", "--", *CODE, root=root) or ""
+    new = git.ask("ls-files", "--others", "--exclude-standard", "--", *CODE, root=root) or ""
     return sorted([*known.splitlines(), *new.splitlines()])
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """Return what Git says, or None where there is no Git or no commit."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -8,7 +8,7 @@ the batches of the images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo import bias_correction, conversion, learned_rounding
+from powtwo import bias_correction, learned_rounding
 from powtwo.calibrated import Calibrated, CalibratedLayer
+from powtwo.conversion import convert_layer
 from powtwo.engine.floats import FloatStep
 from powtwo.fine_network import FineLayer, snap
 from powtwo.fixedpoint import by_channel, by_output, power_of_two, scaled
@@ -61,25 +62,26 @@ def reconstruct(
         ValueError: where a sum would not be exact, or a layer cannot be converted.
     """
     layers = list(calibrated.layers)
-    inputs = _begin(calibrated, images, batch_size)
+    inputs, codes = _begin(calibrated, images, batch_size), calibrated.input.codes
     for index, layer in enumerate(layers):
         if layer.folded.weight is None:
             inputs.exact, inputs.codes = layer.folded(inputs.exact), _rearrange(layer, inputs.codes)
             continue
-        integer = _convert(calibrated, layers[: index + 1], scheme)
+        integer = convert_layer(index, layers[index], codes, scheme)
         exact, moments = _look(layer, integer, inputs, batch_size, learn)
         if learn:
             moments = moments.centered() if correct else moments
             layers[index] = _learned(layer, integer, moments)
-            integer = _convert(calibrated, layers[: index + 1], scheme)
+            integer = convert_layer(index, layers[index], codes, scheme)
         if correct:
             bias = _corrected_bias(layer.folded, integer, inputs)
             adapted = replace(layers[index].source, bias=bias)
             layers[index] = replace(layers[index], adapted=adapted)
-            integer = _convert(calibrated, layers[: index + 1], scheme)
+            integer = convert_layer(index, layers[index], codes, scheme)
         if integer.output is None:
             break
         inputs.exact, inputs.codes = exact, _run(integer, scheme, inputs.codes, batch_size)
+        codes = integer.output
     return replace(calibrated, layers=tuple(layers))
 
 
@@ -177,12 +179,6 @@ def _corrected_bias(layer: FoldedLayer, integer: Layer, inputs: _Inputs) -> Tens
     return layer.bias + bias_correction.shift_of_means(
         (layer.weight, mean), (integer.weight_values, mean_q)
     )
-
-
-def _convert(calibrated: Calibrated, layers: Sequence[CalibratedLayer], scheme: Scheme) -> Layer:
-    """Return the last of these layers in integers, by the rules of conversion."""
-    part = replace(calibrated, layers=tuple(layers))
-    return conversion.convert(part, "reconstruction", scheme).network.layers[-1]
 
 
 def _run(integer: Layer, scheme: Scheme, codes: Tensor, size: int) -> Tensor:

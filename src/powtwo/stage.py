@@ -12,7 +12,6 @@ import hashlib
 import os
 import platform
 import random
-import subprocess
 import sys
 import time
 import traceback
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from powtwo import files, params
+from powtwo import files, git, params
 
 PARAMS_FILE = Path("params.yaml")
 LOGS = Path("logs")
@@ -51,7 +50,7 @@ def stage(name: str, *keys: str, fix_threads: bool = False) -> Iterator[params.P
         SystemExit: with status 1, after one line on stderr, where the block raised an error that a
             user can mend, or code or parameters changed while it ran.
     """
-    started, commit = time.time(), _commit()
+    started, commit = time.time(), git.ask("rev-parse", "HEAD")
     _noted.clear()
     try:
         values = params.load(PARAMS_FILE)
@@ -86,8 +85,11 @@ def _own_modules() -> list[Path]:
     """List the files under this checkout's `src/` that the process has imported."""
     source = Path(__file__).resolve().parents[1]
     origins = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    paths = {Path(origin).resolve() for origin in origins if origin}
-    return sorted(path for path in paths if path.is_relative_to(source))
+    paths = {Path(origin) for origin in origins if origin}
+    # By folder: to follow links is to ask the file system, and torch alone is 2,000 modules.
+    folders = {folder: folder.resolve() for folder in {path.parent for path in paths}}
+    own = {folders[path.parent] / path.name for path in paths}
+    return sorted(path for path in own if path.is_relative_to(source))
 
 
 def _check_unchanged(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -103,7 +105,9 @@ def _seed(seed: int, threads: int | None) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+        # What use_deterministic_algorithms sets as well, after it has imported a compiler that no
+        # stage uses, for two seconds.
+        torch.set_deterministic_debug_mode("error")
         # It would also fill every fresh tensor with NaN, to show reads of what was never written;
         # that costs a training step several percent, and no result depends on it.
         torch.utils.deterministic.fill_uninitialized_memory = False
@@ -127,16 +131,6 @@ def _circumstances(started: float) -> dict[str, Any]:
         "torch": torch.__version__ if torch else None,
         "threads": torch.get_num_threads() if torch else None,
     }
-
-
-def _commit() -> str | None:
-    """Return the commit that is checked out; whether files differ from it, DVC's lock tells."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None
 
 
 def _processor() -> str | None:

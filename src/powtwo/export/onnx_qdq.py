@@ -54,7 +54,8 @@ def to_model(network: IntegerNetwork) -> onnx.ModelProto:
             x = onnx_graph.rearrange(graph, layer, x, name)
         if not layer.computes or layer.output is not None:
             x = _quantize(graph, codes, x, f"{name}.output")
-    exact = all(bool((layer.bound < EXACT).all()) for layer in network.layers if layer.computes)
+    computing = [index for index, layer in enumerate(network.layers) if layer.computes]
+    exact = all(bool((network.reach(index) < EXACT).all()) for index in computing)
     return graph.model(
         ("pixels", TensorProto.UINT8, ["N", *network.input.shape]),
         (TensorProto.FLOAT, ["N", len(network.classes)]),

@@ -49,7 +49,7 @@ def to_model(network: IntegerNetwork) -> onnx.ModelProto:
     for index, layer in enumerate(network.layers):
         name = f"layer{index}"
         if layer.computes:
-            _check(index, layer, network.rounding)
+            _check(index, layer, network)
             x = _compute(graph, layer, ROUNDINGS[network.rounding], x, name)
         else:
             x = onnx_graph.rearrange(graph, layer, x, name)
@@ -66,17 +66,17 @@ def write(network: IntegerNetwork, path: Path | str) -> None:
     onnx_graph.write(to_model(network), path)
 
 
-def _check(index: int, layer: Layer, rounding: str) -> None:
-    if bool((layer.bound >= EXACT).any()):
+def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
+    if (reach := int(network.reach(index).max())) >= EXACT:
         raise UnsupportedError(
-            f"{FILE}: layer {index}: sums of up to {int(layer.bound.max())}: float32, in which "
+            f"{FILE}: layer {index}: sums of up to {reach}: float32, in which "
             "QONNX tools compute, is exact below 2^24; use fewer bits"
         )
     if layer.output is None:
         return
     _check_zero_point(f"layer {index}", layer.output)
     # With zero point 0 what is negative is clamped to 0, however it is rounded.
-    if rounding == "half_up" and not layer.relu and layer.output.zero_point:
+    if network.rounding == "half_up" and not layer.relu and layer.output.zero_point:
         raise UnsupportedError(
             f"{FILE}: layer {index}: rounding = 'half_up' without ReLU: QONNX rounds negative "
             "halves away from zero; use floor or half_even"
