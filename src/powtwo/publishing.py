@@ -105,7 +105,7 @@ def _check_preset(root: Path, name: str, given: params.Params) -> None:
     if preset not in presets.names(root / "presets"):
         return
     wanted = presets.parameters(preset, root / "params.yaml", root / "presets")
-    for section in ("data", "train"):
+    for section in ("data", "train", "calibrate", "evaluate"):
         own, other = (getattr(values, section).model_dump() for values in (given, wanted))
         for key in own:
             if own[key] != other[key] and f"{section}.{key}" not in published.MAY_DIFFER:
