@@ -20,7 +20,8 @@ from invoke import Context, Exit, task
 ROOT = Path(__file__).resolve().parent
 OUTPUTS = ("data/dataset.npz", "models", "exports", "report", "logs", "dvc_plots")
 BY_SCHEME = ("metrics/convert", "metrics/evaluate", "metrics/energy",
-             "plots/layers", "plots/histograms", "plots/predictions", "plots/energy")  # fmt: skip
+             "plots/layers", "plots/histograms", "plots/predictions", "plots/energy",
+             "plots/conventions")  # fmt: skip
 
 
 def _optional(name: str, *arguments: str) -> list[str]:

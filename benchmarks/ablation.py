@@ -136,7 +136,7 @@ def _is_there(row: Row, rows: Sequence[Row], path: Path) -> bool:
 def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
     """Make the run, as the stage train would, and return its row with the measures."""
     torch.set_num_threads(recipe.threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.manual_seed(row.seed)
     layout, hidden = tuple(values.model.layout), tuple(values.model.hidden)

@@ -54,7 +54,7 @@ T = TypeVar("T")
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    torch.use_deterministic_algorithms(True)  # as in the stage
+    torch.set_deterministic_debug_mode("error")  # as in the stage
     torch.utils.deterministic.fill_uninitialized_memory = False  # likewise
     torch.manual_seed(0)
     device = devices.prepare(options.device)

@@ -29,7 +29,7 @@ def main() -> None:
             figures.save_png(picture.drawing, f"plots/{picture.name}.png")
         files.write_text("report/index.html", report.page(found, drawn))
         print(results.table(found))
-        print(f"best on validation images: {found.best.name}")
+        print(f"cheapest within a standard error of the best on validation: {found.best.name}")
 
 
 if __name__ == "__main__":

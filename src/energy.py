@@ -16,6 +16,11 @@ def main(scheme: str) -> None:
         files.write_json(f"metrics/energy/{scheme}.json", metrics)
         rows = energy_metrics.rows(layers, prices)
         files.write_csv(f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
+        files.write_csv(
+            f"plots/conventions/{scheme}.csv",
+            energy_metrics.BY_CONVENTION,
+            energy_metrics.by_convention(layers, prices),
+        )
 
 
 if __name__ == "__main__":

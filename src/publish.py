@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
         print(f"publish: {error}", file=sys.stderr)
         return 1
     done = "replaced what stood there" if replaced else "published"
-    print(f"results/{name}: {done}; {about['scheme']} is its best on validation images")
+    print(f"results/{name}: {done}; the network is that of {about['scheme']}")
     if Path(f"logs/{publishing.SEEDS}").is_file() and not about["seeds"]:
         print(f"logs/{publishing.SEEDS} is left out: it lacks this run's own calibration seed")
     unknown = [stage for stage, log in about["stages"].items() if log is None]

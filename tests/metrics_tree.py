@@ -136,6 +136,10 @@ def _write_scheme(
     files.write_json(root / f"metrics/energy/{scheme}.json", metrics)
     rows = energy_metrics.rows(layers, prices)
     files.write_csv(root / f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
+    files.write_csv(
+        root / f"plots/conventions/{scheme}.csv",
+        energy_metrics.BY_CONVENTION, energy_metrics.by_convention(layers, prices),
+    )  # fmt: skip
     files.write_csv(root / f"plots/layers/{scheme}.csv", LAYER, sqnr)
     files.write_csv(
         root / f"plots/histograms/{scheme}.csv", code_histogram.COLUMNS, _histograms(layers)

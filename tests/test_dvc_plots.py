@@ -161,7 +161,7 @@ def test_revisions_are_told_apart(drawn: dict[str, Spec]) -> None:
 def test_fields_and_anchors_are_those_of_the_tables(drawn: dict[str, Spec]) -> None:
     for name, spec in drawn.items():
         assert "<DVC_METRIC" not in json.dumps(spec), name
-        if name not in KEYS and "/energy/" not in name:
+        if name not in KEYS and "/energy/" not in name and "/conventions/" not in name:
             continue  # templates of DVC's own, but the ones that KEYS has
         known = {*spec["data"]["values"][0], *calculated(spec)}
         used = {part["field"] for part in parts(spec) if isinstance(part.get("field"), str)}
@@ -200,6 +200,7 @@ def test_energy_is_never_added_across_tables(drawn: dict[str, Spec]) -> None:
     spec = drawn["plots/energy/lab.csv"]
     assert set(facets(spec)) == {"part", "table", "arithmetic"}
     assert {row["part"] for row in spec["data"]["values"]} == {"arithmetic", "memory"}
+    assert set(facets(drawn["plots/conventions/lab.csv"])) == {"zero_point", "table"}
 
 
 def test_histograms_draw_bins_and_code_limits_of_each_layer(drawn: dict[str, Spec]) -> None:

@@ -63,22 +63,24 @@ def test_the_reach_is_the_largest_partial_sum_in_any_order(
     relu: bool, zero_point: int, ends: tuple[int, int], numbers: list[int]
 ) -> None:
     codes = Codes(-3, zero_point, 8)
-    first = Layer(
+    zeroth = Layer(
         "linear", torch.ones(3, 3, dtype=torch.int8), torch.zeros(3, dtype=torch.int32),
-        input=Codes(-7), output=codes, relu=relu,
+        input=Codes(-7), output=codes, relu=not relu,
     )  # fmt: skip
+    first = replace(zeroth, input=codes, relu=relu)
     weight = torch.tensor(numbers[:6]).view(2, 3).to(torch.int8)
     bias = torch.tensor(numbers[6:], dtype=torch.int32) * 300
     second = Layer("linear", weight, bias, input=codes, output=Codes(-1), relu=True)
-    layers = (Layer("flatten"), first, Layer("flatten"), second)
+    layers = (Layer("flatten"), zeroth, first, Layer("flatten"), second)
     given_ = Input((3, 1, 1), Codes(-7), Normalization("dyadic"))
     network = IntegerNetwork("x", "half_up", ("a", "b"), given_, layers)
-    for row, b, found in zip(weight.tolist(), bias.tolist(), network.reach(3), strict=True):
+    for row, b, found in zip(weight.tolist(), bias.tolist(), network.reach(4), strict=True):
         inputs = itertools.product(ends, repeat=3)
         terms = ([w * x for w, x in zip(row, some, strict=True)] for some in inputs)
         most = max(abs(each) for products in terms for each in subset_sums([*products, b]))
         assert int(found) == most + 2  # half a unit of a shift by 2
-    assert bool((network.reach(3) <= second.bound).all())
+    assert bool((network.reach(4) <= second.bound).all())
+    assert network.reach(1).tolist() == [3 * 128 + 8] * 3  # pixels go both ways; a shift by 4
 
 
 def fake_quantized(network: IntegerNetwork, pixels: torch.Tensor) -> torch.Tensor:

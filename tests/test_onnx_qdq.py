@@ -20,7 +20,7 @@ from runtimes import (
     same,
     values,
 )
-from ties import tie_network
+from ties import lopsided_network, tie_network
 
 from powtwo.export import onnx_qdq
 from powtwo.export.errors import UnsupportedError
@@ -108,6 +108,12 @@ def test_the_metadata_say_which_rounding_it_does(rounding: str) -> None:
     model = onnx_qdq.to_model(random_network(7, rounding))
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert (about["rounding"], about["scheme_rounding"]) == ("half_even", rounding)
+    assert about["float32_exact"] == "true"
+
+
+def test_sums_are_bounded_by_what_relu_leaves() -> None:
+    model = onnx_qdq.to_model(lopsided_network("half_even"))
+    about = {entry.key: entry.value for entry in model.metadata_props}
     assert about["float32_exact"] == "true"
 
 

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from runtimes import same, values
-from ties import tie_network
+from ties import lopsided_network, tie_network
 
 from powtwo import fixedpoint
 from powtwo.export import onnx_qonnx
@@ -150,6 +150,12 @@ def test_half_up_of_negative_sums_is_refused() -> None:
 def test_a_zero_point_off_the_middle_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="layer 0: zero_point = 100: .* 0 or 128"):
         onnx_qonnx.to_model(random_network(4, zero_point=100))
+
+
+def test_sums_are_bounded_by_what_relu_leaves() -> None:
+    network = lopsided_network("floor")
+    assert int(network.layers[5].bound.max()) >= 2**24 > int(network.reach(5).max())
+    onnx_qonnx.to_model(network)
 
 
 def test_sums_beyond_float32_are_refused_and_leave_no_file(tmp_path: Path) -> None:

@@ -143,7 +143,13 @@ def test_validation_images_choose_and_test_images_do_not(root: Path, best: str) 
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value"), [("train", "epochs", 3), ("data", "name", "images")]
+    ("section", "key", "value"),
+    [
+        ("train", "epochs", 3),
+        ("data", "name", "images"),
+        ("calibrate", "images", 3),
+        ("evaluate", "sensitivity_images", 3),
+    ],
 )
 def test_a_preset_s_name_is_for_its_own_recipe(
     root: Path, monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: object

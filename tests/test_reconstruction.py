@@ -123,6 +123,60 @@ def test_order_batches_and_threads_do_not_change_a_byte(  # noqa: PLR0917
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def with_coarsening(calibrated: Calibrated) -> Calibrated:
+    """Give outputs exponents so fine that shifts would be negative, and conversion moves them."""
+    return replace(calibrated, layers=tuple(
+        replace(layer, output=layer.output and replace(
+            layer.output, exponent=layer.output.exponent - 3 * (index % 5)
+        ))
+        for index, layer in enumerate(calibrated.layers)
+    ))  # fmt: skip
+
+
+def test_layers_converted_one_by_one_are_those_of_the_whole(calibrated: Calibrated) -> None:
+    options, given = scheme(), with_coarsening(per_channel(calibrated))
+    whole = conversion.convert(given, "s", options)
+    assert len(whole.moves) > 1
+    codes = given.input.codes
+    for index, (layer, wanted) in enumerate(zip(given.layers, whole.network.layers, strict=True)):
+        if not wanted.computes:
+            continue
+        found = conversion.convert_layer(index, layer, codes, options)
+        assert torch.equal(found.weight, wanted.weight)
+        assert torch.equal(found.bias, wanted.bias)
+        plain = ("weight_exponent", "weight_codes", "input", "output", "relu")
+        assert [getattr(found, name) for name in plain] == [getattr(wanted, name) for name in plain]
+        codes = found.output or codes
+
+
+def test_a_layer_is_reconstructed_from_the_codes_that_it_will_read(
+    calibrated: Calibrated, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the layer before had its output coarsened."""
+    options, read, real = scheme(), {}, conversion.convert_layer
+
+    def watched(index: int, layer: object, codes: object, scheme: Scheme) -> object:
+        read.setdefault(index, []).append(codes)
+        return real(index, layer, codes, scheme)
+
+    monkeypatch.setattr(reconstruction, "convert_layer", watched)
+    given = with_coarsening(calibrated)
+    found = reconstruct(given, options, images, 8, learn=True, correct=True)
+    whole = conversion.convert(found, "s", options)
+    assert whole.moves
+    layers = {i: layer.input for i, layer in enumerate(whole.network.layers) if layer.computes}
+    assert read == {index: [codes] * 3 for index, codes in layers.items()}
+
+
+def test_an_accumulator_that_overflows_is_refused_for_one_layer_too(calibrated: Calibrated) -> None:
+    layer = calibrated.layers[0]
+    step = power_of_two(layer.weight_exponent + calibrated.input.codes.exponent)
+    bias = torch.full_like(layer.folded.bias, 2.0**31 - 2) * step
+    large = replace(layer, folded=replace(layer.folded, bias=bias))
+    with pytest.raises(ValueError, match=r"layer 0: accumulators can reach \d+"):
+        conversion.convert_layer(0, large, calibrated.input.codes, scheme())
+
+
 def logit_error(original: Calibrated, integer: IntegerNetwork, images: torch.Tensor) -> float:
     exact = list(outputs(original.folded, images.double() / 128 - 1))[-1]
     last = integer.layers[-1]

@@ -46,7 +46,7 @@ def test_it_seeds_every_generator() -> None:
 
 
 def test_it_is_deterministic_without_a_compiler() -> None:
-    """PyTorch's own switch imports a compiler first, which would cost each stage two seconds."""
+    """PyTorch's own switch imports a compiler first, which takes two seconds."""
     code = """
 import sys, torch
 from powtwo.stage import stage

@@ -243,7 +243,7 @@ def test_bench_names_the_known(project: Project) -> None:
 
 def test_prune_removes_what_has_no_scheme(project: Project) -> None:
     folders = ("metrics/convert", "metrics/evaluate", "metrics/energy")
-    plots = ("plots/layers", "plots/predictions", "plots/energy")
+    plots = ("plots/layers", "plots/predictions", "plots/energy", "plots/conventions")
     gone = [project.write(f"{folder}/gone.json") for folder in folders]
     gone += [project.write(f"{folder}/gone.csv") for folder in plots]
     kept = [project.write(f"{folder}/lab.json") for folder in folders]

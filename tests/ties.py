@@ -30,3 +30,13 @@ def tie_network(rounding: str, n: int, relu: bool, per_channel: bool) -> Integer
     )
     classes = tuple("abcdefghijkl")
     return replace(network, classes=classes, layers=(*network.layers[:5], layer))
+
+
+def lopsided_network(rounding: str) -> IntegerNetwork:
+    """End in sums that start below 2^24 and only fall: no input takes them there, signs apart."""
+    network = random_network(0, rounding)
+    last = network.layers[5]
+    weight = torch.full_like(last.weight, -127)
+    bias = torch.full_like(last.bias, 2**24 - 1)
+    layer = replace(last, weight=weight, bias=bias, output=last.input, weight_exponent=0)
+    return replace(network, layers=(*network.layers[:5], layer))

@@ -22,6 +22,7 @@ from powtwo.price_table import PriceTable, UnpricedError
 from powtwo.shapes import LayerShape
 
 ARITHMETICS = ("float", "integer")
+BY_CONVENTION = ("layer", "layer_kind", "zero_point", "kind", "energy_pj", "table")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,27 @@ def rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
     if prices.places is not None:
         moved = [item for kind in ARITHMETICS for item in _moved(layers, prices, kind)]
         found += energy.rows(moved, prices.places.prices, "memory")
+    return found
+
+
+def by_convention(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
+    """Return rows of BY_CONVENTION: integer arithmetic of each layer by kind of operation.
+
+    Each table has rows for every convention that it can price.
+    """
+    found: list[tuple[Any, ...]] = []
+    for table in filter(None, (prices.table, prices.all_widths)):
+        for convention in CONVENTIONS:
+            counts = energy.integer_counts(layers, convention)
+            try:
+                kinds = [(item.layer, energy.by_kind([item], table)) for item in counts]
+            except UnpricedError:
+                continue
+            found += [
+                (layer.index, layer.kind, convention, kind, float(value), table.name)
+                for layer, sums in kinds
+                for kind, value in sums.items()
+            ]
     return found
 
 

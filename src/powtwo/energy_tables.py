@@ -115,10 +115,34 @@ def working(scheme: SchemeResult, shown: bool) -> str:
         terms = [_term(row, file) for row in last if row["arithmetic"] == arithmetic]
         parts.append(table([arithmetic, "operation", "count", "pJ each", "pJ"], terms, total))
     name, kind = escape(scheme.name), f"layer {last[0]['layer']}, {last[0]['layer_kind']}"
-    more = f"<p>Every other layer: {links([file])}</p>{_memory(scheme, file)}"
+    more = f"<p>Every other layer: {links([file])}</p>{_by_layer(scheme)}{_memory(scheme, file)}"
     return (
         f"<details{' open' if shown else ''}><summary>{name}: {kind}</summary>\n"
         f"{''.join(parts)}\n{more}</details>"
+    )
+
+
+def _by_layer(scheme: SchemeResult) -> str:
+    """Show what each layer's integers cost under each way to subtract zero points, in pJ."""
+    file, sums = f"plots/conventions/{scheme.name}.csv", dict[tuple[Any, ...], float]()
+    for row in scheme.tables["conventions"]:
+        key = (row["layer"], row["layer_kind"], row["zero_point"])
+        sums[key] = sums.get(key, 0) + row["energy_pj"]
+    names, prices = list(dict.fromkeys(key[2] for key in sums)), scheme.energy["table"]
+    rows = [
+        [Cell(f"{index} {kind}", index, f"{file}: layer {index}, layer")]
+        + [
+            number(sums[index, kind, name], f"{file}: layer {index}, {name}, {prices}, sum of pJ")
+            for name in names
+        ]
+        for index, kind in dict.fromkeys(key[:2] for key in sums)
+    ]
+    if not rows:
+        return ""
+    heads = [f"{name}, pJ" for name in names]
+    return (
+        "<p>Integers of each layer by zero-point convention; by kind of operation: "
+        f"{links([file])}</p>{table(['layer', *heads], rows)}"
     )
 
 

@@ -89,12 +89,12 @@ class IntegerNetwork:
         return deque(self.outputs(pixels), maxlen=1).pop()[1]  # the others are let go
 
     def reach(self, index: int) -> Tensor:
-        """Return the largest |partial sum| of a computing layer, in any order, int64 (O,).
+        """Return a bound on |partial sums| of a computing layer, in any order, int64 (O,).
 
         `Layer.bound` lets every input be any code. Codes that come out of a ReLU are not below the
         zero point, so that products of positive weights only add and those of negative ones only
         subtract: a sum is never further from 0 than one of the two. The half unit of a rounding
-        shift is included.
+        shift is included. The bound is met where every code that may occur does.
         """
         layer = self.layers[index]
         assert layer.weight is not None

@@ -121,8 +121,9 @@ def table(root: Path) -> str:
         lines.append(markdown.row(_cells(name, list(group))))
     return "\n".join([
         "Published runs, each `results/NAME/` with its integer network. Images are for training, "
-        "validation and testing; the scheme is the best on validation images. Where a recipe ran "
-        "from several seeds, figures are the mean ± the sample standard deviation, and each seed "
+        "validation and testing; the scheme is the cheapest within a standard error of the best on "
+        "validation images. Where a recipe ran from several seeds, figures are the mean ± "
+        "the sample standard deviation, and each seed "
         "has its p-value.",
         "", *lines,
     ])  # fmt: skip

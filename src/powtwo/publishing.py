@@ -1,8 +1,8 @@
 """Publishing: a run of the pipeline frozen as `results/NAME/`.
 
 The folder has the metrics, the plots, the parameters and the lock of the run, what its stages ran
-on, and the integer network of the scheme that is best on validation images. A run whose name ends
-in `-seedN` stands beside the run without that ending: the same recipe from another seed.
+on, the report, and the integer network of the scheme that validation images choose. A run whose
+name ends in `-seedN` stands beside the run without that ending: the same recipe from another seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from powtwo import files, folders, git, params, presets, published, results
 
 TEXTS = ("params.yaml", "dvc.lock")
 SEEDS = "seeds.csv"  # what `inv bench seeds` measured of the run, written to logs/
-MEASURED = ("metrics/**/*.json", "plots/**/*.csv", "plots/**/*.png")
+MEASURED = ("metrics/**/*.json", "plots/**/*.csv", "plots/**/*.png", "report/index.html")
 CODE = ("src", "dvc.yaml", "requirements.txt")
 SLACK = 60  # seconds that a log may be older than what its stage wrote, as after a copy
 # What each stage writes, beside which its log in logs/ must be: else it is of another run.
@@ -45,9 +45,9 @@ def publish(root: Path, name: str) -> tuple[dict[str, Any], bool]:
         What `run.json` says, and whether a run of this name stood there before.
 
     Raises:
-        ValueError: where the name is not of [a-z0-9-], or is that of a preset which trains
-            otherwise; the run is not up to date; a metric is missing; or a run of the same name
-            but for the seed has other parameters.
+        ValueError: where the name is not of [a-z0-9-], or is that of a preset which sets
+            something else; the run is not up to date; a metric is missing; or a run of the same
+            name but for the seed has other parameters.
     """
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")

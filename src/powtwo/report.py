@@ -49,7 +49,7 @@ def pictures(results: Results) -> list[Picture]:
             "histograms", histogram_figure.histograms(best), "What the codes are used for",
             f"Histograms of each layer's float weights and outputs under {best.name}, in steps of "
             "their scale, on a logarithmic axis. The upright lines are the lowest and the highest "
-            "code; what lies beyond them is clipped.",
+            "code; a value beyond one of them becomes that code.",
             [f"plots/histograms/{best.name}.csv: count, code_low, code_high"],
         ),
         Picture(
@@ -86,7 +86,8 @@ def _sensitivity_description(results: Results) -> str:
     lost, loser = _most(rows, "quantized", -1)
     won, winner = _most(rows, "float", 1)
     return (
-        f"Accuracy on {rows[0][4]:,} validation images, by scheme and layer: points lost against "
+        f"Accuracy on {rows[0][4]:,} validation images, of which one is "
+        f"{100 / rows[0][4]:.2g} points, by scheme and layer: points lost against "
         "the float network when this layer alone is quantized, and points gained on the integer "
         f"network when it alone is left in float; darker is more. Under {name} "
         + (f"{loser} costs most, {lost:.1f} points, " if lost > 0 else "no layer costs any, ")
@@ -162,7 +163,8 @@ def _evidence(results: Results) -> str:
         f"95 % interval {number('drop_points_low', '.2f')} to "
         f"{number('drop_points_high', '.2f')}. It was chosen among {len(results.schemes)} by "
         f"{number('validation_images', ',')} validation images, of which it has "
-        f"{number('validation_accuracy', '.2%')} right; test images chose nothing. "
+        f"{number('validation_accuracy', '.2%')} right: the cheapest within a standard error of "
+        "the best on them; test images chose nothing. "
         "Energy is arithmetic alone, without memory and casts, by "
         f"the table {escape(energy['table'])} and the zero-point convention "
         f"{escape(energy['zero_point'])}. "

@@ -1,6 +1,9 @@
 """What the stages measured, read back scheme by scheme.
 
 Nothing is measured here: `COLUMNS` says which figure of which file stands in the comparison.
+
+Sources:
+1. The one-standard-error rule: Breiman et al. 1984, Classification and Regression Trees, §3.4.3
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ TABLES = (
     "histograms",
     "predictions",
     "energy",
+    "conventions",
 )  # folders of plots/, a CSV file for each scheme
 
 Row = Mapping[str, Any]
@@ -129,17 +133,19 @@ class Results:
 
     @property
     def best(self) -> SchemeResult:
-        """The most accurate on the validation images; of equals the one of least energy.
+        """The cheapest that is, on validation images, within a standard error of the highest.
 
-        Test images choose nothing: the best on them would look better than it is. Of schemes equal
-        in both, the first of `params.yaml`.
+        A difference below that error is the luck of the images (source 1), energy is not. Test
+        images choose nothing: the best on them would look better than it is. Of schemes of equal
+        energy the more accurate, and then the first of `params.yaml`.
         """
-        return max(self.schemes, key=_merit)
+        return _choose(self.schemes)
 
     @property
     def best_priced(self) -> SchemeResult | None:
         """The best of those whose energy is known, if there are any."""
-        return max((scheme for scheme in self.schemes if scheme.priced), key=_merit, default=None)
+        priced = [scheme for scheme in self.schemes if scheme.priced]
+        return _choose(priced) if priced else None
 
     @property
     def energy_table(self) -> str:
@@ -210,9 +216,16 @@ def layer_sensitivity(results: Results) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _merit(scheme: SchemeResult) -> tuple[float, float]:
+def _choose(schemes: Sequence[SchemeResult]) -> SchemeResult:
+    highest = max(schemes, key=lambda scheme: scheme["validation_accuracy"])
+    p, images = highest["validation_accuracy"], highest.metrics["evaluate"]["validation_images"]
+    enough = p - math.sqrt(p * (1 - p) / images)
+    return min((one for one in schemes if one["validation_accuracy"] >= enough), key=_cost)
+
+
+def _cost(scheme: SchemeResult) -> tuple[float, float]:
     energy = scheme.row["energy_uj"]
-    return scheme["validation_accuracy"], -math.inf if energy is None else -energy
+    return math.inf if energy is None else energy, -scheme["validation_accuracy"]
 
 
 def _scheme(root: Path, name: str) -> SchemeResult:
@@ -231,10 +244,16 @@ def _in_one_table(schemes: Sequence[SchemeResult]) -> list[SchemeResult]:
         rows = scheme.tables["energy"]
         energy = [row for row in rows if row["part"] == "arithmetic" and row["table"] == name]
         memory = [row for row in rows if row["part"] == "memory"]
+        conventions = [row for row in scheme.tables["conventions"] if row["table"] == name]
         found.append(
             replace(
                 scheme,
-                tables={**scheme.tables, "energy": energy, "memory": memory},
+                tables={
+                    **scheme.tables,
+                    "energy": energy,
+                    "memory": memory,
+                    "conventions": conventions,
+                },
                 energy_key=energy_common.place(scheme.metrics["energy"], name),
             )
         )
