@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -392,3 +393,31 @@ def test_the_sample_is_drawn_by_its_seed_and_none_comes_twice(images: torch.Tens
     assert drawn(0, 10) == drawn(0, 10) != drawn(1, 10)
     assert len(set(drawn(0, 24))) == 24
     assert len(drawn(0, 100)) == 24
+
+
+def test_options_left_out_change_nothing(images: torch.Tensor, tmp_path: Path) -> None:
+    """A scheme without options is one with every default, and its file has the bytes it had."""
+    plain = {"observer": "mse", "bits": 4}
+    weights = plain | {"clamp": None, "kind": "uniform", "per": "tensor", "rounding": "nearest"}
+    activations = plain | {"clamp": None, "zero_point": None}
+    options = {"rounding": "floor", "bias": "nearest", "logits": "int32", "equalize": False,
+               "bias_correction": False, "layers": {}}  # fmt: skip
+    full = {"weights": weights, "activations": activations, **options}
+    bare = Scheme.model_validate({"weights": plain, "activations": plain})
+    assert bare == Scheme.model_validate(full)
+    assert set(full) == set(Scheme.model_fields)  # a new option belongs here as well
+    assert set(weights) == set(type(bare.weights).model_fields)
+    assert set(activations) == set(type(bare.activations).model_fields)
+
+    architecture = Architecture((8, "M", 8, "M", 12, "M"), (16,), len(CLASSES))
+    state = architecture.build().state_dict()
+    for number, tensor in enumerate(value for value in state.values() if value.dim() > 1):
+        steps = torch.arange(tensor.numel()) * (37 + number) % 101 - 50
+        tensor.copy_(steps.view_as(tensor) / 256)  # on every machine the same
+    for tensor in (value for name, value in state.items() if name.endswith("bias")):
+        tensor.zero_()
+    network = Checkpoint(architecture, Normalization("dyadic"), state)
+    calibrated = calibration.calibrate(network, CLASSES, images, bare, 8)
+    conversion.convert(calibrated, "plain", bare).network.save(tmp_path / "plain.safetensors")
+    found = hashlib.sha256((tmp_path / "plain.safetensors").read_bytes()).hexdigest()
+    assert found == "74360ad6803fd7cedd5b888f6b109d0af187962e0bd1ca8be3bce121e94f22b0"
