@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib
 import metrics_tree
 import pytest
 import yaml
@@ -671,3 +672,15 @@ def test_front_by_hand() -> None:
 def test_figures_need_no_torch() -> None:
     code = "import sys, powtwo.report; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)
+
+
+def test_numbers_stand_out_on_every_color_of_a_heatmap() -> None:
+    def luminance(color: object) -> float:
+        channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+                    for c in matplotlib.colors.to_rgb(color)]  # fmt: skip
+        return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+
+    for step in range(257):
+        ground, ink = heatmaps._COLORS(step / 256), heatmaps._ink(step, 256)
+        dark, light = sorted(luminance(color) for color in (ground, ink))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, step

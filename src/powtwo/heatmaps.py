@@ -18,6 +18,7 @@ LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be re
 FEW_IMAGES = 5  # colors span at least so many, so that what one image costs or gives is pale
 # In cells, whose colors are the same in light and dark.
 _PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#5f6773", "#000000", "#ffffff"
+_COLORS = LinearSegmentedColormap.from_list("powtwo", [_PALE, SKY, BLUE, "#00304d"])
 
 
 def confusion(scheme: SchemeResult) -> Figure:
@@ -35,8 +36,7 @@ def confusion(scheme: SchemeResult) -> Figure:
         if len(names) <= LABELED_CLASSES:
             for row, column in np.ndindex(*matrix.shape):
                 if matrix[row, column]:
-                    dark = errors[row, column] > 0.6 * most
-                    color = _GRAY if row == column else _WHITE if dark else _BLACK
+                    color = _GRAY if row == column else _ink(float(errors[row, column]), most)
                     _write(axes, column, row, str(matrix[row, column]), color)
         axes.set_xticks(range(len(names)), names)
         if max(map(len, names)) > 3:
@@ -110,8 +110,7 @@ def _numbers(axes: Axes, values: Any, most: float, texts: Sequence[Sequence[str]
     """Color a matrix, and write in each cell what its text is."""
     _cells(axes, values, most)
     for row, column in np.ndindex(*values.shape):
-        color = _WHITE if values[row, column] > 0.6 * most else _BLACK
-        _write(axes, column, row, texts[row][column], color)
+        _write(axes, column, row, texts[row][column], _ink(values[row, column], most))
 
 
 def _name(axes: Axes, schemes: Sequence[SchemeResult]) -> None:
@@ -123,11 +122,23 @@ def _name(axes: Axes, schemes: Sequence[SchemeResult]) -> None:
 
 def _cells(axes: Axes, values: Any, most: float) -> None:
     """Color a matrix, from pale at 0 to dark at `most`, a cell around each pair of integers."""
-    colors = LinearSegmentedColormap.from_list("powtwo", [_PALE, SKY, BLUE, "#00304d"])
     rows, columns = (np.arange(size + 1) - 0.5 for size in values.shape)
-    mesh = axes.pcolormesh(columns, rows, values, cmap=colors, vmin=0, vmax=most)
+    mesh = axes.pcolormesh(columns, rows, values, cmap=_COLORS, vmin=0, vmax=most)
     mesh.set(edgecolors=_WHITE, linewidth=0.5)
     axes.invert_yaxis()
+
+
+def _ink(value: float, most: float) -> str:
+    """Return black or white, whichever stands out more on the color of a value.
+
+    By the relative luminance of WCAG 2.2 (https://www.w3.org/TR/WCAG22/#dfn-relative-luminance): at
+    0.179 the contrast to both is 4.6, and so never below the 4.5 that texts need.
+    """
+    red, green, blue = (
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in _COLORS(value / most)[:3]
+    )
+    return _WHITE if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179 else _BLACK
 
 
 def _write(axes: Axes, column: int, row: int, text: str, color: str) -> None:
