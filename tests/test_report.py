@@ -684,3 +684,4 @@ def test_numbers_stand_out_on_every_color_of_a_heatmap() -> None:
         ground, ink = heatmaps._COLORS(step / 256), heatmaps._ink(step, 256)
         dark, light = sorted(luminance(color) for color in (ground, ink))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, step
+        assert matplotlib.colors.to_hex(ground) not in markup._VARIABLES  # changed in the dark

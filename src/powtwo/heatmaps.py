@@ -11,14 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from powtwo.figures import BLUE, SKY, TEXT, WIDTH, canvas, style
+from powtwo.figures import TEXT, WIDTH, canvas, style
 from powtwo.results import Results, SchemeResult, layer_sensitivity
 
 LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be read
 FEW_IMAGES = 5  # colors span at least so many, so that what one image costs or gives is pale
 # In cells, whose colors are the same in light and dark.
 _PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#5f6773", "#000000", "#ffffff"
-_COLORS = LinearSegmentedColormap.from_list("powtwo", [_PALE, SKY, BLUE, "#00304d"])
+# Sky and blue a shade off: the page gives those two another color in the dark.
+_COLORS = LinearSegmentedColormap.from_list("powtwo", [_PALE, "#56b4e8", "#0072b1", "#00304d"])
 
 
 def confusion(scheme: SchemeResult) -> Figure:
