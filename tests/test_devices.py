@@ -11,6 +11,8 @@ MESSAGES = {
     "cpu": "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
     "cublas": "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     "cudnn": "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cudnn 9": "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "driver": "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to …",
 }
 KINDS = ["cuda", *MESSAGES]
 
@@ -21,13 +23,24 @@ def out_of_memory(kind: str) -> RuntimeError:
     return RuntimeError(MESSAGES[kind])
 
 
-@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(
+    ("machine", "kernels", "instructions", "expected"),
+    [
+        ("x86_64", True, True, "bfloat16"),
+        ("AMD64", True, False, "float32"),  # AVX-512 as of 2017: its kernels convert
+        ("x86_64", False, False, "float32"),
+        ("aarch64", True, False, "bfloat16"),
+        ("arm64", False, False, "float32"),
+    ],
+)
 def test_auto_is_bfloat16_where_the_processor_has_it(
-    monkeypatch: pytest.MonkeyPatch, fast: bool
+    monkeypatch: pytest.MonkeyPatch, machine: str, kernels: bool, instructions: bool, expected: str
 ) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: fast)
-    assert devices.precision("auto", cpu) == ("bfloat16" if fast else "float32")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kernels)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    assert devices.precision("auto", cpu) == expected
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert devices.precision("auto", cpu) == "float32"
     assert [devices.precision(name, cpu) for name in ("bfloat16", "float32")] == [
@@ -61,6 +74,19 @@ def test_a_batch_too_large_names_what_would_fit(kind: str, fits: int, said: str)
         devices.within_memory(lambda: attempt(1024), attempt, 1024)
     assert tried == ([1024, 512, 256] if fits else [1024 >> n for n in range(11)])
     assert caught.value.__context__ is None  # it would hold on to the tensors of the failed step
+
+
+def test_what_would_fit_has_equal_shares_for_all_processes() -> None:
+    tried = []
+
+    def attempt(images: int) -> None:
+        tried.append(images)
+        if images > 4:
+            raise out_of_memory("cuda")
+
+    with pytest.raises(devices.BatchError, match=r"batch_size = 20: .*; 4 would fit"):
+        devices.within_memory(lambda: attempt(20), attempt, 20, processes=4)
+    assert tried == [20, 8, 4]
 
 
 def test_other_errors_pass() -> None:

@@ -196,6 +196,24 @@ def test_bytes_of_any_length_are_overwritten(
     assert Group(1, 2).agree_on_bytes(data, CPU) == first
 
 
+def test_a_process_that_fails_does_not_end_the_group_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL's way to end it waits for the other processes, which wait for this one's gradients."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    ended: list[bool] = []
+    monkeypatch.setattr(processes, "_end_with", lambda _: None)
+    monkeypatch.setattr(processes, "_let_the_first_speak", lambda _: None)
+    monkeypatch.setattr(processes.dist, "init_process_group", lambda _: None)
+    monkeypatch.setattr(processes.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(processes.dist, "destroy_process_group", lambda: ended.append(True))
+    with pytest.raises(ZeroDivisionError), processes.joined(recipe(processes=2)):
+        raise ZeroDivisionError
+    assert not ended
+    with processes.joined(recipe(processes=2)):
+        pass
+    assert ended
+
+
 def test_a_missing_gpu_is_said_before_nccl_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save
 from test_augment import OFF
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from powtwo import schedules, training
 from powtwo.datasets import Dataset
@@ -485,6 +486,56 @@ def test_a_rate_far_too_high_stops(dataset: Dataset) -> None:
         fit(dataset, learning_rate=1e30, precision="float32", epochs=5)
 
 
+class Waits(TorchDispatchMode):
+    """Lists, while `on`, the operators that on a GPU wait for all that was asked of it before."""
+
+    NAMES = frozenset({
+        "aten::_local_scalar_dense",  # a value as a number
+        "aten::nonzero", "aten::masked_select", "aten::unique_dim", "aten::_unique2",  # a length
+        "aten::lift_fresh",  # torch.tensor: numbers on their way to it
+    })  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on, self.found = False, list[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
+        masks = name in {"aten::index", "aten::index_put_"} and any(
+            index is not None and index.dtype in {torch.bool, torch.uint8} for index in args[1]
+        )
+        if self.on and (masks or name in self.NAMES):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+ALL_ON = {
+    "crop": 2, "padding": "reflect", "flip": "alternating", "rotation": 15.0, "erasing": 0.5,
+    "erasing_scale": [0.02, 0.1], "cutout": 8,
+}  # fmt: skip
+
+
+def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
+    """The first may, for what all others need as well."""
+    step, steps, waits = Trainer.step, [], Waits()
+
+    def watched(self: Trainer, x: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+        measures = step(self, x, labels, rate)
+        steps.append(rate)
+        waits.on = len(steps) < 100 // 8
+        return measures
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    standard = Normalization.of("standard", dataset.x_train)
+    with waits:
+        training.fit(
+            SMALL.build(), dataset, standard, seed=0,
+            recipe=recipe(epochs=1, batch_size=8, average=0.9, augment=ALL_ON),
+        )  # fmt: skip
+    assert len(steps) == 100 // 8
+    assert waits.found == []
+
+
 def test_nothing_is_read_back_within_an_epoch(
     monkeypatch: pytest.MonkeyPatch, dataset: Dataset
 ) -> None:
@@ -509,7 +560,7 @@ def test_nothing_is_read_back_within_an_epoch(
 
         monkeypatch.setattr(torch.Tensor, name, noted)
     fit(dataset, epochs=1)
-    # At the epoch's end: the log of the steps, four values of it, and the validation's two.
+    # At the epoch's end: the log of the steps, two values of it, and the validation's two.
     assert reads == ["cpu", "tolist", "item", "item", "tolist"]
 
 

@@ -7,6 +7,7 @@ Sources:
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,7 +16,14 @@ import torch
 
 T = TypeVar("T")
 # What says that memory ran out without a class of its own: the CPU's allocator, cuBLAS and cuDNN.
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA error: out of memory",  # of the driver, as where another program has filled the GPU
+)
+_X86 = {"x86_64", "AMD64"}
 
 
 class BatchError(ValueError):
@@ -66,7 +74,8 @@ def precision(name: str, device: torch.device) -> str:
     """Return what `train.precision` means there: `auto` is bfloat16 where it is fast.
 
     A CPU without AVX-512 has no kernels for it: PyTorch then convolves in single loops, a hundred
-    times as slow as in float32.
+    times as slow as in float32. One that has AVX-512 but not its instructions for bfloat16 has
+    kernels that convert to float32 and back.
     """
     if name != "auto":
         return name
@@ -74,8 +83,9 @@ def precision(name: str, device: torch.device) -> str:
         # Older GPUs emulate it, which is no faster than float32.
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bfloat16" if native else "float32"
-    fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
-    return "bfloat16" if fast else "float32"
+    kernels = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+    native = platform.machine() not in _X86 or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if kernels and native else "float32"
 
 
 def describe(name: str) -> str:
@@ -85,13 +95,16 @@ def describe(name: str) -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
-def within_memory(work: Callable[[], T], attempt: Callable[[int], object], batch_size: int) -> T:
+def within_memory(
+    work: Callable[[], T], attempt: Callable[[int], object], batch_size: int, processes: int = 1
+) -> T:
     """Return what `work` returns; where memory runs out, say how many images would fit.
 
     Args:
         work: what takes steps of `batch_size` images.
         attempt: takes one step of as many images as it is given; its effect is lost.
         batch_size: images a step.
+        processes: that share these images alike.
 
     Raises:
         BatchError: where memory ran out, of a GPU or of the machine.
@@ -102,7 +115,7 @@ def within_memory(work: Callable[[], T], attempt: Callable[[int], object], batch
         if not _is_out_of_memory(error):
             raise
     # Only out here has the error let go of the tensors that it held on to.
-    fits = largest_that_fits(attempt, batch_size)
+    fits = largest_that_fits(attempt, batch_size, processes)
     remedy = f"{fits} would fit; lower it" if fits else "not even 1 would fit; use a larger device"
     raise BatchError(
         f"train.batch_size = {batch_size}: a step of {batch_size} images does not fit into memory; "
@@ -127,17 +140,18 @@ def memory_for(what: str) -> Iterator[None]:
         ) from None
 
 
-def largest_that_fits(attempt: Callable[[int], object], batch_size: int) -> int:
-    """Return the first of batch_size / 2, / 4, … that does not run out of memory, or 0."""
-    while batch_size := batch_size // 2:
+def largest_that_fits(attempt: Callable[[int], object], batch_size: int, processes: int = 1) -> int:
+    """Halve each process's share until memory does not run out; return their sum, or 0."""
+    share = batch_size // processes
+    while share := share // 2:
         torch.cuda.empty_cache()  # does nothing where CUDA is not in use
         try:
-            attempt(batch_size)
+            attempt(share * processes)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
         else:
-            return batch_size
+            return share * processes
     return 0
 
 

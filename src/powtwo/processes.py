@@ -157,9 +157,8 @@ def joined(train: Train) -> Iterator[Group]:
         yield Group(dist.get_rank(), size, local)
     except Exception:
         _let_the_first_speak(dist.get_rank())
-        raise
-    finally:
-        dist.destroy_process_group()
+        raise  # the group stays: NCCL's end waits for the others, and they for this process
+    dist.destroy_process_group()
 
 
 def let_another_speak() -> NoReturn:

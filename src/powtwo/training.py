@@ -121,7 +121,7 @@ class Run:
         losses = [row.validation_loss for row in self.history]
         rates = schedules.rates(self._recipe, self._steps, losses)
         train = devices.within_memory(
-            lambda: self._train(number, rates), self.attempt, self.batch_size
+            lambda: self._train(number, rates), self.attempt, self.batch_size, self._group.size
         )
         self._group.average(self.trainer.statistics())
         judged = self._judge(number)
@@ -132,7 +132,7 @@ class Run:
 
     def attempt(self, images: int) -> None:
         """Do what a step of so many images, of all processes together, needs memory for."""
-        self.trainer.attempt(max(1, images // self._group.size))
+        self.trainer.attempt(images // self._group.size)
 
     def state(self) -> State:
         """Return all that changes while training, as tensors and plain values."""
