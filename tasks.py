@@ -23,6 +23,16 @@ BY_SCHEME = ("metrics/convert", "metrics/evaluate", "metrics/energy",
              "plots/layers", "plots/histograms", "plots/predictions", "plots/energy",
              "plots/conventions")  # fmt: skip
 
+# Each step of training allocates and frees the same big blocks. glibc hands them back to the
+# system, and the next step pays for their pages anew. These settings keep them. Only Linux reads
+# them, as a process starts, and no byte of a result depends on them.
+TUNABLES = {
+    "mmap_max": 0,  # blocks; none gets a mapping of its own, which would end when it is freed
+    "trim_threshold": 2**33,  # bytes; the end of the heap stays as well
+    "arena_max": 1,  # heaps; further ones are of 64 MB at most and shrink
+    "hugetlb": 1,  # ask for pages of 2 MB, where the system waits to be asked
+}
+
 
 def _optional(name: str, *arguments: str) -> list[str]:
     """Make as many arguments of the task `name` positional as words follow it.
@@ -67,6 +77,12 @@ def _end(codes: Iterable[int]) -> None:
             raise Exit(code=code if code > 0 else 128 - code)
 
 
+def _keep_memory() -> None:
+    """Have the programs to come keep the memory they free, unless the user has settings."""
+    settings = ":".join(f"glibc.malloc.{name}={value}" for name, value in TUNABLES.items())
+    os.environ.setdefault("GLIBC_TUNABLES", settings)
+
+
 @task(help={"hooks": "also install the Git hooks, which lint every commit"})
 def setup(context: Context, hooks: bool = False) -> None:
     """Install the pinned packages, and Git hooks with --hooks"""
@@ -91,6 +107,7 @@ def repro(
         _use(context, preset)
     if data:
         os.environ["POWTWO_DATA"] = str(Path(data).expanduser().absolute())
+    _keep_memory()
     stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
     _run(context, "dvc", "repro", *stages, *_rest())
 
@@ -166,6 +183,7 @@ def bench(context: Context, name: str | None = None) -> None:
     known = sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
     if name not in known:
         raise Exit(f"bench: {name!r}: no such benchmark; use one of {', '.join(known)}", 1)
+    _keep_memory()
     _run(context, "python", f"benchmarks/{name}.py", *_rest())
 
 

@@ -17,5 +17,7 @@ def test_the_last_line_of_the_training_benchmark_is_json() -> None:
         [*command, "--batch-size", "4"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    assert set(found) == {"vs_bare_step", "vs_plain_loop", "augment_share"}
+    shares = {"augment_share", "other_than_matrix_share"}
+    assert set(found) == {"vs_bare_step", "vs_plain_loop", *shares}
     assert all(ratio > 0 for ratio in found.values())
+    assert all(found[share] < 1 for share in shares)

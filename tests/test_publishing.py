@@ -237,13 +237,20 @@ def test_the_table_has_a_line_a_recipe(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "said"),
-    [("cpu", "2 × EPYC, bfloat16, PyTorch 2.13.0"), ("cuda", "4 × H100, bfloat16, PyTorch 2.13.0")],
+    ("device", "processes", "threads", "said"),
+    [
+        ("cpu", 1, 2, "2 threads, EPYC, bfloat16, PyTorch 2.13.0"),
+        ("cpu", 4, 1, "4 processes of 1 thread, EPYC, bfloat16, PyTorch 2.13.0"),
+        ("cuda", 4, 2, "4 × H100, bfloat16, PyTorch 2.13.0"),
+    ],
 )
-def test_the_table_says_what_trained_and_all_its_time(root: Path, device: str, said: str) -> None:
+def test_the_table_says_what_trained_and_all_its_time(
+    root: Path, device: str, processes: int, threads: int, said: str
+) -> None:
     log = files.read_json(root / "logs/train.json")
     log |= {"device": device, "device_name": "H100", "processor": "EPYC", "precision": "bfloat16",
-            "processes": 4, "earlier_seconds": 60.0}  # fmt: skip
+            "processes": processes, "threads": threads, "cpus": 16,
+            "earlier_seconds": 60.0}  # fmt: skip
     files.write_json(root / "logs/train.json", log)
     publishing.publish(root, "x")
     assert published.table(root).endswith(f"| 100 | {said} |")

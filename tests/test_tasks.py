@@ -20,6 +20,7 @@ STUB = """#!/bin/sh
 echo "$(basename "$0")" >>"$CALLS"
 for word; do echo "<$word>" >>"$CALLS"; done
 echo "data=${{POWTWO_DATA-}} in=$PWD"
+echo "${{GLIBC_TUNABLES-}}" >"$CALLS.tunables"
 exit {code}
 """
 
@@ -154,6 +155,24 @@ def test_commands_run_at_the_root_and_data_counts_from_here(project: Project) ->
     elsewhere = project.root.parent / "bin"
     done = project.inv("repro", "--data", "images.tar", cwd=elsewhere)
     assert done.stdout == f"data={elsewhere}/images.tar in={project.root}\n"
+
+
+def test_what_trains_keeps_its_memory_unless_the_user_has_settings(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("benchmarks/train.py")
+    told = project.told.with_suffix(".tunables")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    for task in ("repro", "bench"):
+        project.inv(task)
+        settings = told.read_text(encoding="utf-8").strip().split(":")
+        assert "glibc.malloc.mmap_max=0" in settings
+        assert "glibc.malloc.trim_threshold=8589934592" in settings
+    project.inv("status")
+    assert told.read_text(encoding="utf-8") == "\n"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    project.inv("repro")
+    assert told.read_text(encoding="utf-8") == "glibc.malloc.check=1\n"
 
 
 @pytest.mark.parametrize("task", ["repro", "status", "metrics", "diff", "test", "lint"])

@@ -55,9 +55,12 @@ class Run:
             return "unknown"
         if "device" not in log:  # of a run before stages said on what they ran
             return f"{log['cpus']} × {log['machine']}, PyTorch {log['torch']}"
-        on_gpu = log["device"] == "cuda"
-        count, name = ("processes", "device_name") if on_gpu else ("cpus", "processor")
-        ran_on = f"{log[count]} × {log[name] or log['machine']}"
+        if log["device"] == "cuda":
+            ran_on = f"{log['processes']} × {log['device_name']}"
+        else:
+            several = f"{log['processes']} processes of " if log["processes"] > 1 else ""
+            threads = f"{log['threads']} thread{'s' if log['threads'] > 1 else ''}"
+            ran_on = f"{several}{threads}, {log['processor'] or log['machine']}"
         return f"{ran_on}, {log['precision']}, PyTorch {log['torch']}"
 
     @property
@@ -123,8 +126,7 @@ def table(root: Path) -> str:
         "Published runs, each `results/NAME/` with its integer network. Images are for training, "
         "validation and testing; the scheme is the cheapest within a standard error of the best on "
         "validation images. Where a recipe ran from several seeds, figures are the mean ± "
-        "the sample standard deviation, and each seed "
-        "has its p-value.",
+        "the sample standard deviation, and each seed has its p-value.",
         "", *lines,
     ])  # fmt: skip
 
