@@ -7,7 +7,8 @@ Three ways to train the lab's network take turns, so that a busy machine slows a
 - bare: the same step again and again on one batch that lies ready; no augmentation at all
 - plain: FP32, NCHW, the same augmentations by torchvision's transforms on PIL images in a
   DataLoader. It has no workers: they would prepare batches while the others have their turn, and 2
-  cores have none to spare for them
+  cores have none to spare for them. On a CPU it has a process of its own, without the settings of
+  memory that `inv bench` makes, as a script started by hand has none
 
 Every ratio is the median over the turns. On a GPU each turn waits for what it started; `--device
 cuda` also gives the most memory that all ways together had; that of a training is in
@@ -19,12 +20,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -106,13 +110,45 @@ def _ways(
         "bare": lambda: bare.step(ready, labels[:batch_size], RATE),
         "ours": lambda: ours.step(*augment(), RATE),
         "augment": augment,
-        "plain": _plain(images, labels.cpu(), batch_size, recipe, device),
+        "plain": (_apart if device.type == "cpu" else _plain)(
+            images, labels.cpu(), batch_size, recipe, device
+        ),
     }
 
 
 def _recipe(device: str) -> params.Train:
     recipe = presets.parameters("cifar10", ROOT / "params.yaml", ROOT / "presets").train
     return recipe.model_copy(update={"augment": ALL_ON, "precision": "auto", "device": device})
+
+
+def _apart(
+    images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train, device: torch.device
+) -> Way:
+    """Have the plain loop in a process whose memory is kept no better than that of any script."""
+    settings = os.environ.pop("GLIBC_TUNABLES", None)  # read as a process starts
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    loop = (images, labels, batch_size, recipe, device)
+    spawn.Process(target=_serve, args=(there, torch.get_num_threads(), loop), daemon=True).start()
+    there.close()  # here alone, so that its end is seen
+    if settings is not None:
+        os.environ["GLIBC_TUNABLES"] = settings
+
+    def step() -> None:
+        here.send("step")
+        here.recv()
+
+    return step
+
+
+def _serve(there: Connection, threads: int, loop: tuple[Any, ...]) -> None:
+    """Take a step of the plain loop whenever asked, until the process that asks ends."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    step = _plain(*loop)
+    while there.recv():
+        step()
+        there.send("done")
 
 
 def _plain(
