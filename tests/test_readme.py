@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> None:
     assert "from 3 draws" in sentence
     assert head == "| scheme | accuracy | on validation | drop, points |"
     assert line == "| `shift` | 92.00% ± 2.00% | 50.00% ± 0.00% | 2.00 ± 0.00 |"
+
+
+def test_runs_of_other_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> None:
+    folders = [tmp_path / "results" / name for name in ("x", "x-seed1", "x-seed2")]
+    for folder in folders:
+        shutil.copytree(readme.ROOT / readme.HEADLINE, folder)
+    assert readme._training_seeds(folders[:1]) == []
+    for folder, accuracy in zip(folders, (0.90, 0.92, 0.94), strict=True):
+        for path in (folder / "metrics/evaluate").glob("*.json"):
+            found = files.read_json(path)
+            own = {"accuracy": accuracy} if path.stem == "shift" else {}
+            files.write_json(path, {**found, **own, "float_accuracy": accuracy - 0.1})
+    _, sentence, _, head, _, network, *lines = readme._training_seeds(folders)
+    assert "from 3 seeds" in sentence
+    assert head == "| scheme | accuracy | on validation | drop, points |"
+    assert network.startswith("| float network | 82.00% ± 2.00% | ")
+    assert network.endswith(" | – |")
+    assert any(line.startswith("| `shift` | 92.00% ± 2.00% | ") for line in lines)
+    assert sentence in readme.published_schemes(folders[0])
 
 
 def test_every_file_that_a_page_links_to_is_there() -> None:

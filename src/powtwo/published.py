@@ -82,13 +82,13 @@ def read(root: Path) -> list[Run]:
     """
     found = [_run(path.parent) for path in sorted((root / RESULTS).glob(f"[!.]*/{FILE}"))]
     for run in found:
-        check_same(root / RESULTS / run.name, _siblings(root, run.name))
+        check_same(root / RESULTS / run.name, siblings(root, run.name))
     return sorted(found, key=lambda run: (run.recipe, run.name))
 
 
 def check_family(root: Path, name: str) -> None:
     """Refuse to publish the run at `root` under a name whose other seeds have other parameters."""
-    check_same(root, _siblings(root, name))
+    check_same(root, siblings(root, name))
 
 
 def check_same(folder: Path, others: Sequence[Path]) -> None:
@@ -112,6 +112,12 @@ def check_same(folder: Path, others: Sequence[Path]) -> None:
                 f"{RESULTS.name}/{other.name}: has seed {mine['seed']} too; change seed in "
                 "params.yaml and run `inv repro`"
             )
+
+
+def siblings(root: Path, name: str) -> list[Path]:
+    """List the folders of a recipe's other published runs."""
+    paths = sorted(path.parent for path in (root / RESULTS).glob(f"[!.]*/{FILE}"))
+    return [path for path in paths if path.name != name and recipe(path.name) == recipe(name)]
 
 
 def table(root: Path) -> str:
@@ -165,12 +171,6 @@ def _run(folder: Path) -> Run:
     download, train, evaluate, compare = metrics.values()
     compared, prices = compare["schemes"][scheme], str(compare["energy_table"])
     return Run(folder.name, about, download, train, evaluate, compared, prices)
-
-
-def _siblings(root: Path, name: str) -> list[Path]:
-    """List the other published runs of a recipe."""
-    paths = sorted(path.parent for path in (root / RESULTS).glob(f"[!.]*/{FILE}"))
-    return [path for path in paths if path.name != name and recipe(path.name) == recipe(name)]
 
 
 def _identity(folder: Path) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from powtwo import files, markdown, published, publishing
-from powtwo.results import SHORT, Results, SchemeResult, read, shown
+from powtwo.results import MISSING, SHORT, Results, SchemeResult, read, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "README.md"
@@ -60,7 +61,9 @@ def published_schemes(root: Path = ROOT / HEADLINE) -> str:
     """Return the table of schemes of the run that README opens with."""
     found, about = _read(root), files.read_json(root / "metrics/download.json")
     lines = [_sentence(about, found, f"`{HEADLINE.name}`"), "", *_table(found)]
-    return "\n".join([*lines, *_goals(found), *_seeds(root / publishing.SEEDS)])
+    family = [root, *published.siblings(root.parents[1], root.name)]
+    lines += [*_goals(found), *_training_seeds(family), *_seeds(root / publishing.SEEDS)]
+    return "\n".join(lines)
 
 
 def _read(root: Path) -> Results:
@@ -100,29 +103,51 @@ def _goals(found: Results) -> list[str]:
     ]
 
 
+def _training_seeds(folders: Sequence[Path]) -> list[str]:
+    """Return how much accuracies owe to the training; nothing where it ran but once."""
+    if len(folders) < 2:
+        return []
+    runs = [_read(folder) for folder in folders]
+    floats = [[run.float_accuracy for run in runs],
+              [run.train["validation_accuracy"] for run in runs]]  # fmt: skip
+    rows = [["float network", *_spreads(floats), MISSING]]
+    for place, scheme in enumerate(runs[0].schemes):  # all runs have the same schemes
+        found = [[run.schemes[place][key] for run in runs] for _, key, _ in _OF_SEEDS]
+        rows.append([f"`{scheme.name}`", *_spreads(found)])
+    sentence = f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the tables above"
+    return ["", f"{sentence} are of `{folders[0].name}`:", "", *_of_seeds(rows)]
+
+
+def _spreads(columns: Sequence[Sequence[float]]) -> list[str]:
+    forms = (form for _, _, form in _OF_SEEDS)
+    return [published.spread(column, form) for column, form in zip(columns, forms, strict=False)]
+
+
 def _seeds(path: Path) -> list[str]:
     """Return how much accuracies owe to the images that calibrated; nothing without the file."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = {(line["scheme"], line["metric"]): line for line in csv.DictReader(file)}
-    schemes = list(dict.fromkeys(scheme for scheme, _ in rows))
-    count = sum(name.startswith("seed_") for name in next(iter(rows.values())))
-    head = ["scheme", *(title for title, _, _ in _OF_SEEDS)]
-    lines = [markdown.row(head), markdown.row(["---", *["---:"] * len(_OF_SEEDS)])]
-    for scheme in schemes:
-        cells = [
-            f"{float(line['mean']):{form}} ± {float(line['sd']):{form}}"
-            for line, form in ((rows[scheme, metric], form) for _, metric, form in _OF_SEEDS)
-        ]
-        lines.append(markdown.row([f"`{scheme}`", *cells]))
+        lines = {(line["scheme"], line["metric"]): line for line in csv.DictReader(file)}
+    count = sum(name.startswith("seed_") for name in next(iter(lines.values())))
+    rows = []
+    for scheme in dict.fromkeys(scheme for scheme, _ in lines):
+        found = [(lines[scheme, metric], form) for _, metric, form in _OF_SEEDS]
+        cells = [f"{float(at['mean']):{form}} ± {float(at['sd']):{form}}" for at, form in found]
+        rows.append([f"`{scheme}`", *cells])
     return [
         "",
         f"The same network calibrated from {count} draws of training images each, mean ± sample "
         "standard deviation; the table above has one of them:",
         "",
-        *lines,
+        *_of_seeds(rows),
     ]
+
+
+def _of_seeds(rows: Iterable[Sequence[str]]) -> list[str]:
+    head = ["scheme", *(title for title, _, _ in _OF_SEEDS)]
+    lines = [head, ["---", *["---:"] * len(_OF_SEEDS)], *rows]
+    return [markdown.row(line) for line in lines]
 
 
 def _table(found: Results) -> list[str]:
