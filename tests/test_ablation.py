@@ -205,15 +205,22 @@ def test_means_are_over_seeds_and_differences_within_them() -> None:
     ]
     text = ablation.table(rows[::-1])
     sentence, _, _, _, *lines = text.splitlines()
+    missing = [name for name in CHANGES if name not in {row.change for row in rows}]
     assert lines == [
         "| none | 81.00% ± 1.41 | – | 0.6000 ± 0.1414 | 2 |",
         "| no crop | 72.00% | -10.00 | 0.9000 | 1 |",
         "| cosine | 79.50% ± 0.71 | -1.50 ± 0.71 | 0.6000 ± 0.0000 | 2 |",
         "| double the rate | 1 diverged | – | – | 1 |",
+        "",
+        f"Not run yet, or no change to this recipe: {', '.join(missing)}.",
     ]
     assert sentence.startswith("`p` with 16 epochs, judged after the last on 5,000 validation")
     assert "by 0.55 points (σ)" in sentence  # sqrt(0.81 * 0.19 / 5000)
     assert sentence.endswith("On PyTorch 2.13, float32, AVX2, 2 threads.")
+
+
+def test_a_table_of_all_changes_misses_none() -> None:
+    assert "Not run" not in ablation.table([ROW._replace(change=name) for name in CHANGES])
 
 
 def test_presets_and_lengths_have_tables_of_their_own() -> None:

@@ -22,8 +22,8 @@ ROWS = ROOT / "docs" / "ablation.csv"
 EPOCHS = 16  # enough to tell choices apart
 NONE_YET = """\
 **The runs have not been made yet**, so no choice above is shown to earn its place: they are 13 runs
-of 16 epochs for each seed, more than the processor at hand could do. What is tested is that they
-run, on a handful of drawn images. To make them, on a faster machine, and write the table here:
+of 16 epochs for each seed. What is tested is that they run, on a handful of drawn images. To make
+them, and write the table here:
 
 ```sh
 ./inv repro --preset cifar10-jpeg --data PATH --targets download
@@ -126,7 +126,10 @@ def _one_table(rows: Sequence[Row]) -> str:
         runs = [row for row in rows if row.change == change]
         if runs:
             lines.append(markdown.row([change, *_cells(runs, base), str(len(runs))]))
-    return "\n".join([_sentence(rows), "", *lines])
+    made = {row.change for row in rows}
+    missing = [change for change in CHANGES if change not in made]
+    note = ["", f"Not run yet, or no change to this recipe: {', '.join(missing)}."]
+    return "\n".join([_sentence(rows), "", *lines, *(note if missing else [])])
 
 
 def _sentence(rows: Sequence[Row]) -> str:
