@@ -176,11 +176,11 @@ def test_the_page_shows_the_committed_rows() -> None:
     assert written == page, "stale: run `inv docs`"
 
 
-def test_without_rows_the_table_says_how_to_make_them(tmp_path: Path) -> None:
+def test_without_rows_the_page_says_so_and_how_to_make_them(tmp_path: Path) -> None:
     assert ablation.read(tmp_path / "none.csv") == []
     text = ablation.table([])
     assert "have not been made yet" in text
-    assert "./inv bench ablation" in text
+    assert "./inv bench ablation" in ablation.PAGE.read_text(encoding="utf-8")
     assert f"{len(CHANGES)} runs" in text
     assert "cifar10-jpeg" in presets.names(ROOT / "presets")
 

@@ -22,14 +22,7 @@ ROWS = ROOT / "docs" / "ablation.csv"
 EPOCHS = 16  # enough to tell choices apart
 NONE_YET = """\
 **The runs have not been made yet**, so no choice above is shown to earn its place: they are 13 runs
-of 16 epochs for each seed. What is tested is that they run, on a handful of drawn images. To make
-them, and write the table here:
-
-```sh
-./inv repro --preset cifar10-jpeg --data PATH --targets download
-./inv bench ablation -- --preset cifar10-jpeg --seeds 0 1 2
-./inv docs
-```"""
+of 16 epochs for each seed. What is tested is that they run, on a handful of drawn images."""
 
 _Change = Callable[[Train], dict[str, Any]]
 CHANGES: dict[str, _Change] = {
