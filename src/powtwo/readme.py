@@ -145,15 +145,18 @@ def _seeds(path: Path) -> list[str]:
 
 
 def _of_seeds(rows: Iterable[Sequence[str]]) -> list[str]:
-    head = ["scheme", *(title for title, _, _ in _OF_SEEDS)]
-    lines = [head, ["---", *["---:"] * len(_OF_SEEDS)], *rows]
-    return [markdown.row(line) for line in lines]
+    return _schemes([title for title, _, _ in _OF_SEEDS], rows)
 
 
 def _table(found: Results) -> list[str]:
-    head = ["scheme", *(column.title for column in SHORT)]
-    lines = [markdown.row(head), markdown.row(["---", *["---:"] * len(SHORT)])]
-    for scheme in found.schemes:
-        cells = [shown(scheme.row[column.name], column.form) for column in SHORT]
-        lines.append(markdown.row([f"`{scheme.name}`", *cells]))
-    return lines
+    rows = [
+        [f"`{scheme.name}`", *(shown(scheme.row[column.name], column.form) for column in SHORT)]
+        for scheme in found.schemes
+    ]
+    return _schemes([column.title for column in SHORT], rows)
+
+
+def _schemes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose rows begin with a scheme, and else are numbers."""
+    lines = [["scheme", *titles], ["---", *["---:"] * len(titles)], *rows]
+    return [markdown.row(line) for line in lines]
