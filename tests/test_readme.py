@@ -98,6 +98,13 @@ def test_insert_replaces_what_stood_between_the_markers() -> None:
         markdown.insert(page, "y", "new")
 
 
+def test_every_row_of_a_table_has_a_cell_for_each_title() -> None:
+    lines = ["| a | b |", "| ---: | --- |", "| 1 | x |"]
+    assert markdown.table(["a", "b"], [["1", "x"]], words=(1,)) == lines
+    with pytest.raises(ValueError, match=r"rows: \['1'\] has 1 cells for 2 titles"):
+        markdown.table(["a", "b"], [["1"]])
+
+
 def test_update_writes_the_page(tmp_path: Path) -> None:
     page = tmp_path / "p.md"
     page.write_text("<!-- x: begin --><!-- x: end -->")

@@ -114,13 +114,11 @@ def _row(cells: Mapping[str, str]) -> Row:
 def _one_table(rows: Sequence[Row]) -> str:
     base = {row.seed: row.validation_accuracy for row in rows if row.change == BASE}
     head = ["change", "validation accuracy", "against none, points", "validation loss", "runs"]
-    lines = [markdown.row(head), markdown.row(["---", *["---:"] * (len(head) - 1)])]
-    for change in CHANGES:
-        runs = [row for row in rows if row.change == change]
-        if runs:
-            lines.append(markdown.row([change, *_cells(runs, base), str(len(runs))]))
-    made = {row.change for row in rows}
-    missing = [change for change in CHANGES if change not in made]
+    made = {name: [row for row in rows if row.change == name] for name in CHANGES}
+    lines = markdown.table(head, (
+        [change, *_cells(runs, base), str(len(runs))] for change, runs in made.items() if runs
+    ))  # fmt: skip
+    missing = [change for change, runs in made.items() if not runs]
     note = ["", f"Not run yet, or no change to this recipe: {', '.join(missing)}."]
     return "\n".join([_sentence(rows), "", *lines, *(note if missing else [])])
 

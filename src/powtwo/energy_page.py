@@ -73,18 +73,16 @@ def _table(
     head: list[str], keys: Sequence[Key], columns: Sequence[Sequence[Key]], table: PriceTable
 ) -> list[str]:
     """Make a Markdown table: a row for each term, a column for each way to add them up."""
-    lines = [markdown.row(head), markdown.row(["---", "---", *["---:"] * (len(head) - 2)])]
+    rows = []
     for key in keys:
         kind, operation, how, count = key
         price = table[operation]
         energies = [decimal(count * price) if key in column else "–" for column in columns]
         name = kind.replace("_", " ")
-        lines.append(markdown.row([name, f"`{operation}`", how, decimal(price), *energies]))
+        rows.append([name, f"`{operation}`", how, decimal(price), *energies])
     sums = [sum((key[3] * table[key[1]] for key in column), Fraction(0)) for column in columns]
-    lines.append(
-        markdown.row(["**total**", "", "", "", *(f"**{decimal(value)}**" for value in sums)])
-    )
-    return lines
+    rows.append(["**total**", "", "", "", *(f"**{decimal(value)}**" for value in sums)])
+    return markdown.table(head, rows, words=(0, 1))
 
 
 def _grouped(counts: Sequence[OpCounts]) -> list[Key]:
@@ -112,12 +110,13 @@ def _layers(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
     columns = [float_counts(layers), *(integer_counts(layers, name) for name in CONVENTIONS)]
     head = ["layer", "kind", "input", "output", "K", "MACs", "FP32, µJ",
             *(f"`{name}`, µJ" for name in CONVENTIONS)]  # fmt: skip
-    lines = [markdown.row(head), markdown.row(["---:", "---", *["---:"] * (len(head) - 2)])]
+    rows = []
     for position, layer in enumerate(layers):
         energies = [decimal(column[position].energy(table) / PJ_IN_UJ) for column in columns]
         sizes = ["×".join(map(str, shape)) for shape in (layer.given, layer.made)]
-        lines.append(markdown.row([str(layer.index), layer.kind, *sizes, f"{layer.fan_in:,}",
-                           f"{layer.macs:,}", *energies]))  # fmt: skip
+        rows.append([str(layer.index), layer.kind, *sizes, f"{layer.fan_in:,}",
+                     f"{layer.macs:,}", *energies])  # fmt: skip
     sums = [f"**{decimal(total(column, table) / PJ_IN_UJ)}**" for column in columns]
     macs = f"**{sum(layer.macs for layer in layers):,}**"
-    return [*lines, markdown.row(["", "**total**", "", "", "", macs, *sums])]
+    rows.append(["", "**total**", "", "", "", macs, *sums])
+    return markdown.table(head, rows, words=(1,))

@@ -48,40 +48,42 @@ def passages() -> dict[str, str]:
 
 def operations(tables: Sequence[PriceTable]) -> str:
     """Return Markdown: what each table asks for an operation, in pJ, six digits of it."""
-    lines = _head(["operation", *(f"`{table.name}`, pJ" for table in tables)])
-    for name in OPERATIONS:
-        lines.append(markdown.row([f"`{name}`", *(_price(table, name) for table in tables)]))
-    return "\n".join(lines)
+    titles = ["operation", *(f"`{table.name}`, pJ" for table in tables)]
+    rows = ([f"`{name}`", *(_price(table, name) for table in tables)] for name in OPERATIONS)
+    return "\n".join(markdown.table(titles, rows))
 
 
 def places(table: MemoryTable) -> str:
     """Return Markdown: the memories of a table, exactly."""
-    lines = _head(["place", "holds, KiB", "64 bits, pJ", "a bit, pJ", "source"])
+    titles, rows = ["place", "holds, KiB", "64 bits, pJ", "a bit, pJ", "source"], []
     for name, place in table.places.items():
         capacity = "–" if place.capacity_kib is None else f"{place.capacity_kib:,}"
         prices = (decimal(64 * place.bit.pj), decimal(place.bit.pj))
-        lines.append(markdown.row([f"`{name}`", capacity, *prices, place.bit.source]))
-    return "\n".join(lines)
+        rows.append([f"`{name}`", capacity, *prices, place.bit.source])
+    return "\n".join(markdown.table(titles, rows))
 
 
 def networks(prices: Prices) -> str:
     """Return Markdown: arithmetic in each table and memory, side by side and never added."""
     wider = prices.all_widths
     assert wider is not None
-    titles = [f"`{table.name}`, µJ | ratio" for table in (prices.table, wider)]
-    lines = _head(["arithmetic", *" | ".join(titles).split(" | ")])
+    tables = (prices.table, wider)
+    titles = [title for table in tables for title in (f"`{table.name}`, µJ", "ratio")]
     found = {name: energy_metrics.metrics(layers, prices) for name, layers in NETWORKS.items()}
     first = next(iter(found.values()))
-    both = [cell for _ in (prices.table, wider) for cell in (_uj(first["float_uj"]), "1")]
-    lines.append(markdown.row(["FP32", *both]))
+    both = [cell for _ in tables for cell in (_uj(first["float_uj"]), "1")]
+    rows = [["FP32", *both]]
     for name, one in found.items():
         cells = [cell for table in (one, one["all_widths"]) for cell in _energy(table)]
-        lines.append(markdown.row([name, *cells]))
-    lines += ["", *_head(["memory", *(f"{kind.replace('_', ' ')}, µJ" for kind in memory.KINDS),
-                          "all, µJ", "ratio"])]  # fmt: skip
-    lines.append(_moved("FP32", first["memory"], "float"))
-    lines += [_moved(name, one["memory"], "integer") for name, one in found.items()]
-    lines += ["", *(f"- {line}" for line in first["memory"]["too_large"])]
+        rows.append([name, *cells])
+    moved = [_moved("FP32", first["memory"], "float")]
+    moved += [_moved(name, one["memory"], "integer") for name, one in found.items()]
+    kinds = (f"{kind.replace('_', ' ')}, µJ" for kind in memory.KINDS)
+    lines = [
+        *markdown.table(["arithmetic", *titles], rows), "",
+        *markdown.table(["memory", *kinds, "all, µJ", "ratio"], moved), "",
+        *(f"- {line}" for line in first["memory"]["too_large"]),
+    ]  # fmt: skip
     return "\n".join(lines).rstrip()
 
 
@@ -90,7 +92,7 @@ def sensitivity(prices: Prices) -> str:
     wider = prices.all_widths
     assert wider is not None
     found = [energy_metrics.metrics(layers, prices)["sensitivity"] for layers in NETWORKS.values()]
-    lines = _head(["ratio of", "varied", "value", *NETWORKS])
+    shown = []
     for table, part, varied in (
         (prices.table.name, "arithmetic", "zero_point"),
         (wider.name, "arithmetic", "zero_point"),
@@ -104,8 +106,8 @@ def sensitivity(prices: Prices) -> str:
         # Every network is priced in the table for all widths, so its rows tell every value.
         for value in (row["value"] for row in found[0] if _is(row, wider.name, varied)):
             cells = [_ratio(rows, table, varied, value, f"{part}_ratio") for rows in found]
-            lines.append(markdown.row([of, f"`{varied}`", f"`{value}`", *cells]))
-    return "\n".join(lines)
+            shown.append([of, f"`{varied}`", f"`{value}`", *cells])
+    return "\n".join(markdown.table(["ratio of", "varied", "value", *NETWORKS], shown))
 
 
 def _is(row: Mapping[str, Any], table: str, varied: str) -> bool:
@@ -115,10 +117,6 @@ def _is(row: Mapping[str, Any], table: str, varied: str) -> bool:
 def _ratio(rows: Sequence[Mapping[str, Any]], table: str, varied: str, value: str, key: str) -> str:
     found = [row[key] for row in rows if _is(row, table, varied) and row["value"] == value]
     return f"{found[0]:.1f}" if found and found[0] is not None else "–"
-
-
-def _head(titles: Sequence[str]) -> list[str]:
-    return [markdown.row(titles), markdown.row(["---", *["---:"] * (len(titles) - 1)])]
 
 
 def _price(table: PriceTable, operation: str) -> str:
@@ -134,10 +132,10 @@ def _energy(found: Mapping[str, Any]) -> tuple[str, str]:
     return _uj(found["integer_uj"]), f"{found['ratio']:.1f}"
 
 
-def _moved(name: str, found: Mapping[str, Any], arithmetic: str) -> str:
+def _moved(name: str, found: Mapping[str, Any], arithmetic: str) -> list[str]:
     kinds = (_uj(found["kinds_uj"][arithmetic][kind]) for kind in memory.KINDS)
     ratio = "1" if arithmetic == "float" else f"{found['ratio']:.1f}"
-    return markdown.row([name, *kinds, _uj(found[f"{arithmetic}_uj"]), ratio])
+    return [name, *kinds, _uj(found[f"{arithmetic}_uj"]), ratio]
 
 
 def _uj(value: float) -> str:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from powtwo import files
 
 
-def row(cells: Iterable[str]) -> str:
-    """Return a line of a table."""
-    return f"| {' | '.join(cells)} |"
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], words: Collection[int] = (0,)
+) -> list[str]:
+    """Return the lines of a table: columns in `words` begin at the left, numbers end at the right.
+
+    Raises:
+        ValueError: where a row has more or fewer cells than there are titles.
+    """
+    rule = ["---" if column in words else "---:" for column in range(len(titles))]
+    lines = [titles, rule, *rows]
+    for cells in lines:
+        if len(cells) != len(titles):
+            raise ValueError(f"rows: {list(cells)} has {len(cells)} cells for {len(titles)} titles")
+    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def insert(page: str, name: str, text: str) -> str:

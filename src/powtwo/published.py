@@ -125,9 +125,8 @@ def table(root: Path) -> str:
     runs = read(root)
     if not runs:
         return ""
-    lines = [markdown.row(list(HEAD)), markdown.row(["---", *["---:"] * (len(HEAD) - 1)])]
-    for name, group in groupby(runs, key=lambda run: run.recipe):
-        lines.append(markdown.row(_cells(name, list(group))))
+    recipes = groupby(runs, key=lambda run: run.recipe)
+    lines = markdown.table(HEAD, [list(_cells(name, list(group))) for name, group in recipes])
     return "\n".join([
         "Published runs, each `results/NAME/` with its integer network. Images are for training, "
         "validation and testing; the scheme is the cheapest within a standard error of the best on "

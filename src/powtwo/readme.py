@@ -87,19 +87,17 @@ def _sentence(about: dict[str, object], found: Results, run: str = "The committe
 
 def _goals(found: Results) -> list[str]:
     """Return which schemes lose no more than their kind was to, and by how much the others do."""
-    lines = [markdown.row(["schemes", "to lose at most", "within", "beyond, by"])]
-    lines.append(markdown.row(["---", "---:", "---", "---"]))
+    titles, rows = ["schemes", "to lose at most", "within", "beyond, by"], []
     for kind, goal in GOALS.items():
         drops = {one.name: one["drop_points"] for one in found.schemes if one.name.startswith(kind)}
         within = [f"`{name}` {drop:.2f}" for name, drop in drops.items() if drop <= goal]
         beyond = [f"`{name}` {drop - goal:.2f}" for name, drop in drops.items() if drop > goal]
-        cells = [f"`{kind}…`", f"{goal}", ", ".join(within) or "–", ", ".join(beyond) or "–"]
-        lines.append(markdown.row(cells))
+        rows.append([f"`{kind}…`", f"{goal}", ", ".join(within) or "–", ", ".join(beyond) or "–"])
     return [
         "",
         "What each kind of scheme was to lose at most, in points, and what it lost:",
         "",
-        *lines,
+        *markdown.table(titles, rows, words=(0, 2, 3)),
     ]
 
 
@@ -157,6 +155,4 @@ def _table(found: Results) -> list[str]:
 
 
 def _schemes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table whose rows begin with a scheme, and else are numbers."""
-    lines = [["scheme", *titles], ["---", *["---:"] * len(titles)], *rows]
-    return [markdown.row(line) for line in lines]
+    return markdown.table(["scheme", *titles], rows)
