@@ -13,12 +13,14 @@ Three ways to train the lab's network take turns, so that a busy machine slows a
 Every ratio is the median over the turns. On a GPU each turn waits for what it started; `--device
 cuda` also gives the most memory that all ways together had; that of a training is in
 `logs/train.json`. A last turn of ours runs under PyTorch's profiler, which says what share of its
-time the device spends on matrix work. The last line is one JSON object.
+time the device spends on matrix work. The last line is one JSON object. `--keep` adds a row to
+docs/speed.csv, which `inv docs` turns into the table of docs/training.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -36,11 +38,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import devices, params, presets, vision
+from powtwo import devices, params, presets, speed, vision
 from powtwo.augment import TrainingImages
 from powtwo.draws import Chance
 from powtwo.network import Architecture
 from powtwo.normalization import Normalization
+from powtwo.speed import Row
 from powtwo.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +58,7 @@ ALL_ON = params.Augment(
 # Operators whose own time is that of convolutions and matrix products, on a CPU and on a GPU.
 MATRIX_WORK = {"aten::mkldnn_convolution", "aten::cudnn_convolution", "aten::convolution_backward",
                "aten::addmm", "aten::mm"}  # fmt: skip
+FOR_PROGRAMS = ("vs_bare_step", "vs_plain_loop", "augment_share", "other_than_matrix_share")
 Way = Callable[[], object]
 T = TypeVar("T")
 
@@ -72,7 +76,10 @@ def main() -> None:
     steps = options.steps or (1 if device.type == "cpu" else IMAGES // options.batch_size)
     ways = _ways(images, labels, (steps, options.batch_size), device)
     seconds = _take_turns(ways, options.turns, steps, device)
-    _report(seconds, _other_share(ways["ours"], steps, device), options, device)
+    row = _row(seconds, _other_share(ways["ours"], steps, device), options, device)
+    _report(seconds, row, device)
+    if options.keep:
+        speed.add(row, options.keep)
 
 
 def _options() -> argparse.Namespace:
@@ -82,6 +89,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps a turn; 1 on a CPU, an epoch on a GPU")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what trains")
+    parser.add_argument("--keep", type=Path, nargs="?", const=speed.ROWS, metavar="FILE",
+                        help="add a row to docs/speed.csv, or to FILE")  # fmt: skip
     return parser.parse_args()
 
 
@@ -146,9 +155,10 @@ def _serve(there: Connection, threads: int, loop: tuple[Any, ...]) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     step = _plain(*loop)
-    while there.recv():
-        step()
-        there.send("done")
+    with contextlib.suppress(EOFError):  # the other end is gone, and with it the need for steps
+        while there.recv():
+            step()
+            there.send("done")
 
 
 def _plain(
@@ -236,37 +246,48 @@ def _other_share(way: Way, steps: int, device: torch.device) -> float:
     return round(1 - matrix / sum(time for _, time in spent), 4)
 
 
-def _report(
+def _row(
     seconds: dict[str, list[float]],
     other_share: float,
     options: argparse.Namespace,
     device: torch.device,
-) -> None:
-    """Print a table for people and, last, JSON for programs."""
+) -> Row:
+    """Sum the turns up."""
 
     def ratio(over: str, under: str) -> float:
         pairs = zip(seconds[over], seconds[under], strict=True)
         return round(statistics.median(a / b for a, b in pairs), 4)
 
-    precision = devices.precision("auto", device)
+    return Row(
+        devices.describe(device.type),
+        devices.precision("auto", device),
+        options.threads,
+        str(torch.__version__),
+        options.batch_size,
+        bool(os.environ.get("GLIBC_TUNABLES")),
+        options.turns,
+        round(options.batch_size / statistics.median(seconds["ours"])),
+        ratio("bare", "ours"),
+        ratio("plain", "ours"),
+        ratio("augment", "ours"),
+        other_share,
+    )
+
+
+def _report(seconds: dict[str, list[float]], row: Row, device: torch.device) -> None:
+    """Print a table for people and, last, JSON for programs."""
     print(
-        f"{devices.describe(device.type)}, {precision}, {options.threads} threads, "
-        f"batch {options.batch_size}, torch {torch.__version__}"
+        f"{row.processor}, {row.precision}, {row.threads} threads, "
+        f"batch {row.batch_size}, torch {row.torch}"
     )
     print(f"{'way':<8} {'ms/step':>8} {'images/s':>9}")
     for name, values in seconds.items():
         median = statistics.median(values)
-        print(f"{name:<8} {1e3 * median:8.1f} {options.batch_size / median:9.0f}")
+        print(f"{name:<8} {1e3 * median:8.1f} {row.batch_size / median:9.0f}")
     if device.type == "cuda":
         most = torch.cuda.max_memory_allocated(device) / 2**20
         print(f"at most {most:.0f} MB on the GPU, with all ways' networks there")
-    result = {
-        "vs_bare_step": ratio("bare", "ours"),
-        "vs_plain_loop": ratio("plain", "ours"),
-        "augment_share": ratio("augment", "ours"),
-        "other_than_matrix_share": other_share,
-    }
-    print(json.dumps(result, sort_keys=True))
+    print(json.dumps({name: getattr(row, name) for name in FOR_PROGRAMS}, sort_keys=True))
 
 
 if __name__ == "__main__":

@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from closure import ROOT
 
+from powtwo import speed
+
 
 @pytest.mark.pipeline
-def test_the_last_line_of_the_training_benchmark_is_json() -> None:
+def test_the_last_line_of_the_training_benchmark_is_json(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--turns", "1"]
+    rows = tmp_path / "rows.csv"
     done = subprocess.run(
-        [*command, "--batch-size", "4"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+        [*command, "--batch-size", "4", "--keep", str(rows)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     shares = {"augment_share", "other_than_matrix_share"}
     assert set(found) == {"vs_bare_step", "vs_plain_loop", *shares}
     assert all(ratio > 0 for ratio in found.values())
     assert all(found[share] < 1 for share in shares)
+    (row,) = speed.read(rows)
+    assert {name: getattr(row, name) for name in found} == found
+    assert (row.batch_size, row.turns) == (4, 1)

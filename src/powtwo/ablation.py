@@ -6,14 +6,13 @@ docs/training.md from them. Only training and validation images are ever read.
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from powtwo import files, markdown
+from powtwo import csv_rows, markdown
 from powtwo.params import Train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,23 +73,13 @@ def changed(recipe: Train, change: str, epochs: int) -> Train:
 
 
 def read(path: Path = ROWS) -> list[Row]:
-    """Read rows; none where there is no file.
-
-    Raises:
-        ValueError: where the columns are others.
-    """
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *lines = csv.reader(file)
-    if header != list(Row._fields):
-        raise ValueError(f"{path}: has columns {', '.join(header)}; move it away, and run again")
-    return [_row(dict(zip(header, line, strict=True))) for line in lines]
+    """Read rows, as `csv_rows.read` does."""
+    return csv_rows.read(path, Row)
 
 
 def write(rows: Iterable[Row], path: Path = ROWS) -> None:
     """Write rows, whole or not at all."""
-    files.write_csv(path, Row._fields, rows)
+    csv_rows.write(path, Row, rows)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -100,15 +89,6 @@ def table(rows: Sequence[Row]) -> str:
     kinds = dict.fromkeys((row.preset, row.epochs) for row in rows)
     return "\n\n".join(_one_table([row for row in rows if (row.preset, row.epochs) == kind])
                        for kind in kinds)  # fmt: skip
-
-
-def _row(cells: Mapping[str, str]) -> Row:
-    whole = {name: int(cells[name]) for name in ("epochs", "seed", "validation_images", "threads")}
-    measures = {
-        name: float(cells[name]) if cells[name] else None
-        for name in ("validation_accuracy", "validation_loss")
-    }
-    return Row(**{**cells, **whole, **measures})  # type: ignore[arg-type]
 
 
 def _one_table(rows: Sequence[Row]) -> str:
