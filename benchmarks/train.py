@@ -24,6 +24,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import platform
 import statistics
 import sys
 import time
@@ -65,6 +66,22 @@ T = TypeVar("T")
 
 def main() -> None:
     options = _options()
+    try:
+        run(options)
+    except (ValueError, OSError) as error:
+        sys.exit(f"train: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Take turns, and report.
+
+    Raises:
+        ValueError: where the device is not there, or a step wants more images than there are.
+    """
+    if not 0 < options.batch_size <= IMAGES:
+        raise ValueError(
+            f"--batch-size = {options.batch_size}: there are {IMAGES} images; use 1 to {IMAGES}"
+        )
     torch.set_num_threads(options.threads)
     torch.set_deterministic_debug_mode("error")  # as in the stage
     torch.utils.deterministic.fill_uninitialized_memory = False  # likewise
@@ -264,7 +281,7 @@ def _row(
         options.threads,
         str(torch.__version__),
         options.batch_size,
-        bool(os.environ.get("GLIBC_TUNABLES")),
+        platform.libc_ver()[0] == "glibc" and bool(os.environ.get("GLIBC_TUNABLES")),
         options.turns,
         round(options.batch_size / statistics.median(seconds["ours"])),
         ratio("bare", "ours"),

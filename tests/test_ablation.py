@@ -189,9 +189,10 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = [ROW, ROW._replace(seed=1, validation_accuracy=None, validation_loss=None)]
     ablation.write(rows, tmp_path / "rows.csv")
     assert ablation.read(tmp_path / "rows.csv") == rows
-    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="has columns a, b; move it away"):
-        ablation.read(tmp_path / "rows.csv")
+    for text, columns in (("a,b\n1,2\n", "a, b"), ("", "")):
+        (tmp_path / "rows.csv").write_text(text)
+        with pytest.raises(ValueError, match=f"has columns {columns}; move it away"):
+            ablation.read(tmp_path / "rows.csv")
 
 
 def test_means_are_over_seeds_and_differences_within_them() -> None:
@@ -218,6 +219,12 @@ def test_means_are_over_seeds_and_differences_within_them() -> None:
     assert sentence.startswith("`p` with 16 epochs, judged after the last on 5,000 validation")
     assert "by 0.55 points (σ)" in sentence  # sqrt(0.81 * 0.19 / 5000)
     assert sentence.endswith("On PyTorch 2.13, float32, AVX2, 2 threads.")
+
+
+def test_runs_on_unlike_machines_are_not_compared() -> None:
+    here, there = (ROW._replace(change="cosine", precision=kind) for kind in (ROW.precision, "x"))
+    assert "| cosine | 80.00% | +0.00 |" in ablation.table([ROW, here])
+    assert "| cosine | 80.00% | – |" in ablation.table([ROW, there])
 
 
 def test_a_table_of_all_changes_misses_none() -> None:

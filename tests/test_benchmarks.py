@@ -30,3 +30,10 @@ def test_the_last_line_of_the_training_benchmark_is_json(tmp_path: Path) -> None
     (row,) = speed.read(rows)
     assert {name: getattr(row, name) for name in found} == found
     assert (row.batch_size, row.turns) == (4, 1)
+
+
+def test_a_step_of_more_images_than_there_are_is_refused() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--batch-size", "10001"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "train: --batch-size = 10001: there are 10000 images; use 1 to 10000\n"

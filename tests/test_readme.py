@@ -73,6 +73,9 @@ def test_runs_of_other_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> 
             found = files.read_json(path)
             own = {"accuracy": accuracy} if path.stem == "shift" else {}
             files.write_json(path, {**found, **own, "float_accuracy": accuracy - 0.1})
+    in_order = folders[1] / "plots/schemes.csv"
+    head, *lines = in_order.read_text(encoding="utf-8").splitlines()
+    in_order.write_text("\n".join([head, *lines[::-1], ""]), encoding="utf-8")
     _, sentence, _, head, _, network, *lines = readme._training_seeds(folders)
     assert "from 3 seeds" in sentence
     assert head == "| scheme | accuracy | on validation | drop, points |"
@@ -84,9 +87,18 @@ def test_runs_of_other_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> 
 
 def test_every_file_that_a_page_links_to_is_there() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            name, _, heading = target.partition("#")
             if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                path = page.parent / name if name else page
+                assert path.exists(), f"{page.name}: {target}"
+                assert not heading or heading in headings(path), f"{page.name}: {target}"
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_insert_replaces_what_stood_between_the_markers() -> None:

@@ -536,6 +536,29 @@ def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, dataset: 
     assert waits.found == []
 
 
+def test_nothing_goes_to_the_device_within_an_epoch(
+    monkeypatch: pytest.MonkeyPatch, dataset: Dataset
+) -> None:
+    """Each copy would wait for its turn; on a CPU, `to` copies nothing, and so is counted here."""
+    move, step, steps, moved = torch.Tensor.to, Trainer.step, [], list[Any]()
+
+    def counted(tensor: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+        devices = [each for each in (*given, *named.values()) if isinstance(each, torch.device)]
+        if devices and 0 < len(steps) < 100 // 8:
+            moved.append(given)
+        return move(tensor, *given, **named)
+
+    def watched(self: Trainer, x: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+        steps.append(rate)
+        return step(self, x, labels, rate)
+
+    monkeypatch.setattr(torch.Tensor, "to", counted)
+    monkeypatch.setattr(Trainer, "step", watched)
+    fit(dataset, epochs=1, batch_size=8, average=0.9, augment=ALL_ON)
+    assert len(steps) == 100 // 8
+    assert moved == []
+
+
 def test_nothing_is_read_back_within_an_epoch(
     monkeypatch: pytest.MonkeyPatch, dataset: Dataset
 ) -> None:

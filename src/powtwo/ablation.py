@@ -63,6 +63,11 @@ class Row(NamedTuple):
         """What names the run: no two rows have the same."""
         return self[:4]
 
+    @property
+    def beside(self) -> tuple[int, str, str, str, int]:
+        """What two runs share whose difference is that of their recipes."""
+        return self.seed, self.torch, self.precision, self.processor, self.threads
+
 
 def changed(recipe: Train, change: str, epochs: int) -> Train:
     """Return the recipe of a run: of so many epochs, never cut short, and with one change."""
@@ -92,7 +97,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _one_table(rows: Sequence[Row]) -> str:
-    base = {row.seed: row.validation_accuracy for row in rows if row.change == BASE}
+    base = {row.beside: row.validation_accuracy for row in rows if row.change == BASE}
     head = ["change", "validation accuracy", "against none, points", "validation loss", "runs"]
     made = {name: [row for row in rows if row.change == name] for name in CHANGES}
     lines = markdown.table(head, (
@@ -113,7 +118,7 @@ def _sentence(rows: Sequence[Row]) -> str:
         f"`{first.preset}` with {first.epochs} epochs, judged after the last on "
         f"{first.validation_images:,} validation images; mean over the runs, one a seed, and the "
         "standard deviation where there are several. Differences are between runs of the same "
-        f"seed. {_noise(rows)}On {'; '.join(machines)}."
+        f"seed on the same kind of machine. {_noise(rows)}On {'; '.join(machines)}."
     )
 
 
@@ -128,13 +133,13 @@ def _noise(rows: Sequence[Row]) -> str:
     return f"Other images alone would move an accuracy by {points:.2f} points (σ). "
 
 
-def _cells(runs: Sequence[Row], base: Mapping[int, float | None]) -> list[str]:
+def _cells(runs: Sequence[Row], base: Mapping[tuple[Any, ...], float | None]) -> list[str]:
     """Return accuracy, difference and loss of one change; a run that diverged has none."""
     ended = [row for row in runs if row.validation_accuracy is not None]
     if len(ended) < len(runs):
         return [f"{len(runs) - len(ended)} diverged", "–", "–"]
     accuracies = [100 * (row.validation_accuracy or 0) for row in ended]
-    pairs = [(row.validation_accuracy, base.get(row.seed)) for row in ended]
+    pairs = [(row.validation_accuracy, base.get(row.beside)) for row in ended]
     apart = [100 * (mine - none) for mine, none in pairs if mine is not None and none is not None]
     losses = [row.validation_loss or 0 for row in ended]
     first = runs[0].change == BASE

@@ -23,7 +23,7 @@ def read(path: Path, kind: type[R]) -> list[R]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        header, *lines = csv.reader(file)
+        header, *lines = [*csv.reader(file)] or [[]]
     if header != list(kind._fields):
         raise ValueError(f"{path}: has columns {', '.join(header)}; move it away, and run again")
     try:

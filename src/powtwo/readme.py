@@ -109,9 +109,10 @@ def _training_seeds(folders: Sequence[Path]) -> list[str]:
     floats = [[run.float_accuracy for run in runs],
               [run.train["validation_accuracy"] for run in runs]]  # fmt: skip
     rows = [["float network", *_spreads(floats), MISSING]]
-    for place, scheme in enumerate(runs[0].schemes):  # all runs have the same schemes
-        found = [[run.schemes[place][key] for run in runs] for _, key, _ in _OF_SEEDS]
-        rows.append([f"`{scheme.name}`", *_spreads(found)])
+    measured = [{scheme.name: scheme for scheme in run.schemes} for run in runs]
+    for name in measured[0]:  # all runs have the same schemes, in any order
+        found = [[schemes[name][key] for schemes in measured] for _, key, _ in _OF_SEEDS]
+        rows.append([f"`{name}`", *_spreads(found)])
     sentence = f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the tables above"
     return ["", f"{sentence} are of `{folders[0].name}`:", "", *_of_seeds(rows)]
 
