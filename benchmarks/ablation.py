@@ -28,7 +28,7 @@ from powtwo.network import Architecture
 from powtwo.normalization import Normalization
 from powtwo.params import Params, Train
 from powtwo.progress import FOLDER, Checkpoints
-from powtwo.stage import fingerprint
+from powtwo.stage import fingerprint, repeatable
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "presets"
@@ -135,10 +135,7 @@ def _is_there(row: Row, rows: Sequence[Row], path: Path) -> bool:
 
 def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
     """Make the run, as the stage train would, and return its row with the measures."""
-    torch.set_num_threads(recipe.threads)
-    torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.manual_seed(row.seed)
+    repeatable(row.seed, recipe.threads)
     layout, hidden = tuple(values.model.layout), tuple(values.model.hidden)
     network = Architecture(layout, hidden, len(dataset.classes)).build()
 

@@ -45,6 +45,7 @@ from powtwo.draws import Chance
 from powtwo.network import Architecture
 from powtwo.normalization import Normalization
 from powtwo.speed import Row
+from powtwo.stage import repeatable
 from powtwo.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,10 +83,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--batch-size = {options.batch_size}: there are {IMAGES} images; use 1 to {IMAGES}"
         )
-    torch.set_num_threads(options.threads)
-    torch.set_deterministic_debug_mode("error")  # as in the stage
-    torch.utils.deterministic.fill_uninitialized_memory = False  # likewise
-    torch.manual_seed(0)
+    repeatable(0, options.threads)  # as the stage
     device = devices.prepare(options.device)
     images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
     labels = torch.randint(0, 10, (IMAGES,))

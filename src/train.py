@@ -1,6 +1,7 @@
 """Stage train: images in, the float network of the best epoch out, and its learning curves."""
 
 import math
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,6 +64,10 @@ def marks(params: Params, dataset: Dataset) -> dict[str, str]:
         "the images": dataset.sha256(),
         "PyTorch": torch.__version__,
         "the processor": devices.describe(params.train.device),
+        # `auto` goes by instructions that the processor's kind does not tell.
+        "the precision": devices.precision(
+            params.train.precision, torch.device(params.train.device)
+        ),
     }
 
 
@@ -109,7 +114,8 @@ class Reporter:
     def __init__(self, epochs: int, images: int) -> None:
         """Begin to count the time of so many epochs of so many training images."""
         self._epochs, self._images = epochs, images
-        self._timed, self._started = 0, time.perf_counter()  # a run may go on from a checkpoint
+        self._seconds: list[float] = []  # of each epoch that this process has seen
+        self._last = time.perf_counter()  # when the last one ended
         self._drawn = -math.inf  # when
 
     def __call__(self, history: Sequence[Epoch]) -> None:
@@ -119,14 +125,16 @@ class Reporter:
             draw_curves(history)
             self._drawn = time.perf_counter()
         row = history[-1]
-        self._timed += 1
-        seconds = (time.perf_counter() - self._started) / self._timed
-        left = seconds * (self._epochs - row.epoch)
+        now = time.perf_counter()
+        self._seconds.append(now - self._last)
+        self._last = now
+        # An epoch that the machine was held in says nothing of those to come.
+        left = statistics.median(self._seconds) * (self._epochs - row.epoch)
         print(
             f"epoch {row.epoch}/{self._epochs}: "
             f"loss {row.train_loss:.4f} (validation {row.validation_loss:.4f}), "
             f"accuracy {row.train_accuracy:.2%} (validation {row.validation_accuracy:.2%}), "
-            f"{self._images / seconds:.0f} images/s, {left:.0f} s left",
+            f"{self._images / self._seconds[-1]:.0f} images/s, {left:.0f} s left",
             flush=True,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import torch
 import yaml
 
-from powtwo import files, training
+from powtwo import files, params, training
 from powtwo.datasets import Dataset
+from powtwo.history import Epoch
 from powtwo.network import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,3 +151,50 @@ def test_the_lab_s_recipe_runs(tmp_path: Path) -> None:
     folder = workplace(tmp_path / "lab", **changes | {"epochs": 2, "batch_size": 8})
     process = run(folder)
     assert process.returncode == 0, process.stderr
+
+
+@pytest.fixture(name="stage")
+def _stage() -> Any:
+    spec = importlib.util.spec_from_file_location("stage_train", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_processor_of_the_same_kind_in_another_precision_is_another(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AVX-512 alone does not tell whether `auto` is bfloat16."""
+    folder = workplace(tmp_path / "run", precision="auto")
+    monkeypatch.chdir(folder)
+    given = params.load(Path("params.yaml")), Dataset.load("data/dataset.npz")
+    native = "powtwo.devices.torch.cpu._is_avx512_bf16_supported"
+    found = []
+    for kernels in (True, False):
+        monkeypatch.setattr(native, lambda kernels=kernels: kernels)
+        monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
+        monkeypatch.setattr("powtwo.devices.platform.machine", lambda: "x86_64")
+        found.append(stage.marks(*given))
+    differ = {key for key in found[0] if found[0][key] != found[1][key]}
+    assert differ == {"the precision"}
+
+
+def test_speed_is_of_the_last_epoch_and_time_left_of_the_usual_one(
+    stage: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "draw_curves", lambda _: None)
+    now = 0.0
+    monkeypatch.setattr(stage.time, "perf_counter", lambda: now)
+    reporter, history = stage.Reporter(9, 100), []
+    for epoch, seconds in enumerate((10.0, 200.0, 8.0), start=1):  # held in the second
+        now += seconds
+        history.append(Epoch(epoch, 0.1, 1.0, 1.0, 0.5, 0.5))
+        reporter(history)
+    ends = [line.rsplit("), ", 1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert ends == ["10 images/s, 80 s left", "0 images/s, 735 s left", "12 images/s, 60 s left"]

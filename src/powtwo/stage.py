@@ -55,7 +55,7 @@ def stage(name: str, *keys: str, fix_threads: bool = False) -> Iterator[params.P
     try:
         values = params.load(PARAMS_FILE)
         before = fingerprint(*keys)
-        _seed(values.seed, values.train.threads if fix_threads else None)
+        repeatable(values.seed, values.train.threads if fix_threads else None)
         yield values
         _check_unchanged(before, fingerprint(*keys))
     except _EXPECTED as error:
@@ -98,8 +98,11 @@ def _check_unchanged(before: Mapping[str, str], after: Mapping[str, str]) -> Non
         raise StageError(f"{', '.join(changed)} changed while the stage ran; run it again")
 
 
-def _seed(seed: int, threads: int | None) -> None:
-    """Seed Python, numpy and, where the stage has imported it, torch."""
+def repeatable(seed: int, threads: int | None = None) -> None:
+    """Have a process compute the same bytes each time, on so many CPU threads or as many as it has.
+
+    Seeds Python, numpy and, where it has been imported, torch.
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch = sys.modules.get("torch")

@@ -122,13 +122,11 @@ def pool_first(network: nn.Sequential) -> nn.Sequential:
 
 
 def _optimizer(network: nn.Module, recipe: Train) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
-    if recipe.decay == "weights":  # matrices and kernels (source 4)
-        parameters = [p for p in parameters if p.ndim > 1]
-    decaying = {"params": parameters, "weight_decay": recipe.weight_decay}
-    known = {id(parameter) for parameter in parameters}
-    others = [p for p in network.parameters() if id(p) not in known]
-    groups = [decaying, {"params": others, "weight_decay": 0.0}] if others else [decaying]
+    spared = recipe.decay == "weights"  # whether what is no matrix or kernel is (source 4)
+    decaying = [p for p in network.parameters() if p.ndim > 1 or not spared]
+    others = [p for p in network.parameters() if p.ndim < 2 and spared]
+    groups = [{"params": decaying, "weight_decay": recipe.weight_decay}]
+    groups += [{"params": others, "weight_decay": 0.0}] if others else []
     if recipe.optimizer == "adam":
         betas = (recipe.momentum, ADAM_SECOND_BETA)
         return torch.optim.Adam(groups, lr=recipe.learning_rate, betas=betas)

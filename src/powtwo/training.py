@@ -182,12 +182,12 @@ class Run:
         if self._group.size > 1:
             said = torch.tensor(measure, dtype=torch.float64, device=self.trainer.device)
             measure = Measure(*self._group.agree(said).tolist())
-        _check_finite([*[0.0] * (self._steps - 1), measure.loss], number)
+        _check_finite([measure.loss], number, self._steps)
         return measure
 
 
-def _check_finite(losses: Sequence[float], epoch: int) -> None:
-    for step, loss in enumerate(losses, start=1):
+def _check_finite(losses: Sequence[float], epoch: int, first: int = 1) -> None:
+    for step, loss in enumerate(losses, start=first):
         if not abs(loss) < float("inf"):  # false for NaN as well
             raise TrainingError(
                 f"loss = {loss} at epoch {epoch}, step {step}: must be finite; "
