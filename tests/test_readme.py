@@ -83,6 +83,9 @@ def test_runs_of_other_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> 
     assert network.endswith(" | – |")
     assert any(line.startswith("| `shift` | 92.00% ± 2.00% | ") for line in lines)
     assert sentence in readme.published_schemes(folders[0])
+    opening = readme.headline(folders[0])
+    assert "of 82.00% ± 2.00%** (mean ± sample standard deviation of 3 trainings, " in opening
+    assert "95 % interval" in readme.headline(readme.ROOT / "results/cifar10-jpeg-lab")
 
 
 def test_every_file_that_a_page_links_to_is_there() -> None:

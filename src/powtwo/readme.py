@@ -31,16 +31,29 @@ def results(root: Path = ROOT) -> str:
 
 def headline(root: Path = ROOT / HEADLINE) -> str:
     """Return what the picture proves: what the scheme that validation images choose costs."""
-    found, images = _read(root), files.read_json(root / "metrics/download.json")
-    row = found.best.row
+    runs = [published.load(folder) for folder in _family(root)]
+    name, images = published.chosen(runs), runs[0].download["test_images"]
+    rows = [run.schemes[name] for run in runs]
+    ratio = published.spread([row["ratio"] for row in rows], ".1f")
+    drop = published.spread([row["drop_points"] for row in rows], ".2f")
+    accuracy = published.spread([run.float_accuracy for run in runs], ".2%")
+    low, high = (rows[0][f"drop_points_{end}"] for end in ("low", "high"))
+    doubt = (
+        f"95 % interval {low:.2f} to {high:.2f}" if len(runs) == 1
+        else f"mean ± sample standard deviation of {len(runs)} trainings"
+    )  # fmt: skip
+    (scheme,) = (scheme for scheme in _read(root).schemes if scheme.name == name)
     return (
-        f"**With {row['ratio']:.1f} times less energy for arithmetic than FP32, integers and "
-        f"shifts alone lose {row['drop_points']:.2f} points of {found.float_accuracy:.2%}** "
-        f"(95 % interval {row['drop_points_low']:.2f} to {row['drop_points_high']:.2f}, "
-        f"{images['test_images']:,} test images): the scheme `{found.best.name}` of "
-        f"[{HEADLINE.name}]({HEADLINE.as_posix()}/params.yaml), by the price table "
-        f"`{found.energy_table}`. {_with_memory(found.best)}"
+        f"**With {ratio} times less energy for arithmetic than FP32, integers and shifts alone "
+        f"lose {drop} points of {accuracy}** ({doubt}, {images:,} test images): the scheme "
+        f"`{name}` of [{HEADLINE.name}]({HEADLINE.as_posix()}/params.yaml), by the price table "
+        f"`{runs[0].prices}`. {_with_memory(scheme)}"
     )
+
+
+def _family(root: Path) -> list[Path]:
+    """List the folders of a recipe's runs, that at `root` first."""
+    return [root, *published.siblings(root.parents[1], root.name)]
 
 
 def _with_memory(scheme: SchemeResult) -> str:
@@ -61,8 +74,7 @@ def published_schemes(root: Path = ROOT / HEADLINE) -> str:
     """Return the table of schemes of the run that README opens with."""
     found, about = _read(root), files.read_json(root / "metrics/download.json")
     lines = [_sentence(about, found, f"`{HEADLINE.name}`"), "", *_table(found)]
-    family = [root, *published.siblings(root.parents[1], root.name)]
-    lines += [*_goals(found), *_training_seeds(family), *_seeds(root / publishing.SEEDS)]
+    lines += [*_goals(found), *_training_seeds(_family(root)), *_seeds(root / publishing.SEEDS)]
     return "\n".join(lines)
 
 
@@ -113,8 +125,13 @@ def _training_seeds(folders: Sequence[Path]) -> list[str]:
     for name in measured[0]:  # all runs have the same schemes, in any order
         found = [[schemes[name][key] for schemes in measured] for _, key, _ in _OF_SEEDS]
         rows.append([f"`{name}`", *_spreads(found)])
-    sentence = f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the tables above"
-    return ["", f"{sentence} are of `{folders[0].name}`:", "", *_of_seeds(rows)]
+    name = published.chosen([published.load(folder) for folder in folders])
+    sentence = (
+        f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the tables above are "
+        f"of `{folders[0].name}`. By means on validation images, `{name}` is the cheapest scheme "
+        "within a standard error of the best:"
+    )
+    return ["", sentence, "", *_of_seeds(rows)]
 
 
 def _spreads(columns: Sequence[Sequence[float]]) -> list[str]:

@@ -133,12 +133,7 @@ class Results:
 
     @property
     def best(self) -> SchemeResult:
-        """The cheapest that is, on validation images, within a standard error of the highest.
-
-        A difference below that error is the luck of the images (source 1), energy is not. Test
-        images choose nothing: the best on them would look better than it is. Of schemes of equal
-        energy the more accurate, and then the first of `params.yaml`.
-        """
+        """The one that `choose` does; of equal ones the first of `params.yaml`."""
         return _choose(self.schemes)
 
     @property
@@ -216,16 +211,32 @@ def layer_sensitivity(results: Results) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _choose(schemes: Sequence[SchemeResult]) -> SchemeResult:
-    highest = max(schemes, key=lambda scheme: scheme["validation_accuracy"])
-    p, images = highest["validation_accuracy"], highest.metrics["evaluate"]["validation_images"]
+def choose(rows: Mapping[str, Row], images: int) -> str:
+    """Name the cheapest scheme within a standard error of the highest on so many validation images.
+
+    A difference below that error is the luck of the images (source 1), energy is not. Test images
+    choose nothing: the best on them would look better than it is. Of schemes of equal energy the
+    more accurate, and then the first.
+
+    Args:
+        rows: `validation_accuracy`, a fraction, and `energy_uj`, or None, of each scheme.
+        images: how many that accuracy was measured on.
+    """
+    p = max(row["validation_accuracy"] for row in rows.values())
     enough = p - math.sqrt(p * (1 - p) / images)
-    return min((one for one in schemes if one["validation_accuracy"] >= enough), key=_cost)
+    return min((name for name, row in rows.items() if row["validation_accuracy"] >= enough),
+               key=lambda name: _cost(rows[name]))  # fmt: skip
 
 
-def _cost(scheme: SchemeResult) -> tuple[float, float]:
-    energy = scheme.row["energy_uj"]
-    return math.inf if energy is None else energy, -scheme["validation_accuracy"]
+def _choose(schemes: Sequence[SchemeResult]) -> SchemeResult:
+    found = {scheme.name: scheme for scheme in schemes}
+    images = schemes[0].metrics["evaluate"]["validation_images"]  # the same for all
+    return found[choose({name: scheme.row for name, scheme in found.items()}, images)]
+
+
+def _cost(row: Row) -> tuple[float, float]:
+    energy = row["energy_uj"]
+    return math.inf if energy is None else energy, -row["validation_accuracy"]
 
 
 def _scheme(root: Path, name: str) -> SchemeResult:
