@@ -67,22 +67,26 @@ def test_runs_of_other_seeds_are_shown_as_mean_and_deviation(tmp_path: Path) -> 
     folders = [tmp_path / "results" / name for name in ("x", "x-seed1", "x-seed2")]
     for folder in folders:
         shutil.copytree(readme.ROOT / readme.HEADLINE, folder)
-    assert readme._training_seeds(folders[:1]) == []
-    for folder, accuracy in zip(folders, (0.90, 0.92, 0.94), strict=True):
+    assert "Trained from" not in readme.published_schemes(readme.ROOT / "results/cifar10-jpeg-lab")
+    for folder, accuracy, drop in zip(folders, (0.90, 0.92, 0.94), (0.0, 1.0, 5.0), strict=True):
         for path in (folder / "metrics/evaluate").glob("*.json"):
             found = files.read_json(path)
-            own = {"accuracy": accuracy} if path.stem == "shift" else {}
+            own = {"accuracy": accuracy, "drop_points": drop} if path.stem == "shift" else {}
             files.write_json(path, {**found, **own, "float_accuracy": accuracy - 0.1})
     in_order = folders[1] / "plots/schemes.csv"
     head, *lines = in_order.read_text(encoding="utf-8").splitlines()
     in_order.write_text("\n".join([head, *lines[::-1], ""]), encoding="utf-8")
-    _, sentence, _, head, _, network, *lines = readme._training_seeds(folders)
+    runs = [readme._read(folder) for folder in folders]
+    _, sentence, _, head, _, network, *lines = readme._training_seeds(folders, runs)
     assert "from 3 seeds" in sentence
     assert head == "| scheme | accuracy | on validation | drop, points |"
     assert network.startswith("| float network | 82.00% ± 2.00% | ")
     assert network.endswith(" | – |")
     assert any(line.startswith("| `shift` | 92.00% ± 2.00% | ") for line in lines)
-    assert sentence in readme.published_schemes(folders[0])
+    shown = readme.published_schemes(folders[0])
+    assert sentence in shown
+    assert "it lost, mean of 3 trainings:" in shown
+    assert "`shift` 1.00" in shown.splitlines()[-2]  # 2 points on average are 1 beyond its goal
     opening = readme.headline(folders[0])
     assert "of 82.00% ± 2.00%** (mean ± sample standard deviation of 3 trainings, " in opening
     assert "95 % interval" in readme.headline(readme.ROOT / "results/cifar10-jpeg-lab")

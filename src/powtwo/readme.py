@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def published_schemes(root: Path = ROOT / HEADLINE) -> str:
     """Return the table of schemes of the run that README opens with."""
     found, about = _read(root), files.read_json(root / "metrics/download.json")
     lines = [_sentence(about, found, f"`{HEADLINE.name}`"), "", *_table(found)]
-    lines += [*_goals(found), *_training_seeds(_family(root)), *_seeds(root / publishing.SEEDS)]
+    folders = _family(root)
+    runs = [_read(folder) for folder in folders]
+    lines += [*_training_seeds(folders, runs), *_goals(runs), *_seeds(root / publishing.SEEDS)]
     return "\n".join(lines)
 
 
@@ -97,37 +100,46 @@ def _sentence(about: dict[str, object], found: Results, run: str = "The committe
     )
 
 
-def _goals(found: Results) -> list[str]:
+def _goals(runs: Sequence[Results]) -> list[str]:
     """Return which schemes lose no more than their kind was to, and by how much the others do."""
+    lost = {
+        name: statistics.mean(scheme["drop_points"] for scheme in schemes)
+        for name, schemes in _by_name(runs).items()
+    }
     titles, rows = ["schemes", "to lose at most", "within", "beyond, by"], []
     for kind, goal in GOALS.items():
-        drops = {one.name: one["drop_points"] for one in found.schemes if one.name.startswith(kind)}
+        drops = {name: drop for name, drop in lost.items() if name.startswith(kind)}
         within = [f"`{name}` {drop:.2f}" for name, drop in drops.items() if drop <= goal]
         beyond = [f"`{name}` {drop - goal:.2f}" for name, drop in drops.items() if drop > goal]
         rows.append([f"`{kind}…`", f"{goal}", ", ".join(within) or "–", ", ".join(beyond) or "–"])
     return [
         "",
-        "What each kind of scheme was to lose at most, in points, and what it lost:",
+        "What each kind of scheme was to lose at most, in points, and what it lost"
+        f"{f', mean of {len(runs)} trainings' if len(runs) > 1 else ''}:",
         "",
         *markdown.table(titles, rows, words=(0, 2, 3)),
     ]
 
 
-def _training_seeds(folders: Sequence[Path]) -> list[str]:
+def _by_name(runs: Sequence[Results]) -> dict[str, list[SchemeResult]]:
+    """Return each scheme's results in every run; all runs have the same schemes, in any order."""
+    measured = [{scheme.name: scheme for scheme in run.schemes} for run in runs]
+    return {name: [schemes[name] for schemes in measured] for name in measured[0]}
+
+
+def _training_seeds(folders: Sequence[Path], runs: Sequence[Results]) -> list[str]:
     """Return how much accuracies owe to the training; nothing where it ran but once."""
     if len(folders) < 2:
         return []
-    runs = [_read(folder) for folder in folders]
     floats = [[run.float_accuracy for run in runs],
               [run.train["validation_accuracy"] for run in runs]]  # fmt: skip
     rows = [["float network", *_spreads(floats), MISSING]]
-    measured = [{scheme.name: scheme for scheme in run.schemes} for run in runs]
-    for name in measured[0]:  # all runs have the same schemes, in any order
-        found = [[schemes[name][key] for schemes in measured] for _, key, _ in _OF_SEEDS]
+    for name, schemes in _by_name(runs).items():
+        found = [[scheme[key] for scheme in schemes] for _, key, _ in _OF_SEEDS]
         rows.append([f"`{name}`", *_spreads(found)])
     name = published.chosen([published.load(folder) for folder in folders])
     sentence = (
-        f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the tables above are "
+        f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the table above is "
         f"of `{folders[0].name}`. By means on validation images, `{name}` is the cheapest scheme "
         "within a standard error of the best:"
     )
