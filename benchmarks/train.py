@@ -39,7 +39,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import devices, params, presets, speed, vision
+from powtwo import csv_rows, devices, params, presets, speed, vision
 from powtwo.augment import TrainingImages
 from powtwo.draws import Chance
 from powtwo.network import Architecture
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
     row = _row(seconds, _other_share(ways["ours"], steps, device), options, device)
     _report(seconds, row, device)
     if options.keep:
-        speed.add(row, options.keep)
+        csv_rows.add(options.keep, Row, row)
 
 
 def _options() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Write the figures that README and docs show, from the files that hold them. No stage."""
 
-from powtwo import ablation, energy_page, energy_passages, markdown, readme, speed
+from powtwo import ablation, energy_page, energy_passages, loading, markdown, readme, speed
 
 
 def main() -> None:
@@ -8,6 +8,7 @@ def main() -> None:
     for name, text in energy_passages.passages().items():
         markdown.update(energy_page.PAGE, name, text)
     markdown.update(ablation.PAGE, "ablation", ablation.table(ablation.read()))
+    markdown.update(loading.PAGE, "loading", loading.table(loading.read()))
     markdown.update(speed.PAGE, "speed", speed.table(speed.read()))
     markdown.update(readme.PAGE, "headline", readme.headline())
     markdown.update(readme.PAGE, "schemes", readme.published_schemes())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from powtwo import markdown, speed
+from powtwo import csv_rows, markdown, speed
 from powtwo.speed import Row
 
 ROW = Row("AVX2", "float32", 2, "2.13", 256, True, 9, 1095, 0.99, 3.456, 0.02, 0.25)
@@ -21,15 +21,15 @@ def test_the_page_shows_the_committed_rows() -> None:
 def test_a_row_is_added_below_the_others_and_read_as_it_was(tmp_path: Path) -> None:
     path, other = tmp_path / "rows.csv", ROW._replace(memory_kept=False, turns=3)
     assert speed.read(path) == []
-    speed.add(ROW, path)
-    speed.add(other, path)
+    csv_rows.add(path, Row, ROW)
+    csv_rows.add(path, Row, other)
     assert speed.read(path) == [ROW, other]
 
 
 @pytest.mark.parametrize("found", ["2.5", "", "two"])
 def test_a_cell_that_is_not_of_its_column_is_refused(found: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    speed.add(ROW, path)
+    csv_rows.add(path, Row, ROW)
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("float32,2,", f"float32,{found},"), encoding="utf-8")
     with pytest.raises(ValueError, match=f"rows.csv: row 1, threads = '?{found or None}'?: Input"):

@@ -41,3 +41,8 @@ def read(path: Path, kind: type[R]) -> list[R]:
 def write(path: Path, kind: type[R], rows: Iterable[R]) -> None:
     """Write rows under their header, whole or not at all."""
     files.write_csv(path, kind._fields, rows)
+
+
+def add(path: Path, kind: type[R], row: R) -> None:
+    """Add a row, below those that are there."""
+    write(path, kind, [*read(path, kind), row])

@@ -35,11 +35,6 @@ def read(path: Path = ROWS) -> list[Row]:
     return csv_rows.read(path, Row)
 
 
-def add(row: Row, path: Path) -> None:
-    """Add a row, below those that are there."""
-    csv_rows.write(path, Row, [*read(path), row])
-
-
 def table(rows: Sequence[Row]) -> str:
     """Return Markdown: a line for each run, in their order; or that there is none."""
     if not rows:
