@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from powtwo import ablation, devices, files, presets, training
-from powtwo.ablation import BASE, CHANGES, Row
+from powtwo.ablation import BASE, CHANGES, ELSEWHERE, Row
 from powtwo.datasets import Dataset
 from powtwo.history import Epoch
 from powtwo.network import Architecture
@@ -33,7 +33,6 @@ from powtwo.stage import fingerprint, repeatable
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "presets"
 DATA = Path("data/dataset.npz")
-ELSEWHERE = {"epochs", "patience", "precision", "device", "threads", "processes"}  # columns, or set
 
 
 def main() -> None:

@@ -7,7 +7,9 @@ def main() -> None:
     """Bring every generated passage up to date."""
     for name, text in energy_passages.passages().items():
         markdown.update(energy_page.PAGE, name, text)
-    markdown.update(ablation.PAGE, "ablation", ablation.table(ablation.read()))
+    markdown.update(
+        ablation.PAGE, "ablation", ablation.table(ablation.with_published(ablation.read()))
+    )
     markdown.update(loading.PAGE, "loading", loading.table(loading.read()))
     markdown.update(speed.PAGE, "speed", speed.table(speed.read()))
     markdown.update(readme.PAGE, "headline", readme.headline())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,8 +173,49 @@ def test_no_run_is_cut_short() -> None:
 
 def test_the_page_shows_the_committed_rows() -> None:
     page = ablation.PAGE.read_text(encoding="utf-8")
-    written = markdown.insert(page, "ablation", ablation.table(ablation.read()))
+    written = markdown.insert(
+        page, "ablation", ablation.table(ablation.with_published(ablation.read()))
+    )
     assert written == page, "stale: run `inv docs`"
+
+
+def _publish(folder: Path) -> None:
+    """Make a project that has the presets and the published run of one."""
+    shutil.copytree(ROOT / "presets", folder / "presets")
+    shutil.copytree(ROOT / "results/cifar10-jpeg", folder / "results/cifar10-jpeg")
+    shutil.copy(ROOT / "params.yaml", folder)
+
+
+def test_a_published_run_is_the_unchanged_one_of_its_preset_and_length(tmp_path: Path) -> None:
+    _publish(tmp_path)
+    run = ROW._replace(preset="cifar10-jpeg", epochs=60, change="no crop")
+    (first, found) = ablation.with_published([run], tmp_path)
+    assert first == run
+    assert found.run == ("cifar10-jpeg", BASE, 60, 0)
+    assert (found.torch, found.precision, found.processor) == ("2.13.0+cpu", "bfloat16", "AVX512")
+    lines = (ROOT / "results/cifar10-jpeg/plots/training.csv").read_text(encoding="utf-8").split()
+    epoch, *_, accuracy = lines[-1].split(",")
+    assert (int(epoch), float(accuracy)) == (60, found.validation_accuracy)
+    for others in ([found], [run._replace(epochs=16)], [run._replace(preset="cifar10")], []):
+        assert ablation.with_published(others, tmp_path) == others
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("presets/cifar10-jpeg.yaml", "cutout: 8", "cutout: 9"),
+        ("results/cifar10-jpeg/plots/training.csv", "\n60,", "\n59,"),
+    ],
+)
+def test_a_published_run_of_another_recipe_or_cut_short_is_not(
+    file: str, old: str, new: str, tmp_path: Path
+) -> None:
+    _publish(tmp_path)
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / file).write_text(text.replace(old, new), encoding="utf-8")
+    rows = [ROW._replace(preset="cifar10-jpeg", epochs=60, change="no crop")]
+    assert ablation.with_published(rows, tmp_path) == rows
 
 
 def test_without_rows_the_page_says_so_and_how_to_make_them(tmp_path: Path) -> None:

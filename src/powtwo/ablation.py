@@ -1,18 +1,23 @@
 """What each choice of a recipe earns: the changes to try, the rows they give, and their table.
 
-`benchmarks/ablation.py` runs the changes and writes a row a run; `inv docs` writes the table of
-docs/training.md from them. Only training and validation images are ever read.
+`benchmarks/ablation.py` runs the changes and writes a row a run; `inv docs` writes the tables of
+docs/training.md from them. Only training and validation images are ever read. For runs of a
+preset's own length, what is published of it is the run without a change: the stage `train` gives
+the same bytes.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from powtwo import csv_rows, markdown
+import yaml
+
+from powtwo import csv_rows, markdown, presets, published
 from powtwo.params import Train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +45,7 @@ CHANGES: dict[str, _Change] = {
     "double the rate": lambda recipe: {"learning_rate": recipe.learning_rate * 2},
 }
 BASE = "none"
+ELSEWHERE = {"epochs", "patience", "precision", "device", "threads", "processes"}  # columns, or set
 
 
 class Row(NamedTuple):
@@ -85,6 +91,38 @@ def read(path: Path = ROWS) -> list[Row]:
 def write(rows: Iterable[Row], path: Path = ROWS) -> None:
     """Write rows, whole or not at all."""
     csv_rows.write(path, Row, rows)
+
+
+def with_published(rows: Sequence[Row], root: Path = ROOT) -> list[Row]:
+    """Add the published runs of the presets and lengths that rows are of, where they miss `none`.
+
+    Left out are those of another recipe than the preset has now.
+    """
+    kinds, there = {(row.preset, row.epochs) for row in rows}, {row.run for row in rows}
+    found = [_published(root, run) for run in published.read(root)]
+    known = [row for row in found if row and (row.preset, row.epochs) in kinds]
+    return [*rows, *(row for row in known if row.run not in there)]
+
+
+def _published(root: Path, run: published.Run) -> Row | None:
+    """Return the row of a published run; None where its recipe is no preset's, or was cut short."""
+    if run.recipe not in presets.names(root / "presets") or not run.log.get("precision"):
+        return None
+    folder = root / published.RESULTS / run.name
+    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    recipe = Train.model_validate(values["train"])
+    wanted = presets.parameters(run.recipe, root / "params.yaml", root / "presets").train
+    if recipe.model_dump(exclude=ELSEWHERE) != wanted.model_dump(exclude=ELSEWHERE):
+        return None
+    with (folder / "plots/training.csv").open(encoding="utf-8", newline="") as file:
+        *_, last = csv.DictReader(file)
+    if int(last["epoch"]) != recipe.epochs:
+        return None
+    return Row(
+        run.recipe, BASE, recipe.epochs, values["seed"], float(last["validation_accuracy"]),
+        float(last["validation_loss"]), run.download["validation_images"], "", run.log["torch"],
+        run.log["precision"], run.log["device_name"], recipe.threads,
+    )  # fmt: skip
 
 
 def table(rows: Sequence[Row]) -> str:
