@@ -23,7 +23,7 @@ from powtwo.params import Train
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "training.md"
 ROWS = ROOT / "docs" / "ablation.csv"
-EPOCHS = 16  # enough to tell choices apart
+EPOCHS = 16  # enough for all but augmentation, which is for longer runs
 NONE_YET = """\
 **The runs have not been made yet**, so no choice above is shown to earn its place: they are 13 runs
 of 16 epochs for each seed. What is tested is that they run, on a handful of drawn images."""
