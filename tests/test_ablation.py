@@ -205,9 +205,10 @@ def test_a_published_run_is_the_unchanged_one_of_its_preset_and_length(tmp_path:
     [
         ("presets/cifar10-jpeg.yaml", "cutout: 8", "cutout: 9"),
         ("results/cifar10-jpeg/plots/training.csv", "\n60,", "\n59,"),
+        ("results/cifar10-jpeg/run.json", '"processes": 1', '"processes": 2'),
     ],
 )
-def test_a_published_run_of_another_recipe_or_cut_short_is_not(
+def test_a_published_run_of_another_kind_or_cut_short_is_not(
     file: str, old: str, new: str, tmp_path: Path
 ) -> None:
     _publish(tmp_path)

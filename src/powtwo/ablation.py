@@ -105,8 +105,12 @@ def with_published(rows: Sequence[Row], root: Path = ROOT) -> list[Row]:
 
 
 def _published(root: Path, run: published.Run) -> Row | None:
-    """Return the row of a published run; None where its recipe is no preset's, or was cut short."""
-    if run.recipe not in presets.names(root / "presets") or not run.log.get("precision"):
+    """Return the row of a published run.
+
+    None where its recipe is no preset's, it was cut short, or it was not of one process, which
+    every run of the ablation is.
+    """
+    if run.recipe not in presets.names(root / "presets") or run.log.get("processes") != 1:
         return None
     folder = root / published.RESULTS / run.name
     values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
