@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from powtwo import array_file
 from powtwo.params import IMAGE_SIZE
 
 SHAPE = (3, IMAGE_SIZE, IMAGE_SIZE)  # (channels, height, width); red, green, blue
@@ -60,8 +60,8 @@ class Dataset:
         """Write an .npz file, the same bytes for the same images."""
         # A name array of fixed-width text needs no pickle, neither here nor on loading.
         arrays = self._arrays() | {"classes": np.array(self.classes, dtype=np.str_)}
-        with Path(path).open("wb") as file:  # given a name, np.savez would add a suffix
-            np.savez(file, allow_pickle=False, **arrays)
+        with Path(path).open("wb") as file:
+            array_file.write(file, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Dataset:
@@ -72,13 +72,15 @@ class Dataset:
             FileNotFoundError: where there is no such file.
         """
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {field.name: stored[field.name] for field in fields(cls)}
+            stored = array_file.read(path)
+            names = [field.name for field in fields(cls)]
+            if missing := sorted(set(names) - set(stored)):
+                raise ValueError(f"no {missing[0]}")
+            arrays = {name: stored[name] for name in names}
             classes = tuple(str(name) for name in arrays.pop("classes"))
             return cls(**arrays, classes=classes)
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{path}: no data set ({reason}); run the download stage") from error
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: no data set ({error}); run the download stage") from error
 
     def sha256(self) -> str:
         """Return the hex digest of every array's name, shape, type and bytes, and of the names."""

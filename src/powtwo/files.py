@@ -24,7 +24,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".writing-{path.name}-") as folder:
-        # The suffix stays, since writers such as np.savez and savefig go by it.
+        # The suffix stays, since writers such as savefig go by it.
         temporary = Path(folder) / path.name
         yield temporary
         temporary.replace(path)

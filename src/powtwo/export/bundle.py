@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 
 from powtwo import folders, sampling
+from powtwo.array_file import Arrays
 from powtwo.datasets import Dataset
 from powtwo.export import (
     c99,
@@ -42,7 +43,7 @@ class Bundle:
     about: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def vectors(self) -> golden.Arrays:
+    def vectors(self) -> Arrays:
         """Return the golden vectors of test images, evenly spaced over all of them."""
         pixels = self.dataset.x_test
         return golden.vectors(self.network, pixels[sampling.evenly(len(pixels), self.images)])

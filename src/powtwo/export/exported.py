@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from powtwo import engine
+from powtwo.array_file import Arrays
 from powtwo.datasets import Dataset
 from powtwo.export import golden, manifest
 from powtwo.integer import IntegerNetwork
@@ -39,7 +40,7 @@ class Export:
         return manifest.load(self.folder)
 
     @cached_property
-    def vectors(self) -> golden.Arrays:
+    def vectors(self) -> Arrays:
         """Return the golden vectors."""
         return golden.load(self.folder / "golden.npz")
 

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from powtwo import array_file
+from powtwo.array_file import Arrays
 from powtwo.integer import IntegerNetwork
-
-Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 def vectors(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> Arrays:
@@ -40,7 +39,7 @@ def vectors(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> Arrays:
 def to_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
     """Return the .npz file, the same bytes for the same arrays; nothing in it needs a pickle."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    array_file.write(buffer, arrays)
     return buffer.getvalue()
 
 
@@ -51,8 +50,6 @@ def load(path: Path | str) -> Arrays:
         ValueError: where the file is broken or holds anything but plain arrays.
     """
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: no golden vectors ({reason}); export again") from error
+        return array_file.read(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: no golden vectors ({error}); export again") from error
