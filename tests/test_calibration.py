@@ -199,6 +199,61 @@ def test_a_bias_beyond_int32_is_refused(checkpoint: Checkpoint, images: torch.Te
         conversion.convert(replace(calibrated, layers=tuple(layers)), "s", scheme())
 
 
+PER_CHANNEL = {"per": "channel", "bits": 8}
+
+
+@pytest.mark.parametrize(("bias", "after"), [(0.75, -24), (1.5, -23), (-6.0, -21)])
+def test_a_channel_is_as_fine_as_its_accumulators_allow(
+    checkpoint: Checkpoint, images: torch.Tensor, bias: float, after: int
+) -> None:
+    options = options_of(weights=PER_CHANNEL)
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    first = calibrated.layers[0]
+    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
+    folded.weight[0] *= 2.0**-20
+    folded.bias[0] = bias  # steps are 2^(−24 − 7) at first, so 1.5 are 1.5 · 2^31 of them
+    exponents = (-24, *first.weight_exponent[1:])
+    layer = replace(first, folded=folded, weight_exponent=exponents)
+    layers = (layer, *calibrated.layers[1:])
+    converted = conversion.convert(replace(calibrated, layers=layers), "s", options)
+    network = converted.network.layers[0]
+    assert network.weight_exponent == (after, *exponents[1:])
+    assert int(network.bias[0]) == bias * 2 ** (7 - after)
+    move = conversion.Move(0, "weight", -24, after, "accumulators below 2^31")
+    assert [m for m in converted.moves if m.layer == 0] == ([move] if after > -24 else [])
+
+
+def test_a_channel_without_a_shift_to_give_is_refused(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    options = options_of(weights=PER_CHANNEL)
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    first = calibrated.layers[0]
+    bias = first.folded.bias.clone()
+    bias[0] = 2.0**40
+    layers = (replace(first, folded=replace(first.folded, bias=bias)), *calibrated.layers[1:])
+    with pytest.raises(ValueError, match="layer 0: a bias of .* below 2\\^31"):
+        conversion.convert(replace(calibrated, layers=layers), "s", options)
+
+
+def test_learned_codes_and_corrected_biases_allow_for_a_nearly_dead_channel(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights["13.weight"][0] *= 2.0**-30  # as weight decay leaves it; a linear layer, no batch norm
+    weights["13.bias"][0] = 0.75
+    dead = replace(checkpoint, weights=weights)
+    options = options_of(weights=PER_CHANNEL | {"rounding": "learned"}, bias_correction=True)
+    converted = convert(dead, images, options)
+    layer = converted.network.layers[7]
+    assert (7, "accumulators below 2^31") in [(m.layer, m.kept) for m in converted.moves]
+    assert 2**29 < int(layer.bound[0]) < 2**31
+    *_, (_, codes), _ = converted.network.outputs(images)
+    assert layer.output is not None
+    steps = 0.75 * 2.0**-layer.output.exponent
+    assert (codes[:, 0].double() - layer.output.zero_point - steps).abs().max() <= 1
+
+
 def test_metrics_are_those_of_the_layers(checkpoint: Checkpoint, images: torch.Tensor) -> None:
     converted = convert(checkpoint, images, scheme(logits="codes"))
     computing = [layer for layer in converted.network.layers if layer.computes]
