@@ -16,7 +16,7 @@ def main(scheme: str) -> None:
         for move in converted.moves:
             print(
                 f"layer {move.layer}: {move.tensor} exponent {move.before} -> {move.after}, "
-                "to keep its shift within 0 to 31"
+                f"to keep {move.kept}"
             )
         network = Path(f"models/integer/{scheme}.safetensors")
         with files.atomic(network) as path:

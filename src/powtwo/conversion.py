@@ -2,6 +2,7 @@
 
 w̄ = round(w / 2^e_w), clamped        b̄ = round or floor(b / 2^(e_x + e_w))
 0 ≤ n = e_y − e_x − e_w ≤ 31          where it is not, e_y is coarsened, then e_w
+|a| < 2^31 for any input              where a channel has an e_w of its own, that is coarsened
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from powtwo.params import Scheme
 
 @dataclass(frozen=True)
 class Move:
-    """An exponent that had to be coarsened to keep a shift within its range."""
+    """An exponent that had to be coarsened to keep a shift or an accumulator within its range."""
 
     layer: int
     tensor: str  # output or weight
     before: int
     after: int
+    kept: str = "its shift within 0 to 31"  # what it was moved for
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     clipped = 0
     codes = calibrated.input.codes
     for index, layer in enumerate(calibrated.layers):
-        fitted, moved = _fit_shift(index, layer, codes)
+        fitted, moved = _fit(index, layer, codes, scheme.bias)
         layers.append(_quantize(index, fitted, codes, scheme.bias))
         moves += moved
         clipped += _clipped(fitted)
@@ -65,7 +67,7 @@ def convert_layer(index: int, layer: CalibratedLayer, codes: Codes, scheme: Sche
     Raises:
         ValueError: as `convert`.
     """
-    fitted, _ = _fit_shift(index, layer, codes)
+    fitted, _ = _fit(index, layer, codes, scheme.bias)
     converted = _quantize(index, fitted, codes, scheme.bias)
     check(index, converted)
     return converted
@@ -83,6 +85,15 @@ def metrics(conversion: Conversion) -> dict[str, int]:
         "clipped_weights": conversion.clipped_weights,
         "moved_exponents": len(conversion.moves),
     }
+
+
+def _fit(
+    index: int, layer: CalibratedLayer, codes: Codes, bias: str
+) -> tuple[CalibratedLayer, list[Move]]:
+    """Coarsen exponents until shifts, then accumulators, have what the hardware has."""
+    shifted, moves = _fit_shift(index, layer, codes)
+    fitted, more = _fit_accumulators(index, shifted, codes, bias)
+    return fitted, moves + more
 
 
 def _fit_shift(
@@ -107,7 +118,47 @@ def _fit_shift(
     return replace(layer, output=output, weight_exponent=exponent), moves
 
 
+def _fit_accumulators(
+    index: int, layer: CalibratedLayer, codes: Codes, bias: str
+) -> tuple[CalibratedLayer, list[Move]]:
+    """Coarsen the exponents of channels whose accumulators would leave int32, one at a time.
+
+    Weight decay takes a channel that died to weights of next to nothing, and its bias stays: in
+    steps as fine as such weights ask for, the bias alone can need more than 32 bits. The exponent
+    of a whole tensor is left alone, for it would cost every channel.
+    """
+    before = torch.tensor(layer.weight_exponent)
+    weights = before
+    while weights.dim() and bool((beyond := _beyond(_build(layer, codes, bias))).any()):
+        weights = weights + beyond
+        layer = replace(layer, weight_exponent=tuple(weights.tolist()))
+    if torch.equal(before, weights):
+        return layer, []
+    furthest = int((weights - before).argmax())
+    exponents = int(before[furthest]), int(weights[furthest])
+    return layer, [Move(index, "weight", *exponents, kept="accumulators below 2^31")]
+
+
+def _beyond(layer: Layer) -> Tensor:
+    """Say which channels can leave int32 and have a shift that can be smaller, bool (O,)."""
+    beyond = layer.bound >= INT32_LIMIT
+    return beyond if layer.output is None else beyond & (layer.shift > 0)
+
+
 def _quantize(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> Layer:
+    built = _build(layer, codes, bias)
+    if built.bias is None:
+        return built
+    if bool((built.bias.abs() >= INT32_LIMIT).any()):
+        raise ValueError(
+            f"layer {index}: a bias of {_bias_steps(layer, codes, bias).abs().max().item():.0f} "
+            "steps; it must stay below 2^31: use a coarser exponent"
+        )
+    return replace(built, bias=built.bias.to(torch.int32))
+
+
+def _build(layer: CalibratedLayer, codes: Codes, bias: str) -> Layer:
+    """Return the layer in integers, its bias int64 and at most 2^31 in size."""
     folded = layer.source
     plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
     if folded.weight is None or folded.bias is None:
@@ -118,7 +169,7 @@ def _quantize(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> La
     return replace(
         plain,
         weight=weight.to(torch.int8),
-        bias=_convert_bias(index, layer, codes, bias),
+        bias=_bias_steps(layer, codes, bias).clamp(-INT32_LIMIT, INT32_LIMIT).to(torch.int64),
         weight_exponent=layer.weight_exponent,
         weight_codes=layer.weight_codes,
         input=codes,
@@ -127,17 +178,12 @@ def _quantize(index: int, layer: CalibratedLayer, codes: Codes, bias: str) -> La
     )
 
 
-def _convert_bias(index: int, layer: CalibratedLayer, codes: Codes, rounding: str) -> Tensor:
+def _bias_steps(layer: CalibratedLayer, codes: Codes, rounding: str) -> Tensor:
+    """Return the bias in steps of the accumulator, whole numbers in float64 (O,)."""
     assert layer.source.bias is not None
     exponent = torch.tensor(layer.weight_exponent) + codes.exponent
     steps = scaled(layer.source.bias, exponent)
-    rounded = torch.floor(steps) if rounding == "floor" else torch.round(steps)
-    if bool((rounded.abs() >= INT32_LIMIT).any()):
-        raise ValueError(
-            f"layer {index}: a bias of {rounded.abs().max().item():.0f} steps; it must stay below "
-            "2^31: use a coarser exponent"
-        )
-    return rounded.to(torch.int32)
+    return torch.floor(steps) if rounding == "floor" else torch.round(steps)
 
 
 def _clipped(layer: CalibratedLayer) -> int:
