@@ -202,7 +202,9 @@ def test_a_bias_beyond_int32_is_refused(checkpoint: Checkpoint, images: torch.Te
 PER_CHANNEL = {"per": "channel", "bits": 8}
 
 
-@pytest.mark.parametrize(("bias", "after"), [(0.75, -24), (1.5, -23), (-6.0, -21)])
+@pytest.mark.parametrize(
+    ("bias", "after"), [(0.75, -24), (1 - 2**-12, -23), (1.5, -23), (-6.0, -21)]
+)
 def test_a_channel_is_as_fine_as_its_accumulators_allow(
     checkpoint: Checkpoint, images: torch.Tensor, bias: float, after: int
 ) -> None:
