@@ -264,10 +264,16 @@ def test_means_are_over_seeds_and_differences_within_them() -> None:
     assert sentence.endswith("On PyTorch 2.13, float32, AVX2, 2 threads.")
 
 
-def test_runs_on_unlike_machines_are_not_compared() -> None:
-    here, there = (ROW._replace(change="cosine", precision=kind) for kind in (ROW.precision, "x"))
-    assert "| cosine | 80.00% | +0.00 |" in ablation.table([ROW, here])
-    assert "| cosine | 80.00% | – |" in ablation.table([ROW, there])
+@pytest.mark.parametrize(
+    ("column", "value", "difference"),
+    [("processor", "x", "+0.00"), ("precision", "x", "–"), ("torch", "x", "–"),
+     ("threads", 9, "–"), ("seed", 9, "–")],
+)  # fmt: skip
+def test_runs_are_compared_that_differ_in_nothing_else_but_the_processor(
+    column: str, value: str | int, difference: str
+) -> None:
+    other = ROW._replace(change="cosine", **{column: value})
+    assert f"| cosine | 80.00% | {difference} |" in ablation.table([ROW, other])
 
 
 def test_a_table_of_all_changes_misses_none() -> None:

@@ -1,4 +1,4 @@
-"""What is said when memory runs out, on any device."""
+"""What a device is called and computes in, and what is said when its memory runs out."""
 
 from __future__ import annotations
 
@@ -54,6 +54,24 @@ def test_auto_is_not_bfloat16_where_a_gpu_emulates_it(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert devices.precision("auto", torch.device("cuda")) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("name", "tiles", "expected"),
+    [
+        ("AMD EPYC", False, "AMD EPYC (AVX512)"),
+        ("Intel Xeon", True, "Intel Xeon (AVX512 and AMX)"),
+        (None, False, "x86_64 (AVX512)"),
+    ],
+)
+def test_a_processor_is_described_by_name_and_instructions(
+    monkeypatch: pytest.MonkeyPatch, name: str | None, tiles: bool, expected: str
+) -> None:
+    monkeypatch.setattr(devices.machine, "processor", lambda: name)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert devices.describe("cpu") == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)

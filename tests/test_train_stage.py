@@ -181,6 +181,18 @@ def test_a_processor_of_the_same_kind_in_another_precision_is_another(
     assert differ == {"the precision"}
 
 
+def test_a_processor_of_another_name_is_another(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = workplace(tmp_path / "run")
+    monkeypatch.chdir(folder)
+    given = params.load(Path("params.yaml")), Dataset.load("data/dataset.npz")
+    before = stage.marks(*given)
+    monkeypatch.setattr("powtwo.machine.processor", lambda: "another")
+    after = stage.marks(*given)
+    assert {key for key in before if before[key] != after[key]} == {"the processor"}
+
+
 def test_speed_is_of_the_last_epoch_and_time_left_of_the_usual_one(
     stage: Any,
     monkeypatch: pytest.MonkeyPatch,

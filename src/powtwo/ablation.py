@@ -70,9 +70,12 @@ class Row(NamedTuple):
         return self[:4]
 
     @property
-    def beside(self) -> tuple[int, str, str, str, int]:
-        """What two runs share whose difference is that of their recipes."""
-        return self.seed, self.torch, self.precision, self.processor, self.threads
+    def beside(self) -> tuple[int, str, str, int]:
+        """What two runs share whose difference is that of their recipes.
+
+        Another processor adds in another order, which moves an accuracy as another seed would.
+        """
+        return self.seed, self.torch, self.precision, self.threads
 
 
 def changed(recipe: Train, change: str, epochs: int) -> Train:
@@ -160,7 +163,7 @@ def _sentence(rows: Sequence[Row]) -> str:
         f"`{first.preset}` with {first.epochs} epochs, judged after the last on "
         f"{first.validation_images:,} validation images; mean over the runs, one a seed, and the "
         "standard deviation where there are several. Differences are between runs of the same "
-        f"seed on the same kind of machine. {_noise(rows)}On {'; '.join(machines)}."
+        f"seed, precision and number of threads. {_noise(rows)}On {'; '.join(machines)}."
     )
 
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from powtwo import machine
+
 T = TypeVar("T")
 # What says that memory ran out without a class of its own: the CPU's allocator, cuBLAS and cuDNN.
 _OUT_OF_MEMORY = (
@@ -89,10 +91,17 @@ def precision(name: str, device: torch.device) -> str:
 
 
 def describe(name: str) -> str:
-    """Name the processor, on which the bytes of the weights depend."""
+    """Name the processor, on which the bytes of the weights depend.
+
+    Its instructions alone do not tell them: an Intel Xeon held to the instructions of an AMD EPYC
+    (oneDNN's ONEDNN_MAX_CPU_ISA) has given other ones.
+    """
     if name == "cuda" and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
-    return torch.backends.cpu.get_cpu_capability()
+    # PyTorch counts AMX, by which convolutions in bfloat16 are twice as fast, to no capability.
+    tiles = " and AMX" if torch.cpu._is_amx_tile_supported() else ""
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{machine.processor() or platform.machine()} ({instructions}{tiles})"
 
 
 def within_memory(

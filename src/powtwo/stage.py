@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from powtwo import files, git, params
+from powtwo import files, git, machine, params
 
 PARAMS_FILE = Path("params.yaml")
 LOGS = Path("logs")
@@ -124,9 +124,9 @@ def _circumstances(started: float) -> dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": time.time() - started,
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": machine.peak_memory_mb(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": machine.processor(),
         "system": platform.platform(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
@@ -134,23 +134,3 @@ def _circumstances(started: float) -> dict[str, Any]:
         "torch": torch.__version__ if torch else None,
         "threads": torch.get_num_threads() if torch else None,
     }
-
-
-def _processor() -> str | None:
-    """Return what the processor calls itself; Linux tells in a file, others through Python."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or None
-
-
-def _peak_memory_mb() -> float | None:
-    """Return the most memory that this process has held; Windows does not tell."""
-    try:
-        import resource  # noqa: PLC0415
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
