@@ -122,14 +122,12 @@ def _is_there(row: Row, rows: Sequence[Row], path: Path) -> bool:
         ValueError: where it was, but with another recipe or other images.
     """
     for found in rows:
-        if found.run == row.run:
-            if found.recipe != row.recipe:
-                raise ValueError(
-                    f"{path}: {row.preset}, change {row.change!r}, seed {row.seed}: is of another "
-                    "recipe or of other images; move the file away"
-                )
-            return True
-    return False
+        if found.title == row.title and found.recipe != row.recipe:
+            raise ValueError(
+                f"{path}: {row.preset}, change {row.change!r}, seed {row.seed}: is of another "
+                "recipe or of other images; move the file away"
+            )
+    return row.run in {found.run for found in rows}
 
 
 def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:

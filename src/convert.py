@@ -14,8 +14,9 @@ def main(scheme: str) -> None:
         calibrated = Calibrated.load(f"models/calibrated/{scheme}.safetensors")
         converted = conversion.convert(calibrated, scheme, params.schemes[scheme])
         for move in converted.moves:
+            whose = "" if move.channel is None else f", channel {move.channel}"
             print(
-                f"layer {move.layer}: {move.tensor} exponent {move.before} -> {move.after}, "
+                f"layer {move.layer}{whose}: {move.tensor} exponent {move.before} -> {move.after}, "
                 f"to keep {move.kept}"
             )
         network = Path(f"models/integer/{scheme}.safetensors")

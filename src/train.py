@@ -44,7 +44,7 @@ def run(params: Params, group: processes.Group) -> Checkpoints:
     fit = training.fit(
         network, dataset, normalization, params.train, seed=params.seed,
         on_epoch=None if group.rank else Reporter(params.train.epochs, len(dataset.y_train)),
-        checkpoints=checkpoints, group=group,
+        on_resume=None if group.rank else show_curves, checkpoints=checkpoints, group=group,
     )  # fmt: skip
     note(**circumstances(network, params.train, fit.earlier))
     if group.rank == 0:
@@ -53,8 +53,7 @@ def run(params: Params, group: processes.Group) -> Checkpoints:
         with files.atomic("models/float.safetensors") as path:
             Checkpoint(architecture, normalization, fit.weights).save(path)
         files.write_json("metrics/train.json", metrics)
-        write_curves(fit.history)
-        draw_curves(fit.history)
+        show_curves(fit.history)
     return checkpoints
 
 
@@ -137,6 +136,12 @@ class Reporter:
             f"{self._images / self._seconds[-1]:.0f} images/s, {left:.0f} s left",
             flush=True,
         )
+
+
+def show_curves(history: Sequence[Epoch]) -> None:
+    """Write and draw the learning curves; DVC has removed those of before a run was killed."""
+    write_curves(history)
+    draw_curves(history)
 
 
 def write_curves(history: Sequence[Epoch]) -> None:

@@ -221,8 +221,54 @@ def test_a_channel_is_as_fine_as_its_accumulators_allow(
     network = converted.network.layers[0]
     assert network.weight_exponent == (after, *exponents[1:])
     assert int(network.bias[0]) == bias * 2 ** (7 - after)
-    move = conversion.Move(0, "weight", -24, after, "accumulators below 2^31")
+    move = conversion.Move(0, "weight", -24, after, "accumulators below 2^31", 0)
     assert [m for m in converted.moves if m.layer == 0] == ([move] if after > -24 else [])
+
+
+def test_each_channel_that_is_moved_is_told_and_counted(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    """And accumulators of 2^31 exactly are beyond int32."""
+    options = options_of(weights=PER_CHANNEL)
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    first = calibrated.layers[0]
+    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
+    assert first.output is not None
+    half = 2.0 ** (first.output.exponent - 1)  # added before the shift, a part of the bound
+    for channel, bias in ((3, 1 - half), (1, 6.0)):  # 2^31 steps of 2^(−24 − 7), and 6 · 2^31
+        folded.weight[channel] = 0.0
+        folded.bias[channel] = bias
+    exponents = tuple(-24 if channel in (1, 3) else e for channel, e in
+                      enumerate(first.weight_exponent))  # fmt: skip
+    layer = replace(first, folded=folded, weight_exponent=exponents)
+    layers = (layer, *calibrated.layers[1:])
+    converted = conversion.convert(replace(calibrated, layers=layers), "s", options)
+    kept = "accumulators below 2^31"
+    moves = [move for move in converted.moves if move.layer == 0]
+    assert moves == [conversion.Move(0, "weight", -24, after, kept, channel)
+                     for channel, after in ((1, -21), (3, -23))]  # fmt: skip
+    assert conversion.metrics(converted)["moved_exponents"] == len(converted.moves)
+    assert int(converted.network.layers[0].bound[3]) == 2**30
+
+
+def test_shifts_beyond_31_coarsen_their_channels_alone(
+    checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    options = options_of(weights=PER_CHANNEL)
+    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    first = calibrated.layers[0]
+    assert first.output is not None
+    base = first.output.exponent + 7 - 31  # the finest exponent that has a shift of 31
+    exponents = (base - 1, base, base - 3, *first.weight_exponent[3:])
+    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
+    folded.weight[:3] = 0.0
+    layer = replace(first, folded=folded, weight_exponent=exponents)
+    layers = (layer, *calibrated.layers[1:])
+    converted = conversion.convert(replace(calibrated, layers=layers), "s", options)
+    assert [(m.channel, m.before, m.after) for m in converted.moves if m.layer == 0] == [
+        (0, base - 1, base), (2, base - 3, base)
+    ]  # fmt: skip
+    assert converted.network.layers[0].weight_exponent == (*[base] * 3, *exponents[3:])
 
 
 def test_a_channel_without_a_shift_to_give_is_refused(

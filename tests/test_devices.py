@@ -71,7 +71,12 @@ def test_a_processor_is_described_by_name_and_instructions(
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(variable, raising=False)
     assert devices.describe("cpu") == expected
+    for variable in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.setenv(variable, "AVX2")
+        assert devices.describe("cpu") == expected[:-1] + ", held to AVX2)"
 
 
 @pytest.mark.parametrize("kind", KINDS)

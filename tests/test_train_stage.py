@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from powtwo import files, params, training
 from powtwo.datasets import Dataset
 from powtwo.history import Epoch
 from powtwo.network import Checkpoint
+from powtwo.processes import Group
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "src/train.py"
@@ -191,6 +193,24 @@ def test_a_processor_of_another_name_is_another(
     monkeypatch.setattr("powtwo.machine.processor", lambda: "another")
     after = stage.marks(*given)
     assert {key for key in before if before[key] != after[key]} == {"the processor"}
+
+
+def test_a_run_that_goes_on_shows_its_curves_at_once(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """DVC has removed those of before, and the next epoch may take minutes."""
+    monkeypatch.chdir(workplace(tmp_path / "run"))
+    history = [Epoch(1, 0.1, 1.0, 1.0, 0.5, 0.5)]
+
+    def fit(*_: Any, on_resume: Callable[[list[Epoch]], None], **__: Any) -> None:
+        on_resume(history)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage.training, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(params.load(Path("params.yaml")), Group())
+    assert len(Path("plots/training.csv").read_text().splitlines()) == 2
+    assert Path("plots/training.png").stat().st_size > 0
 
 
 def test_speed_is_of_the_last_epoch_and_time_left_of_the_usual_one(

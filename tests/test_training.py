@@ -87,6 +87,7 @@ def fit(
         recipe(**changes),
         seed=seed,
         on_epoch=lambda history: seen.append(history[-1]),
+        on_resume=seen.extend,
         checkpoints=checkpoints,
     )
     return network, result, seen
@@ -468,8 +469,8 @@ def test_a_loss_that_is_no_number_leaves_the_checkpoint_before(
     state = kept.read(torch.device("cpu"))
     assert state is not None
     assert [row[0] for row in state["history"]] == [1, 2]
-    _, resumed, _ = fit(dataset, checkpoints=kept)
-    assert resumed.history == undisturbed.history
+    _, resumed, seen = fit(dataset, checkpoints=kept)
+    assert seen == resumed.history == undisturbed.history
     assert save(resumed.weights) == save(undisturbed.weights)
 
 

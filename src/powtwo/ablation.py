@@ -65,17 +65,19 @@ class Row(NamedTuple):
     threads: int
 
     @property
-    def run(self) -> tuple[str, str, int, int]:
-        """What names the run: no two rows have the same."""
+    def beside(self) -> tuple[int, str, str, str, int]:
+        """What two runs share whose difference is that of their recipes."""
+        return self.seed, self.torch, self.precision, self.processor, self.threads
+
+    @property
+    def title(self) -> tuple[str, str, int, int]:
+        """What was run, wherever it was."""
         return self[:4]
 
     @property
-    def beside(self) -> tuple[int, str, str, int]:
-        """What two runs share whose difference is that of their recipes.
-
-        Another processor adds in another order, which moves an accuracy as another seed would.
-        """
-        return self.seed, self.torch, self.precision, self.threads
+    def run(self) -> tuple[Any, ...]:
+        """What names the run: no two rows have the same."""
+        return self.title, self.beside
 
 
 def changed(recipe: Train, change: str, epochs: int) -> Train:
@@ -161,9 +163,10 @@ def _sentence(rows: Sequence[Row]) -> str:
     )
     return (
         f"`{first.preset}` with {first.epochs} epochs, judged after the last on "
-        f"{first.validation_images:,} validation images; mean over the runs, one a seed, and the "
-        "standard deviation where there are several. Differences are between runs of the same "
-        f"seed, precision and number of threads. {_noise(rows)}On {'; '.join(machines)}."
+        f"{first.validation_images:,} validation images; mean over the runs, one a seed "
+        "and machine, and the standard deviation where there are several. Differences are between "
+        "runs of the same seed on the same kind of machine. "
+        f"{_noise(rows)}On {'; '.join(machines)}."
     )
 
 

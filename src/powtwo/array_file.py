@@ -40,10 +40,12 @@ def read(path: Path | str) -> Arrays:
 
     Raises:
         ValueError: where the file is broken or holds anything but plain arrays, saying why.
-        FileNotFoundError: where there is no such file.
+        OSError: where it cannot be opened, as where there is none.
     """
-    try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    with Path(path).open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except Exception as error:  # bytes that are no archive make the readers fail in any way
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(reason) from error

@@ -28,6 +28,7 @@ class Move:
     before: int
     after: int
     kept: str = "its shift within 0 to 31"  # what it was moved for
+    channel: int | None = None  # whose it is; None where all channels share it
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,8 @@ def _fit_shift(
         moves.append(Move(index, "output", layer.output.exponent, output.exponent))
         shifts = shifts + lacking
     if int((excess := (shifts - MAX_SHIFT).clamp(min=0)).max()) > 0:
-        coarser = weights + excess
-        moves.append(Move(index, "weight", int(weights.min()), int(coarser.min())))
-        weights = coarser
+        moves += _weight_moves(index, weights, weights + excess, Move.kept)
+        weights = weights + excess
     exponent = tuple(weights.tolist()) if weights.dim() else int(weights)
     return replace(layer, output=output, weight_exponent=exponent), moves
 
@@ -132,11 +132,17 @@ def _fit_accumulators(
     while weights.dim() and bool((beyond := _beyond(_build(layer, codes, bias))).any()):
         weights = weights + beyond
         layer = replace(layer, weight_exponent=tuple(weights.tolist()))
-    if torch.equal(before, weights):
-        return layer, []
-    furthest = int((weights - before).argmax())
-    exponents = int(before[furthest]), int(weights[furthest])
-    return layer, [Move(index, "weight", *exponents, kept="accumulators below 2^31")]
+    return layer, _weight_moves(index, before, weights, "accumulators below 2^31")
+
+
+def _weight_moves(index: int, before: Tensor, after: Tensor, kept: str) -> list[Move]:
+    """Return a move for each exponent that is another; one for all channels has no dimension."""
+    pairs = zip(before.view(-1).tolist(), after.view(-1).tolist(), strict=True)
+    return [
+        Move(index, "weight", *pair, kept, channel if before.dim() else None)
+        for channel, pair in enumerate(pairs)
+        if pair[0] != pair[1]
+    ]
 
 
 def _beyond(layer: Layer) -> Tensor:

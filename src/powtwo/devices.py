@@ -2,6 +2,8 @@
 
 Sources:
 1. What makes CUDA repeat itself: https://pytorch.org/docs/stable/notes/randomness.html
+2. oneDNN, "CPU Dispatcher Control": https://uxlfoundation.github.io/oneDNN/
+   dev_guide_cpu_dispatcher_control.html
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ _OUT_OF_MEMORY = (
     "CUDA error: out of memory",  # of the driver, as where another program has filled the GPU
 )
 _X86 = {"x86_64", "AMD64"}
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # the newer name and the older (source 2)
 
 
 class BatchError(ValueError):
@@ -93,15 +96,17 @@ def precision(name: str, device: torch.device) -> str:
 def describe(name: str) -> str:
     """Name the processor, on which the bytes of the weights depend.
 
-    Its instructions alone do not tell them: an Intel Xeon held to the instructions of an AMD EPYC
-    (oneDNN's ONEDNN_MAX_CPU_ISA) has given other ones.
+    Its instructions alone do not tell them: an Intel Xeon held to the instructions of an AMD EPYC,
+    by the variable that oneDNN has for it (source 2), has given other ones.
     """
     if name == "cuda" and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
     # PyTorch counts AMX, by which convolutions in bfloat16 are twice as fast, to no capability.
     tiles = " and AMX" if torch.cpu._is_amx_tile_supported() else ""
     instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{machine.processor() or platform.machine()} ({instructions}{tiles})"
+    limits = {os.environ[name] for name in _LIMITS if name in os.environ}
+    held = "".join(f", held to {limit}" for limit in sorted(limits))
+    return f"{machine.processor() or platform.machine()} ({instructions}{tiles}{held})"
 
 
 def within_memory(

@@ -98,7 +98,7 @@ class Checkpoints:
         if differ:
             raise ValueError(
                 f"process {self._group.rank}: differs from process 0 in {differ[0]}; "
-                "give all hosts the same code, parameters and data"
+                "give all hosts the same code, parameters, data, PyTorch and kind of processor"
             )
         if differs > 0:
             let_another_speak()

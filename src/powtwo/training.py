@@ -48,6 +48,7 @@ def fit(
     *,
     seed: int,
     on_epoch: Callable[[Sequence[Epoch]], None] | None = None,
+    on_resume: Callable[[Sequence[Epoch]], None] | None = None,
     checkpoints: Checkpoints | None = None,
     group: Group = ALONE,
 ) -> Fit:
@@ -55,7 +56,8 @@ def fit(
 
     An epoch is as many whole batches as the training images fill; the few that are left over are
     others each time. `seed` draws order and augmentation; the weights are those that came in.
-    `on_epoch` gets the history after each epoch, `checkpoints` keep where the run stands.
+    `checkpoints` keep where the run stands. `on_resume` gets the history that one of them had,
+    `on_epoch` the history after each epoch.
 
     Raises:
         TrainingError: where a loss is NaN or infinite, naming its epoch and step.
@@ -70,6 +72,8 @@ def fit(
     if checkpoints and (state := checkpoints.read(run.trainer.device)):
         run.restore(state)
         earlier = state["seconds"]
+        if on_resume is not None:
+            on_resume(run.history)
     while not run.ended:
         run.epoch()
         if checkpoints:
