@@ -202,6 +202,19 @@ def test_a_bias_beyond_int32_is_refused(checkpoint: Checkpoint, images: torch.Te
 PER_CHANNEL = {"per": "channel", "bits": 8}
 
 
+def nearly_dead(
+    network: Calibrated, exponents: dict[int, int], biases: dict[int, float], scale: float = 0.0
+) -> Calibrated:
+    """Scale the weights of some channels of the first layer; no other channel has a bias."""
+    first, *others = network.layers
+    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
+    folded.weight[list(exponents)] *= scale
+    folded.bias[list(biases)] = torch.tensor(list(biases.values()), dtype=folded.bias.dtype)
+    own = tuple(exponents.get(c, exponent) for c, exponent in enumerate(first.weight_exponent))
+    layer = replace(first, folded=folded, weight_exponent=own)
+    return replace(network, layers=(layer, *others))
+
+
 @pytest.mark.parametrize(
     ("bias", "after"), [(0.75, -24), (1 - 2**-12, -23), (1.5, -23), (-6.0, -21)]
 )
@@ -210,16 +223,11 @@ def test_a_channel_is_as_fine_as_its_accumulators_allow(
 ) -> None:
     options = options_of(weights=PER_CHANNEL)
     calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
-    first = calibrated.layers[0]
-    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
-    folded.weight[0] *= 2.0**-20
-    folded.bias[0] = bias  # steps are 2^(−24 − 7) at first, so 1.5 are 1.5 · 2^31 of them
-    exponents = (-24, *first.weight_exponent[1:])
-    layer = replace(first, folded=folded, weight_exponent=exponents)
-    layers = (layer, *calibrated.layers[1:])
-    converted = conversion.convert(replace(calibrated, layers=layers), "s", options)
+    # Steps are 2^(−24 − 7) at first, so a bias of 1.5 is 1.5 · 2^31 of them.
+    dying = nearly_dead(calibrated, {0: -24}, {0: bias}, 2.0**-20)
+    converted = conversion.convert(dying, "s", options)
     network = converted.network.layers[0]
-    assert network.weight_exponent == (after, *exponents[1:])
+    assert network.weight_exponent == (after, *calibrated.layers[0].weight_exponent[1:])
     assert int(network.bias[0]) == bias * 2 ** (7 - after)
     move = conversion.Move(0, "weight", -24, after, "accumulators below 2^31", 0)
     assert [m for m in converted.moves if m.layer == 0] == ([move] if after > -24 else [])
@@ -231,18 +239,12 @@ def test_each_channel_that_is_moved_is_told_and_counted(
     """And accumulators of 2^31 exactly are beyond int32."""
     options = options_of(weights=PER_CHANNEL)
     calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
-    first = calibrated.layers[0]
-    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
-    assert first.output is not None
-    half = 2.0 ** (first.output.exponent - 1)  # added before the shift, a part of the bound
-    for channel, bias in ((3, 1 - half), (1, 6.0)):  # 2^31 steps of 2^(−24 − 7), and 6 · 2^31
-        folded.weight[channel] = 0.0
-        folded.bias[channel] = bias
-    exponents = tuple(-24 if channel in (1, 3) else e for channel, e in
-                      enumerate(first.weight_exponent))  # fmt: skip
-    layer = replace(first, folded=folded, weight_exponent=exponents)
-    layers = (layer, *calibrated.layers[1:])
-    converted = conversion.convert(replace(calibrated, layers=layers), "s", options)
+    output = calibrated.layers[0].output
+    assert output is not None
+    half = 2.0 ** (output.exponent - 1)  # added before the shift, a part of the bound
+    # 6 · 2^31 steps of 2^(−24 − 7), and 2^31.
+    dead = nearly_dead(calibrated, {1: -24, 3: -24}, {1: 6.0, 3: 1 - half})
+    converted = conversion.convert(dead, "s", options)
     kept = "accumulators below 2^31"
     moves = [move for move in converted.moves if move.layer == 0]
     assert moves == [conversion.Move(0, "weight", -24, after, kept, channel)
@@ -259,16 +261,12 @@ def test_shifts_beyond_31_coarsen_their_channels_alone(
     first = calibrated.layers[0]
     assert first.output is not None
     base = first.output.exponent + 7 - 31  # the finest exponent that has a shift of 31
-    exponents = (base - 1, base, base - 3, *first.weight_exponent[3:])
-    folded = replace(first.folded, weight=first.folded.weight.clone(), bias=torch.zeros(8))
-    folded.weight[:3] = 0.0
-    layer = replace(first, folded=folded, weight_exponent=exponents)
-    layers = (layer, *calibrated.layers[1:])
-    converted = conversion.convert(replace(calibrated, layers=layers), "s", options)
+    dead = nearly_dead(calibrated, {0: base - 1, 1: base, 2: base - 3}, {})
+    converted = conversion.convert(dead, "s", options)
     assert [(m.channel, m.before, m.after) for m in converted.moves if m.layer == 0] == [
         (0, base - 1, base), (2, base - 3, base)
     ]  # fmt: skip
-    assert converted.network.layers[0].weight_exponent == (*[base] * 3, *exponents[3:])
+    assert converted.network.layers[0].weight_exponent == (*[base] * 3, *first.weight_exponent[3:])
 
 
 def test_a_channel_without_a_shift_to_give_is_refused(
