@@ -52,10 +52,12 @@ def _rest() -> list[str]:
 def _call(context: Context, *command: str) -> int:
     """Show a command, run it at the root with this terminal, and return its exit code."""
     print("$", shlex.join(command), file=sys.stderr, flush=True)
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     if context.config.run.dry:
         return 0
     try:
-        process = subprocess.Popen(command, cwd=ROOT)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment)
     except FileNotFoundError:
         raise Exit(f"{command[0]}: not found; use ./inv, or activate .venv", 127) from None
     while True:
@@ -141,7 +143,7 @@ def _use(context: Context, preset: str) -> None:
 def _presets() -> ModuleType:
     """Import the library's presets, which costs too much for the tasks without them."""
     sys.path.insert(0, str(ROOT / "src"))
-    from powtwo import presets  # noqa: PLC0415
+    from powtwo.tools import presets  # noqa: PLC0415
 
     return presets
 
@@ -190,13 +192,13 @@ def bench(context: Context, name: str | None = None) -> None:
 @task(name="verify-export")
 def verify_export(context: Context) -> None:
     """Run every file of exports/ against its network"""
-    _run(context, "python", "src/verify_export.py", *_rest())
+    _run(context, "python", "-m", "powtwo.tools.exports", *_rest())
 
 
 @task(positional=["name"], help={"name": "a folder of results/, of a-z, 0-9 and -"})
 def publish(context: Context, name: str) -> None:
     """Freeze the current run as results/NAME"""
-    _run(context, "python", "src/publish.py", name)
+    _run(context, "python", "-m", "powtwo.tools.publish", name)
 
 
 @task(
@@ -230,13 +232,19 @@ def _with_network(context: Context, name: str, options: Mapping[str, str]) -> No
     words = [
         (key, str(Path(path).expanduser().absolute())) for key, path in options.items() if path
     ]
-    _run(context, "python", f"src/{name}_network.py", *(word for pair in words for word in pair))
+    _run(
+        context,
+        "python",
+        "-m",
+        f"powtwo.tools.{name}_network",
+        *(word for pair in words for word in pair),
+    )
 
 
 @task
 def docs(context: Context) -> None:
     """Write the figures in README and docs from their files"""
-    _run(context, "python", "src/document.py")
+    _run(context, "python", "-m", "powtwo.tools.docs")
 
 
 @task(

@@ -20,15 +20,20 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import ablation, devices, files, presets, training
-from powtwo.ablation import BASE, CHANGES, ELSEWHERE, Row
-from powtwo.datasets import Dataset
-from powtwo.history import Epoch
-from powtwo.network import Architecture
-from powtwo.normalization import Normalization
-from powtwo.params import Params, Train
-from powtwo.progress import FOLDER, Checkpoints
-from powtwo.stage import fingerprint, repeatable
+from powtwo.core import files
+from powtwo.core.stage import code_digests, repeatable
+from powtwo.dataset.images import Dataset
+from powtwo.dataset.normalization import Normalization
+from powtwo.network.architecture import Architecture
+from powtwo.sidecar.schema import Params
+from powtwo.tools import presets
+from powtwo.tools.docs import ablation
+from powtwo.tools.docs.ablation import BASE, CHANGES, ELSEWHERE, Row
+from powtwo.training import devices
+from powtwo.training import loop as training
+from powtwo.training.checkpoints import FOLDER, Checkpoints
+from powtwo.training.history import Epoch
+from powtwo.training.params import Train
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "presets"
@@ -158,7 +163,7 @@ def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
 
 def _marks(row: Row, recipe: Train) -> dict[str, str]:
     """Name all that the bytes of a run depend on."""
-    return fingerprint() | {
+    return code_digests("train") | {
         "the run": repr(row),
         "params.yaml: train": repr(recipe),
     }

@@ -34,8 +34,13 @@ from onnxruntime.quantization import (  # noqa: E402
 )
 
 from powtwo import engine  # noqa: E402
-from powtwo.integer import IntegerNetwork  # noqa: E402
-from powtwo.network import Checkpoint, FoldedLayer, fold, logits  # noqa: E402
+from powtwo.integer.network import IntegerNetwork  # noqa: E402
+from powtwo.network.checkpoint import Checkpoint  # noqa: E402
+from powtwo.network.folded import (
+    FoldedLayer,
+    fold,
+    logits,
+)
 
 BATCH = 256
 Way = Callable[[], object]

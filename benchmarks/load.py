@@ -21,10 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import csv_rows, loading, presets, sources
-from powtwo.datasets import Dataset
-from powtwo.loading import Row
-from powtwo.params import Data
+from powtwo.dataset.images import Dataset
+from powtwo.sources import read as sources
+from powtwo.sources.params import Source as Data
+from powtwo.tools import presets
+from powtwo.tools.docs import csv_rows, loading
+from powtwo.tools.docs.loading import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 

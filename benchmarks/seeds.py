@@ -27,7 +27,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from powtwo import files  # noqa: E402
+from powtwo.core import files  # noqa: E402
 
 NEEDED = ("data/dataset.npz", "models/float.safetensors")
 STAGES = ("calibrate", "convert", "evaluate")

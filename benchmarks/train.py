@@ -39,21 +39,25 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo import csv_rows, devices, params, presets, speed, vision
-from powtwo.augment import TrainingImages
-from powtwo.draws import Chance
-from powtwo.network import Architecture
-from powtwo.normalization import Normalization
-from powtwo.speed import Row
-from powtwo.stage import repeatable
-from powtwo.trainer import Trainer
+from powtwo.core.stage import repeatable
+from powtwo.dataset.normalization import Normalization
+from powtwo.network.architecture import Architecture
+from powtwo.sources import vision
+from powtwo.tools import presets
+from powtwo.tools.docs import csv_rows, speed
+from powtwo.tools.docs.speed import Row
+from powtwo.training import devices
+from powtwo.training.augment import TrainingImages
+from powtwo.training.draws import AugmentSampler
+from powtwo.training.params import Augment, Train
+from powtwo.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
 DYADIC = Normalization("dyadic")
 IMAGES = 10_000  # random ones: speed does not depend on what they show
 RATE = 0.01
-ALL_ON = params.Augment(
+ALL_ON = Augment(
     crop=4, padding="reflect", flip="random", rotation=15.0, erasing=0.3,
     erasing_scale=[0.02, 0.1], cutout=8,
 )  # fmt: skip
@@ -118,8 +122,8 @@ def _ways(
     """
     recipe, (steps, batch_size) = _recipe(device.type), turn
     source = TrainingImages(images, recipe.augment, device)
-    chance = Chance(IMAGES, recipe.augment, 0)
-    # Chance is drawn for the steps of a turn, in every turn, and no turn is cheaper than another.
+    chance = AugmentSampler(IMAGES, recipe.augment, 0)
+    # AugmentSampler is drawn for the steps of a turn, in every turn, and no turn is cheaper than another.
     steps = min(steps, IMAGES // batch_size)
     draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(device))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
@@ -140,13 +144,13 @@ def _ways(
     }
 
 
-def _recipe(device: str) -> params.Train:
+def _recipe(device: str) -> Train:
     recipe = presets.parameters("cifar10", ROOT / "params.yaml", ROOT / "presets").train
     return recipe.model_copy(update={"augment": ALL_ON, "precision": "auto", "device": device})
 
 
 def _apart(
-    images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train, device: torch.device
+    images: Tensor, labels: Tensor, batch_size: int, recipe: Train, device: torch.device
 ) -> Way:
     """Have the plain loop in a process whose memory is kept no better than that of any script."""
     settings = os.environ.pop("GLIBC_TUNABLES", None)  # read as a process starts
@@ -177,7 +181,7 @@ def _serve(there: Connection, threads: int, loop: tuple[Any, ...]) -> None:
 
 
 def _plain(
-    images: Tensor, labels: Tensor, batch_size: int, recipe: params.Train, device: torch.device
+    images: Tensor, labels: Tensor, batch_size: int, recipe: Train, device: torch.device
 ) -> Way:
     """Make the loop of most tutorials."""
     vision.import_torchvision()

@@ -3,22 +3,35 @@
 import sys
 
 import torch
+from pydantic import Field
 
-from powtwo import calibration, files
-from powtwo.datasets import Dataset
-from powtwo.network import Checkpoint
-from powtwo.stage import stage
+from powtwo.calibration import exponents
+from powtwo.calibration.params import Calibrate
+from powtwo.conversion.scheme import Scheme
+from powtwo.core import files
+from powtwo.core.params import StageParams
+from powtwo.core.stage import stage
+from powtwo.dataset.images import Dataset
+from powtwo.network.checkpoint import Checkpoint
+from powtwo.sidecar.run_log import observed
+
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml."""
+
+    calibrate: Calibrate
+    scheme: Scheme = Field(alias="schemes.{scheme}")
 
 
 def main(scheme: str) -> None:
     """Run the stage for one scheme."""
-    with stage(f"calibrate-{scheme}", "calibrate", f"schemes.{scheme}") as params:
+    with observed(f"calibrate-{scheme}"), stage("calibrate", Reads, scheme) as params:
         dataset = Dataset.load("data/dataset.npz")
-        calibrated = calibration.calibrate(
+        calibrated = exponents.calibrate(
             Checkpoint.load("models/float.safetensors"),
             dataset.classes,
-            calibration.sample(torch.from_numpy(dataset.x_train), params.calibrate),
-            params.schemes[scheme],
+            exponents.sample(torch.from_numpy(dataset.x_train), params.calibrate),
+            params.scheme,
             params.calibrate.batch_size,
         )
         with files.atomic(f"models/calibrated/{scheme}.safetensors") as path:

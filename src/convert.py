@@ -3,26 +3,34 @@
 import sys
 from pathlib import Path
 
-from powtwo import conversion, files
-from powtwo.calibrated import Calibrated
-from powtwo.stage import stage
+from pydantic import Field
+
+from powtwo.conversion import to_integer
+from powtwo.conversion.calibrated import Calibrated
+from powtwo.conversion.scheme import Scheme
+from powtwo.core import files
+from powtwo.core.params import StageParams
+from powtwo.core.stage import stage
+from powtwo.sidecar.run_log import observed
+
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml."""
+
+    scheme: Scheme = Field(alias="schemes.{scheme}")
 
 
 def main(scheme: str) -> None:
     """Run the stage for one scheme."""
-    with stage(f"convert-{scheme}", f"schemes.{scheme}") as params:
+    with observed(f"convert-{scheme}"), stage("convert", Reads, scheme) as params:
         calibrated = Calibrated.load(f"models/calibrated/{scheme}.safetensors")
-        converted = conversion.convert(calibrated, scheme, params.schemes[scheme])
+        converted = to_integer.convert(calibrated, scheme, params.scheme)
         for move in converted.moves:
-            whose = "" if move.channel is None else f", channel {move.channel}"
-            print(
-                f"layer {move.layer}{whose}: {move.tensor} exponent {move.before} -> {move.after}, "
-                f"to keep {move.kept}"
-            )
+            print(move)
         network = Path(f"models/integer/{scheme}.safetensors")
         with files.atomic(network) as path:
             converted.network.save(path)
-        metrics = conversion.metrics(converted) | {"size_mb": network.stat().st_size / 2**20}
+        metrics = to_integer.metrics(converted) | {"size_mb": network.stat().st_size / 2**20}
         files.write_json(f"metrics/convert/{scheme}.json", metrics)
 
 

@@ -1,20 +1,27 @@
-"""Stage `download`: bring the images into the one file that the later stages read."""
+"""Stage download: bring the images into the one file that the later stages read."""
 
-from pathlib import Path
+from typing import Annotated
 
-from powtwo import files, sources
-from powtwo.stage import stage
+from powtwo.core import files
+from powtwo.core.params import StageParams, Tracks
+from powtwo.core.stage import stage
+from powtwo.sidecar.run_log import observed
+from powtwo.sources import read
+from powtwo.sources.params import Source
 
-DATASET = Path("data/dataset.npz")
-METRICS = Path("metrics/download.json")
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml; where the images lie is not tracked."""
+
+    data: Annotated[Source, Tracks(("name", "sha256", "validation"))]
 
 
 def main() -> None:
     """Read the source that `data` names, split it, and write it with its counts and digest."""
-    with stage("download", "data.name", "data.sha256", "data.validation") as params:
-        dataset = sources.read(params.data, sources.location(params.data))
-        with files.atomic(DATASET) as temporary:
-            dataset.save(temporary)
+    with observed("download"), stage("download", Reads) as params:
+        dataset = read.read(params.data, read.location(params.data))
+        with files.atomic("data/dataset.npz") as path:
+            dataset.save(path)
         metrics = {
             "name": params.data.name,
             "train_images": len(dataset.y_train),
@@ -23,7 +30,7 @@ def main() -> None:
             "classes": len(dataset.classes),
             "sha256": dataset.sha256(),
         }
-        files.write_json(METRICS, metrics)
+        files.write_json("metrics/download.json", metrics)
 
 
 if __name__ == "__main__":

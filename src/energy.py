@@ -2,25 +2,31 @@
 
 import sys
 
-from powtwo import energy, energy_metrics, files, shapes
-from powtwo.stage import stage
+from powtwo.core import files
+from powtwo.core.params import StageParams
+from powtwo.core.stage import stage
+from powtwo.energy import counts, metrics
+from powtwo.energy.params import Energy
+from powtwo.integer import shapes
+from powtwo.sidecar.run_log import observed
+
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml."""
+
+    energy: Energy
 
 
 def main(scheme: str) -> None:
     """Run the stage for one scheme."""
-    with stage(f"energy-{scheme}", "energy", f"schemes.{scheme}") as params:
+    with observed(f"energy-{scheme}"), stage("energy", Reads, scheme) as params:
         layers = shapes.read(f"models/integer/{scheme}.safetensors")
-        prices = energy_metrics.load(params.energy)
-
-        metrics = energy_metrics.metrics(layers, prices)
-        files.write_json(f"metrics/energy/{scheme}.json", metrics)
-        rows = energy_metrics.rows(layers, prices)
-        files.write_csv(f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
-        files.write_csv(
-            f"plots/conventions/{scheme}.csv",
-            energy_metrics.BY_CONVENTION,
-            energy_metrics.by_convention(layers, prices),
-        )
+        prices = metrics.load(params.energy)
+        files.write_json(f"metrics/energy/{scheme}.json", metrics.metrics(layers, prices))
+        rows = metrics.rows(layers, prices)
+        files.write_csv(f"plots/energy/{scheme}.csv", counts.COLUMNS, rows)
+        rows = metrics.by_convention(layers, prices)
+        files.write_csv(f"plots/conventions/{scheme}.csv", metrics.BY_CONVENTION, rows)
 
 
 if __name__ == "__main__":

@@ -8,39 +8,48 @@ import sys
 
 import torch
 
-from powtwo import code_histogram, engine, evaluation, files, layer_quality, sensitivity
-from powtwo.calibrated import Calibrated
-from powtwo.datasets import Dataset
-from powtwo.integer import IntegerNetwork
-from powtwo.stage import stage
+from powtwo.conversion.calibrated import Calibrated
+from powtwo.core import arrays, files
+from powtwo.core.params import StageParams
+from powtwo.core.stage import stage
+from powtwo.dataset.images import Dataset, evenly_spaced
+from powtwo.engine.choose import make
+from powtwo.evaluation import code_histogram, comparison, layer_quality, sensitivity
+from powtwo.evaluation.params import Evaluate
+from powtwo.integer.network import IntegerNetwork
+from powtwo.sidecar.run_log import observed
+
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml."""
+
+    evaluate: Evaluate
 
 
 def main(scheme: str) -> None:
     """Run the stage for one scheme."""
-    with stage(f"evaluate-{scheme}", "evaluate") as params:
+    with observed(f"evaluate-{scheme}"), stage("evaluate", Reads, scheme) as params:
         size = params.evaluate.batch_size
         dataset = Dataset.load("data/dataset.npz")
-        images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
-        calibrated = Calibrated.load(f"models/calibrated/{scheme}.safetensors")
-        running = engine.make(IntegerNetwork.load(f"models/integer/{scheme}.safetensors"))
-
-        exact = evaluation.float_predictor(calibrated.folded, calibrated.input.normalization)
-        predicted = evaluation.predictions(running.predict, images, size)
-        metrics = evaluation.compare(labels, evaluation.predictions(exact, images, size), predicted)
-        held_out = evaluation.predictions(
-            running.predict, torch.from_numpy(dataset.x_validation), size
+        x_test, y_test, x_validation, y_validation = map(
+            torch.from_numpy,
+            (dataset.x_test, dataset.y_test, dataset.x_validation, dataset.y_validation),
         )
-        metrics |= evaluation.on_validation(torch.from_numpy(dataset.y_validation), held_out)
-        spread = evaluation.spread(images, params.evaluate.sqnr_images)
-        watched = layer_quality.watch(running, calibrated.folded, spread, size)
+        folded = Calibrated.load(f"models/calibrated/{scheme}.safetensors").folded
+        engine = make(IntegerNetwork.load(f"models/integer/{scheme}.safetensors"))
+        float_classes = torch.from_numpy(arrays.read("models/float-classes.npz")["test"])
+
+        classes = comparison.predictions(engine.predict, x_test, size)
+        metrics = comparison.compare(y_test, float_classes, classes)
+        metrics |= comparison.on_validation(
+            y_validation, comparison.predictions(engine.predict, x_validation, size)
+        )
+        few = evenly_spaced(len(x_test), params.evaluate.sqnr_images)
+        watched = layer_quality.watch(engine, folded, x_test[few], size)
         layers = [layer.quality() for layer in watched]
         metrics["min_sqnr_db"] = min(row.sqnr_db for row in layers)
-
-        few = [
-            evaluation.spread(torch.from_numpy(part), params.evaluate.sensitivity_images)
-            for part in (dataset.x_validation, dataset.y_validation)
-        ]
-        sensitive = sensitivity.measure(running, calibrated.folded, *few, size)
+        few = evenly_spaced(len(x_validation), params.evaluate.sensitivity_images)
+        sensitive = sensitivity.measure(engine, folded, x_validation[few], y_validation[few], size)
 
         files.write_json(f"metrics/evaluate/{scheme}.json", metrics | sensitive.metrics())
         files.write_csv(
@@ -53,7 +62,7 @@ def main(scheme: str) -> None:
             code_histogram.COLUMNS,
             layer_quality.histogram_rows(watched),
         )
-        pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
+        pairs = zip(y_test.tolist(), classes.tolist(), strict=True)
         named = [(dataset.classes[a], dataset.classes[p]) for a, p in pairs]
         files.write_csv(f"plots/predictions/{scheme}.csv", ("actual", "predicted"), named)
 

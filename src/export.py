@@ -2,19 +2,28 @@
 
 import sys
 
-from powtwo.datasets import Dataset
+from powtwo.core.params import StageParams
+from powtwo.core.stage import stage
+from powtwo.dataset.images import Dataset
 from powtwo.export import bundle
-from powtwo.integer import IntegerNetwork
-from powtwo.stage import stage
+from powtwo.export.params import Export
+from powtwo.integer.network import IntegerNetwork
+from powtwo.sidecar.run_log import observed
+
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml."""
+
+    export: Export
 
 
 def main(scheme: str) -> None:
     """Run the stage for one scheme."""
-    with stage(f"export-{scheme}", "export") as params:
+    with observed(f"export-{scheme}"), stage("export", Reads, scheme) as params:
         network = IntegerNetwork.load(f"models/integer/{scheme}.safetensors")
         dataset = Dataset.load("data/dataset.npz")
-        given = params.export
-        bundle.write(f"exports/{scheme}", network, dataset, given.images, given.formats)
+        options = params.export
+        bundle.write(f"exports/{scheme}", network, dataset, options.images, options.formats)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from powtwo.integer import IntegerNetwork
+from powtwo.integer.network import IntegerNetwork
 
 
 class Engine:

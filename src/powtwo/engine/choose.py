@@ -9,7 +9,7 @@ import torch
 from powtwo.engine.base import Engine, Reference
 from powtwo.engine.floats import Float
 from powtwo.engine.int8 import Int8
-from powtwo.integer import IntegerNetwork
+from powtwo.integer.network import IntegerNetwork
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Int8, Float, Reference)}
 PROBE_IMAGES = 4

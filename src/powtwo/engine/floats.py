@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo import fixedpoint
 from powtwo.engine.base import Engine
-from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import Codes, Layer
+from powtwo.integer import fixedpoint
+from powtwo.integer.layer import ActivationQParams, Layer
+from powtwo.integer.network import IntegerNetwork
 
 EXACT = 2**24  # below it float32 holds every integer
 
@@ -38,7 +38,7 @@ class Float(Engine):
         for layer, step in zip(self.network.layers, self.steps, strict=True):
             x = step(x)
             codes = layer.output or codes
-            yield _codes(x, None if layer.computes and layer.output is None else codes)
+            yield _codes(x, None if layer.has_weights and layer.output is None else codes)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return the last layer's output, (N, classes), without leaving floats before it."""
@@ -71,15 +71,15 @@ class FloatStep:
         if layer.output is not None:
             self._prepare_shift(layer, layer.output)
 
-    def _prepare_shift(self, layer: Layer, output: Codes) -> None:
+    def _prepare_shift(self, layer: Layer, output: ActivationQParams) -> None:
         # Scaling by 2^−n is exact, so floor and round see what the integers are.
         # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
         shift = fixedpoint.by_channel(layer.shift, self.weights[0].dim())
         self.scale = fixedpoint.power_of_two(-shift).to(self.bias)
         if self.rounding == "half_up":
             self.bias = self.bias + layer.half_unit.to(self.bias)
-        self.low = 0 if layer.relu else output.grid.low - output.zero_point
-        self.high = output.grid.high - output.zero_point
+        self.low = 0 if layer.relu else output.grid.quant_min - output.zero_point
+        self.high = output.grid.quant_max - output.zero_point
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the layer to centered codes, as float32."""
@@ -138,6 +138,6 @@ def exact_parts(layer: Layer) -> list[slice]:
     return [slice(*ends) for ends in pairwise([*starts, len(sums.T)])]
 
 
-def _codes(x: Tensor, codes: Codes | None) -> Tensor:
+def _codes(x: Tensor, codes: ActivationQParams | None) -> Tensor:
     """Return the uint8 codes of centered floats, or int32 where there are no codes."""
     return x.to(torch.int32) if codes is None else (x + codes.zero_point).to(torch.uint8)

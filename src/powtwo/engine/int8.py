@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from powtwo.engine.base import Engine
-from powtwo.integer import IntegerNetwork
-from powtwo.integer_layer import Layer, accumulate, rearrange
+from powtwo.integer.layer import Layer, accumulate, pool_or_flatten
+from powtwo.integer.network import IntegerNetwork
 
 EXACT = 2**24  # below it float32 holds every integer
 HALVES = 2**23  # below it float32 holds every multiple of one half
@@ -57,17 +57,17 @@ def fits(layer: Layer, rounding: str) -> bool:
 
 
 def _step(network: IntegerNetwork, layer: Layer) -> Callable[[Tensor], Tensor]:
-    if not layer.computes:
-        return lambda x: _rearrange(layer, x)
+    if not layer.has_weights:
+        return lambda x: _pool_or_flatten(layer, x)
     if fits(layer, network.rounding):
         return (_Convolution if layer.kind == "conv2d" else _Linear)(layer, network.rounding)
     return lambda x: network.finish(layer, accumulate(layer, x))
 
 
-def _rearrange(layer: Layer, x: Tensor) -> Tensor:
+def _pool_or_flatten(layer: Layer, x: Tensor) -> Tensor:
     """Pool 2x2 by comparing slices, since PyTorch's pooling refuses a large uint8 batch."""
     if (layer.kind, layer.kernel, layer.stride) != ("maxpool2d", 2, 2):
-        return rearrange(layer, x)
+        return pool_or_flatten(layer, x)
     x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]  # an odd last line is dropped
     rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
     return torch.maximum(rows[..., ::2], rows[..., 1::2])
@@ -98,8 +98,8 @@ class _Kernel:
             x = x.to(torch.int32)
             return x.clamp(min=0) if self.layer.relu else x
         low = output.zero_point if self.layer.relu else 0
-        if low > 0 or output.grid.high < 255:
-            x = x.clamp_(low, output.grid.high)
+        if low > 0 or output.grid.quant_max < 255:
+            x = x.clamp_(low, output.grid.quant_max)
         return x
 
 

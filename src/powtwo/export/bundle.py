@@ -14,22 +14,17 @@ from typing import Any
 
 import onnx
 
-from powtwo import folders, sampling
-from powtwo.array_file import Arrays
-from powtwo.datasets import Dataset
-from powtwo.export import (
-    c99,
-    course,
-    golden,
-    manifest,
-    memory_images,
-    onnx_integer,
-    onnx_qdq,
-    onnx_qonnx,
-    readme,
-)
+from powtwo.core import files as core_files
+from powtwo.core.arrays import Arrays
+from powtwo.dataset.images import Dataset, evenly_spaced
+from powtwo.export import course, golden, manifest, readme
+from powtwo.export.c99 import sources as c99
 from powtwo.export.errors import UnsupportedError
-from powtwo.integer import IntegerNetwork
+from powtwo.export.onnx import integer as onnx_integer
+from powtwo.export.onnx import qdq as onnx_qdq
+from powtwo.export.onnx import qonnx as onnx_qonnx
+from powtwo.export.rtl import memory_images
+from powtwo.integer.network import IntegerNetwork
 
 
 @dataclass(eq=False)
@@ -46,7 +41,7 @@ class Bundle:
     def vectors(self) -> Arrays:
         """Return the golden vectors of test images, evenly spaced over all of them."""
         pixels = self.dataset.x_test
-        return golden.vectors(self.network, pixels[sampling.evenly(len(pixels), self.images)])
+        return golden.vectors(self.network, pixels[evenly_spaced(len(pixels), self.images)])
 
 
 def write(
@@ -70,7 +65,7 @@ def write(
         ValueError: where a format is unknown.
     """
     files = make(network, dataset, images, tuple(FORMATS) if formats is None else formats)
-    with folders.whole(Path(folder)) as new:
+    with core_files.atomic_folder(Path(folder)) as new:
         for name, data in files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from powtwo.datasets import Dataset, Images
+from powtwo.dataset.images import Dataset, Images
 from powtwo.export.errors import UnsupportedError
 from powtwo.export.steps import Step, array, folded_bias, of_network, shifts
-from powtwo.integer import IntegerNetwork
+from powtwo.integer.network import IntegerNetwork
 
 WEIGHTS, INPUTS = "weight.bin", "input.bin"
 CHANNELS = 4  # that the accelerator reads at a time
@@ -137,7 +137,7 @@ def read_inputs(data: bytes) -> tuple[list[str], npt.NDArray[np.float32]]:
 
 def _tensors(network: IntegerNetwork) -> Iterator[tuple[Step, str, npt.NDArray[np.generic]]]:
     for step in of_network(network, WEIGHTS):
-        if not step.layer.computes:
+        if not step.layer.has_weights:
             continue
         if len(shifts(step.layer)) > 1:
             raise UnsupportedError(

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from powtwo import array_file
-from powtwo.array_file import Arrays
-from powtwo.integer import IntegerNetwork
+from powtwo.core import arrays as npz
+from powtwo.core.arrays import Arrays
+from powtwo.integer.network import IntegerNetwork
 
 
 def vectors(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> Arrays:
@@ -39,7 +39,7 @@ def vectors(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> Arrays:
 def to_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
     """Return the .npz file, the same bytes for the same arrays; nothing in it needs a pickle."""
     buffer = io.BytesIO()
-    array_file.write(buffer, arrays)
+    npz.write(buffer, arrays)
     return buffer.getvalue()
 
 
@@ -50,6 +50,6 @@ def load(path: Path | str) -> Arrays:
         ValueError: where the file is broken or holds anything but plain arrays.
     """
     try:
-        return array_file.read(path)
+        return npz.read(path)
     except ValueError as error:
         raise ValueError(f"{path}: no golden vectors ({error}); export again") from error

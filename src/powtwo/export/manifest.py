@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from powtwo.export.steps import Step, input_table, of_network, shifts
-from powtwo.integer import Input, IntegerNetwork
-from powtwo.integer_layer import Codes, WeightCodes
+from powtwo.integer.layer import ActivationQParams, WeightFormat
+from powtwo.integer.network import Input, IntegerNetwork
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -103,13 +103,13 @@ def _layer(step: Step) -> dict[str, Any]:
     layer = step.layer
     described: dict[str, Any] = {
         "index": step.index,
-        "input_shape": step.given,
+        "input_shape": step.input_shape,
         "kind": layer.kind,
-        "output_shape": step.made,
+        "output_shape": step.output_shape,
     }
     if layer.kind in ("conv2d", "maxpool2d"):
         described |= {"kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding}
-    return described | (_computing(step) if layer.computes else {})
+    return described | (_computing(step) if layer.has_weights else {})
 
 
 def _computing(step: Step) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _computing(step: Step) -> dict[str, Any]:
         "macs": step.macs,
         "output": "int32" if layer.output is None else "codes",
         "relu": layer.relu,
-        **_weights(layer.weight_codes),
+        **_weights(layer.weight_format),
         "weight_exponent": layer.weight_exponent,
         "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
         "weight_shape": tuple(layer.weight.shape),
@@ -133,7 +133,7 @@ def _computing(step: Step) -> dict[str, Any]:
     return described | _codes("output", layer.output)
 
 
-def _weights(codes: WeightCodes) -> dict[str, Any]:
+def _weights(codes: WeightFormat) -> dict[str, Any]:
     """Describe the integers that the weights are; and, where these are powers, their own bits."""
     if codes.kind == "uniform":
         return {"weight_bits": codes.width}
@@ -144,7 +144,7 @@ def _weights(codes: WeightCodes) -> dict[str, Any]:
     }
 
 
-def _codes(side: str, codes: Codes) -> dict[str, Any]:
+def _codes(side: str, codes: ActivationQParams) -> dict[str, Any]:
     return {
         f"{side}_bits": codes.bits,
         f"{side}_exponent": codes.exponent,

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from powtwo import shapes
 from powtwo.export.errors import UnsupportedError
-from powtwo.integer import Input, IntegerNetwork
-from powtwo.integer_layer import Layer
-from powtwo.shapes import Shape
+from powtwo.integer import shapes
+from powtwo.integer.layer import Layer
+from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.shapes import Shape
 
 KINDS = ("conv2d", "linear", "maxpool2d", "flatten")
 
@@ -25,14 +25,14 @@ class Step:
 
     index: int
     layer: Layer
-    given: Shape
-    made: Shape
+    input_shape: Shape
+    output_shape: Shape
 
     @property
     def macs(self) -> int:
         """Return the multiplications for one image, padded positions counted; 0 in pooling."""
         weight = self.layer.weight
-        return 0 if weight is None else weight[0].numel() * prod(self.made)
+        return 0 if weight is None else weight[0].numel() * prod(self.output_shape)
 
 
 def of_network(network: IntegerNetwork, format_name: str) -> list[Step]:
@@ -106,5 +106,5 @@ def array(values: Tensor | None) -> npt.NDArray[np.generic]:
 
 
 def _gives_int32(steps: list[Step]) -> bool:
-    computing = [step.layer for step in steps if step.layer.computes]
+    computing = [step.layer for step in steps if step.layer.has_weights]
     return bool(computing) and computing[-1].output is None

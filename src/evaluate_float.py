@@ -1,0 +1,36 @@
+"""Stage evaluate-float: the classes that the float network gives; computed once for all schemes."""
+
+import torch
+from pydantic import Field
+
+from powtwo.core import arrays, files
+from powtwo.core.params import Count, StageParams
+from powtwo.core.stage import stage
+from powtwo.dataset.images import Dataset
+from powtwo.evaluation import comparison
+from powtwo.network.checkpoint import Checkpoint
+from powtwo.network.folded import fold
+from powtwo.sidecar.run_log import observed
+
+
+class Reads(StageParams):
+    """What this stage reads of params.yaml."""
+
+    batch_size: Count = Field(alias="evaluate.batch_size")
+
+
+def main() -> None:
+    """Run the stage."""
+    with observed("evaluate-float"), stage("evaluate-float", Reads) as params:
+        dataset = Dataset.load("data/dataset.npz")
+        checkpoint = Checkpoint.load("models/float.safetensors")
+        predict = comparison.float_predictor(fold(checkpoint.network()), checkpoint.normalization)
+        classes = comparison.predictions(
+            predict, torch.from_numpy(dataset.x_test), params.batch_size
+        )
+        with files.atomic("models/float-classes.npz") as path, path.open("wb") as file:
+            arrays.write(file, {"test": classes.numpy()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Observers, exponents, equalization, learned rounding, bias correction."""

@@ -1,0 +1,108 @@
+"""Cross-layer equalization: ranges of channels moved from one layer to the next, by powers of two.
+
+ReLU, max pooling and flattening let a factor s > 0 of a channel pass: what leaves layer 1 divided
+by s_i may meet the weights of layer 2 multiplied by s_i. Source 1 (eq. 11) makes the precision of
+both sides of a channel most with s_i = sqrt(r1_i · r2_i) / r2_i, where r is the largest |w| of the
+channel's weights: afterwards r1_i = r2_i. Here log2 s_i is that one rounded to an integer, so that
+every division is exact: in float64 the network gives the very same logits, unless a value leaves
+the range of its exponents.
+
+Which range to equalize: the weights' alone, as in the source. The outputs of a channel are divided
+by the same s_i, and their range is not looked at: an activation that grows is seen by the
+observers, which calibrate after this. The bias is divided too; source 1's absorption of high
+biases (§4.1.3) is left out, for it is not exact.
+
+Sources:
+1. Nagel et al. 2019, https://arxiv.org/abs/1906.04721, §4.1 and appendix A
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from powtwo.integer.fixedpoint import power_of_two
+from powtwo.network.folded import FoldedLayer
+
+ROUNDS = 50  # over all pairs, at most: rounded factors settle in a few
+
+
+def equalize(layers: Sequence[FoldedLayer], rounds: int = ROUNDS) -> list[FoldedLayer]:
+    """Equalize each two computing layers with a ReLU, or nothing, between them.
+
+    Pairs are taken in order, again and again, until no factor differs from 1. A channel whose
+    weights are zero on either side keeps its factor of 1.
+
+    Args:
+        layers: the folded network.
+        rounds: over all pairs, at most.
+
+    Returns:
+        The layers, with other weights and biases and the same outputs of the last.
+    """
+    changed = list(layers)
+    computing = [index for index, layer in enumerate(changed) if layer.weight is not None]
+    for _ in range(rounds):
+        settled = True
+        for first, second in pairwise(computing):
+            exponents = _exponents(changed[first], changed[second])
+            if any(exponents):
+                settled = False
+                factors = power_of_two(torch.tensor(exponents))
+                changed[first] = _divided(changed[first], factors)
+                changed[second] = _multiplied(changed[second], factors)
+        if settled:
+            break
+    return changed
+
+
+def _exponents(first: FoldedLayer, second: FoldedLayer) -> list[int]:
+    """Return log2 s of each channel between two layers."""
+    assert first.weight is not None
+    out = first.weight.abs().flatten(1).amax(1)
+    into = _by_channel(second, len(out)).abs().amax((0, 2))
+    return [_half_log2(a, b) for a, b in zip(out.tolist(), into.tolist(), strict=True)]
+
+
+def _half_log2(a: float, b: float) -> int:
+    """Return log2 sqrt(a / b), the nearest integer, the one closer to 0 of two; 0 where a·b = 0.
+
+    sqrt(a / b) ≥ 2^(k − ½) just where a ≥ 2^(2k − 1) · b, and mantissas compare exactly.
+    """
+    if a == 0 or b == 0:
+        return 0
+    if a < b:
+        return -_half_log2(b, a)
+    octaves = math.frexp(a)[1] - math.frexp(b)[1]
+    if math.frexp(a)[0] <= math.frexp(b)[0]:
+        octaves -= 1  # now 2^octaves < a / b ≤ 2^(octaves + 1)
+    return (octaves + 1) // 2
+
+
+def _by_channel(layer: FoldedLayer, channels: int) -> Tensor:
+    """View the weights (O, I, …) as (O, channels, what one channel feeds).
+
+    After flattening a channel feeds as many neighboring columns as it has positions.
+    """
+    assert layer.weight is not None
+    return layer.weight.reshape(len(layer.weight), channels, -1)
+
+
+def _divided(layer: FoldedLayer, factors: Tensor) -> FoldedLayer:
+    """Divide the outputs of each channel (O,); powers of two divide exactly."""
+    assert layer.weight is not None
+    assert layer.bias is not None
+    weight = layer.weight / factors.view(-1, *[1] * (layer.weight.dim() - 1))
+    return replace(layer, weight=weight, bias=layer.bias / factors)
+
+
+def _multiplied(layer: FoldedLayer, factors: Tensor) -> FoldedLayer:
+    """Multiply what each channel feeds."""
+    assert layer.weight is not None
+    scaled = _by_channel(layer, len(factors)) * factors.view(1, -1, 1)
+    return replace(layer, weight=scaled.view_as(layer.weight))

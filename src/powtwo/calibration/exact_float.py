@@ -1,0 +1,57 @@
+"""The float network on grids so coarse that float64 sums are exact, and so fine that none can tell.
+
+A float64 sum depends on its order, and the order on the machine. Here weights and activations
+are first rounded to multiples of a power of two, such that no sum of products passes 2^53: each
+sum is then exact, and the same on every machine, whatever multiplies the matrices. An activation
+keeps ten bits below the step of its codes, a weight about twenty bits of its layer's largest, so
+that what is lost is a thousandth of what quantization loses.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from powtwo.integer.fixedpoint import ceil_exponent, power_of_two, scaled
+from powtwo.network.folded import FoldedLayer
+
+FINER = 10  # bits of an activation below the step of its codes
+LARGEST = 2**22  # units of an activation: 16 times the range of eight-bit codes
+WEIGHT_BITS = 30  # of Σ|w| in units: with an activation's 22 they make 52
+
+
+class ExactFloatLayer:
+    """A computing layer in sums that are exact in float64."""
+
+    def __init__(self, layer: FoldedLayer) -> None:
+        assert layer.weight is not None
+        assert layer.bias is not None
+        self.layer = layer
+        largest = layer.weight[0].numel() * layer.weight.abs().max().item()  # ≥ any Σ|w|
+        exponent = ceil_exponent(largest) - WEIGHT_BITS if largest else 0
+        self.weight = torch.round(scaled(layer.weight, exponent)) * power_of_two(exponent)
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Return Σ w·x without the bias, float64 (N, O, H', W') or (N, O), of `round_to_grid`ped inputs."""
+        x = x.double()
+        if self.layer.kind == "linear":
+            return F.linear(x, self.weight)
+        return F.conv2d(x, self.weight, stride=self.layer.stride, padding=self.layer.padding)
+
+    def finish(self, sums: Tensor, exponent: int) -> Tensor:
+        """Add the bias, apply ReLU and `round_to_grid` to the grid for codes of this exponent."""
+        assert self.layer.bias is not None
+        outputs = sums + self.layer.bias.view(-1, *[1] * (sums.dim() - 2))
+        return round_to_grid(outputs.relu() if self.layer.relu else outputs, exponent)
+
+
+def round_to_grid(x: Tensor, exponent: int) -> Tensor:
+    """Round to multiples of 2^(exponent − 10), and clamp to 2^22 of them.
+
+    Returns:
+        float32, which holds 24 bits and so each of these values.
+    """
+    fine = exponent - FINER
+    units = torch.round(scaled(x, fine)).clamp(-LARGEST, LARGEST)
+    return (units * power_of_two(fine)).float()

@@ -1,0 +1,103 @@
+"""The folded network with its exponents: what calibration hands to conversion, and its file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from powtwo.core import tensors as tensor_files
+from powtwo.dataset.normalization import Normalization
+from powtwo.integer.layer import ActivationQParams, WeightFormat
+from powtwo.integer.network import Input
+from powtwo.network.folded import FoldedLayer
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedLayer:
+    """A float layer and the codes that its weights and its output shall have."""
+
+    folded: FoldedLayer
+    weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
+    weight_format: WeightFormat = WeightFormat()  # noqa: RUF009  # frozen, so safe to share
+    output: ActivationQParams | None = None  # None: int32 accumulators, or no output of its own
+    adapted: FoldedLayer | None = None  # what becomes integers in place of `folded`, if not it
+
+    @property
+    def source(self) -> FoldedLayer:
+        """Return the float layer whose weights and bias become integers."""
+        return self.adapted or self.folded
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A network for inference, in float64, with all that its conversion needs."""
+
+    classes: tuple[str, ...]
+    input: Input
+    layers: tuple[CalibratedLayer, ...]
+
+    @property
+    def folded(self) -> Sequence[FoldedLayer]:
+        """Return the float layers alone."""
+        return [layer.folded for layer in self.layers]
+
+    def save(self, path: Path | str) -> None:
+        """Write a safetensors file; exponents go to its metadata."""
+        tensors = {}
+        for index, layer in enumerate(self.layers):
+            for name in ("weight", "bias"):
+                tensor, adapted = getattr(layer.folded, name), getattr(layer.adapted, name, None)
+                if tensor is not None:
+                    tensors[f"layers.{index}.{name}"] = tensor
+                if adapted is not None and adapted is not tensor:
+                    tensors[f"layers.{index}.adapted_{name}"] = adapted
+        about = {
+            "classes": self.classes,
+            "input": asdict(self.input),
+            "layers": [_describe(layer) for layer in self.layers],
+        }
+        tensor_files.write(path, tensors, about)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Calibrated:
+        """Read what `save` wrote."""
+        about, tensors = tensor_files.read(path)
+        layers = tuple(_read(i, values, tensors) for i, values in enumerate(about["layers"]))
+        given = about["input"]
+        read = Input(
+            tuple(given["shape"]),
+            ActivationQParams(**given["codes"]),
+            Normalization.of_metadata(given["normalization"]),
+        )
+        return cls(tuple(about["classes"]), read, layers)
+
+
+def _describe(layer: CalibratedLayer) -> dict[str, Any]:
+    plain = [field.name for field in fields(FoldedLayer) if field.name not in ("weight", "bias")]
+    return {
+        "folded": {name: getattr(layer.folded, name) for name in plain},
+        "weight_exponent": layer.weight_exponent,
+        "weight_format": asdict(layer.weight_format),
+        "output": asdict(layer.output) if layer.output else None,
+    }
+
+
+def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> CalibratedLayer:
+    parts: dict[str, Any] = {
+        name: tensors.get(f"layers.{index}.{name}") for name in ("weight", "bias")
+    }
+    folded = FoldedLayer(**values["folded"], **parts)
+    prefix = f"layers.{index}.adapted_"
+    adapted = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+    exponent = values["weight_exponent"]
+    return CalibratedLayer(
+        folded,
+        tuple(exponent) if isinstance(exponent, list) else exponent,
+        WeightFormat(**values["weight_format"]),
+        ActivationQParams(**values["output"]) if values["output"] else None,
+        replace(folded, **adapted) if adapted else None,  # type: ignore[arg-type]
+    )

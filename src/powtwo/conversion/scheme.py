@@ -1,0 +1,115 @@
+"""A scheme, as the section `schemes` of params.yaml has it: one way to integers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
+
+from powtwo.core.params import Section
+
+MOST_SHIFT_BITS = 4  # of a weight that is a power of two
+
+Bits = Annotated[int, Field(ge=2, le=8)]
+WeightKind = Literal["uniform", "power_of_two"]
+
+
+def _refuse_number(value: Any) -> Any:
+    """Refuse a key that is a number: DVC cannot sort it among those that are text."""
+    if isinstance(value, int):
+        raise ValueError(f'must be text; put it in quotes: "{value}"')
+    return value
+
+
+LayerName = Annotated[
+    str, BeforeValidator(_refuse_number), StringConstraints(pattern=r"^(first|last|[0-9]+)$")
+]
+
+
+class Quantizer(Section):
+    """How one kind of tensor gets its exponents."""
+
+    # Which names there are, observers.py knows: were it imported here, a new observer would make
+    # every stage stale. `calibrate` refuses an unknown one before it looks at an image.
+    observer: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
+    bits: Bits = 8
+    clamp: list[int] | None = None
+
+    @field_validator("clamp")
+    @classmethod
+    def _ordered(cls, clamp: list[int] | None) -> list[int] | None:
+        if clamp is not None and (len(clamp) != 2 or clamp[0] > clamp[1]):
+            raise ValueError("must be [lowest exponent, highest exponent] or null")
+        return clamp
+
+
+class Weights(Quantizer):
+    """How weights become codes."""
+
+    # power_of_two: 0 or ±2^k; of `bits`, one is the sign, and the rest tell 2^(bits−1) − 1
+    # exponents and 0 apart.
+    kind: WeightKind = "uniform"
+    per: Literal["tensor", "channel"] = "tensor"  # what has an exponent of its own
+    rounding: Literal["nearest", "learned"] = "nearest"
+
+    @field_validator("kind")
+    @classmethod
+    def _fits_int8(cls, kind: str, info: ValidationInfo) -> str:
+        _check_shift_bits(kind, info.data.get("bits", MOST_SHIFT_BITS), "set bits")
+        return kind
+
+
+class Activations(Quantizer):
+    """How activations become codes."""
+
+    zero_point: int | None = None  # after ReLU: 0, or null for the middle of the codes
+
+    @field_validator("zero_point")
+    @classmethod
+    def _is_free(cls, zero_point: int | None, info: ValidationInfo) -> int | None:
+        middle = 2 ** (info.data.get("bits", 8) - 1)
+        if zero_point not in (None, 0, middle):
+            raise ValueError(f"must be 0 or the middle of the codes, here {middle} or null")
+        return zero_point
+
+
+class LayerBits(Section):
+    """The codes of one layer, where they differ from those of its scheme."""
+
+    kind: WeightKind | None = None
+    weights: Bits | None = None
+    activations: Bits | None = None  # of its output
+
+
+def _check_shift_bits(kind: str, bits: int, remedy: str) -> None:
+    if kind == "power_of_two" and bits > MOST_SHIFT_BITS:
+        raise ValueError(
+            f"power_of_two has {bits} bits: at most {MOST_SHIFT_BITS}, so that its largest value, "
+            f"2^6, is an int8; {remedy}"
+        )
+
+
+class Scheme(Section):
+    """One way from the float network to integers."""
+
+    weights: Weights
+    activations: Activations
+    rounding: Literal["floor", "half_up", "half_even"] = "floor"
+    bias: Literal["nearest", "floor"] = "nearest"
+    logits: Literal["int32", "codes"] = "int32"
+    equalize: bool = False
+    bias_correction: bool = False
+    layers: dict[LayerName, LayerBits] = {}
+
+    @field_validator("layers")
+    @classmethod
+    def _fit_int8(
+        cls, layers: dict[LayerName, LayerBits], info: ValidationInfo
+    ) -> dict[LayerName, LayerBits]:
+        weights = info.data.get("weights")
+        if weights is None:  # refused already
+            return layers
+        for name, layer in layers.items():
+            remedy = f"give layer {name} at most {MOST_SHIFT_BITS} bits of weights, or kind uniform"
+            _check_shift_bits(layer.kind or weights.kind, layer.weights or weights.bits, remedy)
+        return layers

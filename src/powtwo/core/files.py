@@ -1,0 +1,96 @@
+"""Files and folders written whole or not at all, with the same bytes for the same values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SIGNIFICANT_DIGITS = 8  # beyond these, sums in another order differ from machine to machine
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it there if the block ends well.
+
+    A block that fails leaves what stood at `path` untouched and nothing beside it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".writing-{path.name}-") as folder:
+        # The suffix stays, since writers such as savefig go by it.
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; put it in that place if the block ends well.
+
+    What stood there stays untouched until then, and comes back where the last step fails.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
+        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text with LF line ends."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path | str, values: Mapping[str, Any]) -> None:
+    """Write metrics as JSON: sorted keys, floats to 8 significant digits.
+
+    Raises:
+        ValueError: where a value is NaN or infinite, naming its key.
+    """
+    text = json.dumps(_rounded(values, Path(path).name), indent=2, sort_keys=True)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows under a header; floats to 8 significant digits, NaN refused."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(
+            [_rounded(value, column) for column, value in zip(columns, row, strict=True)]
+        )
+    write_text(path, buffer.getvalue())
+
+
+def _rounded(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(item, f"{key}: {name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(item, key) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{key} = {value}: a metric must be finite; find where it arose")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return value

@@ -1,0 +1,1 @@
+"""Operations counted, prices of operations and memory, tables as YAML."""

@@ -1,0 +1,1 @@
+"""Accuracy against the float network, statistics, quality and sensitivity of layers."""

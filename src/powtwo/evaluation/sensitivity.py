@@ -1,0 +1,185 @@
+"""Which layer costs the accuracy: each quantized alone, and each alone left in float.
+
+To quantize a layer is to give it the integer network's weights and bias, and its output the codes
+of the integer network, by the same rounding. Quantized alone, it reads what the float layers before
+it give, and float layers read its output. Left in float alone, it reads the codes of the integer
+layers before it; its output stays float until the next layer that computes, which is integer again
+but for its input.
+
+Both are counted the same on every machine. A layer that reads floats runs in float64, where a value
+that rounding could tip across a code is too rare to be met; exact inputs give exact sums. Integers
+run on the engine, and float layers as in `evaluation.classify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from powtwo.engine import Engine
+from powtwo.evaluation.comparison import classify
+from powtwo.evaluation.layer_quality import values
+from powtwo.integer.fixedpoint import by_channel, dequantize, scaled
+from powtwo.integer.layer import Layer
+from powtwo.integer.network import Input
+from powtwo.network.folded import FoldedLayer, outputs
+
+COLUMNS = ("accuracy_quantized_alone", "accuracy_float_alone")
+
+
+@dataclass
+class Alone:
+    """Images that the network has right where one layer is treated unlike all the others."""
+
+    quantized: int = 0  # this layer in integers, the others in float
+    in_float: int = 0  # this layer in float, the others in integers
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How accuracy on a few images depends on each computing layer."""
+
+    images: int
+    exact: int  # images that the float network has right
+    integer: int  # images that the integer network has right
+    alone: dict[int, Alone]  # by index of the layer
+
+    def metrics(self) -> dict[str, float | int]:
+        """Return what the layers' accuracies are to be compared with; no accuracy of no images."""
+        if not self.images:
+            return {"sensitivity_images": 0}
+        return {
+            "sensitivity_images": self.images,
+            "sensitivity_float_accuracy": self.exact / self.images,
+            "sensitivity_accuracy": self.integer / self.images,
+        }
+
+    def row(self, layer: int) -> tuple[float | None, float | None]:
+        """Return a layer's accuracies in the order of COLUMNS."""
+        if not self.images:
+            return None, None
+        found = self.alone[layer]
+        return found.quantized / self.images, found.in_float / self.images
+
+
+def measure(
+    engine: Engine,
+    layers: Sequence[FoldedLayer],
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+) -> Sensitivity:
+    """Measure each computing layer.
+
+    Args:
+        engine: what runs the integer network.
+        layers: the float network.
+        images: uint8 (N, C, H, W); not of the test set, since a choice may be made on them.
+        labels: int64 (N,), the truth.
+        batch_size: images at a time; the result does not depend on it.
+    """
+    network = engine.network
+    computing = [index for index, layer in enumerate(network.layers) if layer.has_weights]
+    rests = [_rest(engine, index + 1) for index in range(len(layers))]
+    alone = {index: Alone() for index in computing}
+    exact = integer = 0
+    for start in range(0, len(images), batch_size):
+        pixels, truth = (part[start : start + batch_size] for part in (images, labels))
+        x = network.input.normalization(pixels, torch.float64)
+        floats = [x, *outputs(layers, x)]  # the input of each layer, and the logits
+        codes = [network.input.encode(pixels), *engine.outputs(pixels)]
+        exact += _right(floats[-1].argmax(1), truth)
+        integer += _right(codes[-1].to(torch.int32).argmax(1), truth)
+        for index in computing:
+            layer = network.layers[index]
+            y = values(layer, simulate(layer, floats[index], network.rounding))
+            alone[index].quantized += _right(classify(layers[index + 1 :], y), truth)
+            y = layers[index](decode(layer, codes[index]))
+            classes = _finish(engine, layers, rests, index + 1, y)
+            alone[index].in_float += _right(classes, truth)
+    return Sensitivity(len(images), exact, integer, alone)
+
+
+def simulate(layer: Layer, x: Tensor, rounding: str) -> Tensor:
+    """Return what an integer layer gives for float64 inputs (N, …) that need not be codes.
+
+    Returns:
+        Codes (N, O, …), or the accumulators in steps of their scale where the layer gives those;
+        float64, and equal to the integers of the engine where `x` is what codes stand for.
+    """
+    assert layer.bias is not None
+    bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
+    sums = FoldedLayer(
+        layer.kind, layer.weight_values, bias, layer.relu,
+        layer.stride, layer.padding, layer.kernel,
+    )(x)  # fmt: skip
+    if layer.output is None:
+        return scaled(sums, by_channel(layer.accumulator_exponent, sums.dim()))
+    codes = _round(scaled(sums, layer.output.exponent), rounding) + layer.output.zero_point
+    return codes.clamp(layer.output.grid.quant_min, layer.output.grid.quant_max)
+
+
+def decode(layer: Layer, codes: Tensor) -> Tensor:
+    """Return the float64 values of the codes that a computing layer reads."""
+    assert layer.input is not None
+    return dequantize(codes, layer.input.exponent, layer.input.zero_point)
+
+
+def _round(steps: Tensor, rounding: str) -> Tensor:
+    if rounding == "half_even":
+        return steps.round()
+    return (steps + 0.5 * (rounding == "half_up")).floor()
+
+
+def _finish(
+    engine: Engine,
+    layers: Sequence[FoldedLayer],
+    rests: Sequence[Engine | None],
+    start: int,
+    x: Tensor,
+) -> Tensor:
+    """Return the classes of float64 inputs of layer `start`, from which on all are integers."""
+    for index in range(start, len(layers)):
+        layer = engine.network.layers[index]
+        if not layer.has_weights:
+            x = layers[index](x)
+            continue
+        codes, rest = simulate(layer, x, engine.network.rounding), rests[index]
+        return codes.argmax(1) if rest is None else rest.predict(_as_images(codes))
+    return x.argmax(1)
+
+
+class _Coded(Input):
+    """The input of a network that starts in the middle: it is given codes, not pixels."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return pixels
+
+
+def _rest(engine: Engine, start: int) -> Engine | None:
+    """Return an engine for the layers from `start` on; None where no more of them compute.
+
+    Engines take images (N, C, H, W), so a network that starts with a linear layer flattens first.
+    """
+    layers = engine.network.layers[start:]
+    if not any(layer.has_weights for layer in layers):
+        return None
+    first = next(layer for layer in layers if layer.has_weights)
+    if layers[0].kind == "linear":
+        layers = (Layer("flatten"), *layers)
+    assert first.input is not None
+    pixels = engine.network.input  # its shape and normalization are not asked again
+    given = _Coded(pixels.shape, first.input, pixels.normalization)
+    return type(engine)(replace(engine.network, input=given, layers=layers), str(engine.device))
+
+
+def _as_images(codes: Tensor) -> Tensor:
+    codes = codes.to(torch.uint8)
+    return codes if codes.dim() == 4 else codes[:, :, None, None]
+
+
+def _right(classes: Tensor, truth: Tensor) -> int:
+    return int((classes == truth).sum())

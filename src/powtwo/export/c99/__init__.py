@@ -1,0 +1,1 @@
+"""C99 of an integer network."""

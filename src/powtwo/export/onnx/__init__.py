@@ -1,0 +1,1 @@
+"""The three ONNX files of an integer network."""

@@ -1,0 +1,156 @@
+"""What the three ONNX exports share: a graph under construction, its names and its bytes.
+
+Every name comes from a layer's index and a role, so that equal networks give equal bytes and a
+tensor can be found by the layer it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from powtwo.core.files import atomic
+from powtwo.export.errors import UnsupportedError
+from powtwo.integer import fixedpoint
+from powtwo.integer.layer import Layer
+from powtwo.integer.network import Input, IntegerNetwork
+
+IR_VERSION = 10  # what ONNX Runtime 1.18 and later read
+OPSET = 19  # BitwiseAnd is of 18; onnx.reference knows DequantizeLinear from 19 on
+SMALLEST_NORMAL = -126  # exponent of the smallest float32 that is not denormal
+
+
+class Graph:
+    """Nodes and constants in order; each method returns the name of the tensor that it adds."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file  # the format, as an error calls it
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[TensorProto] = []
+
+    def constant(self, name: str, values: Any, dtype: npt.DTypeLike) -> str:
+        """Add an initializer."""
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """Add a node of one output, which bears the node's name."""
+        self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        return name
+
+    def cast(self, x: str, to: int, name: str) -> str:
+        """Add a Cast to an ONNX element type."""
+        return self.node("Cast", [x], name, to=to)
+
+    def with_constant(self, kind: str, x: str, values: Any, dtype: npt.DTypeLike, name: str) -> str:
+        """Add a node of two inputs, the second a constant."""
+        return self.node(kind, [x, self.constant(f"{name}.by", values, dtype)], name)
+
+    def scale(self, name: str, exponent: int | Tensor) -> str:
+        """Add the float32 scale 2^e, of shape () or (O,).
+
+        Raises:
+            UnsupportedError: where float32 holds no such scale.
+        """
+        lowest = int(torch.as_tensor(exponent).min())
+        if lowest < SMALLEST_NORMAL:
+            raise UnsupportedError(
+                f"{self.file}: {name} = 2^{lowest}: float32 scales end at 2^{SMALLEST_NORMAL}; "
+                "choose coarser exponents"
+            )
+        return self.constant(name, fixedpoint.power_of_two(exponent).numpy(), np.float32)
+
+    def model(
+        self,
+        given: tuple[str, int, Sequence[str | int]],
+        logits: tuple[int, Sequence[str | int]],
+        about: dict[str, Any],
+        domains: Sequence[str] = (),
+    ) -> onnx.ModelProto:
+        """Close the graph: its input (name, type, shape) and its last tensor, named `logits`.
+
+        Args:
+            given: name, element type and shape of the input.
+            logits: element type and shape of the output.
+            about: metadata; values that are not strings become JSON.
+            domains: operator sets beside ONNX's own.
+        """
+        self.nodes[-1].output[0] = "logits"
+        graph = helper.make_graph(
+            self.nodes,
+            "powtwo",
+            [helper.make_tensor_value_info(*given)],
+            [helper.make_tensor_value_info("logits", *logits)],
+            self.constants,
+        )
+        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(d, 1) for d in domains)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="powtwo"
+        )
+        for key, value in sorted(about.items()):
+            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            model.metadata_props.add(key=key, value=text)
+        return model
+
+
+def write(model: onnx.ModelProto, path: Path | str) -> None:
+    """Write a model whole or not at all, with the same bytes for the same model."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def about(network: IntegerNetwork, rounding: str) -> dict[str, Any]:
+    """List what every file says of its network; `rounding` is what the graph itself does."""
+    return {
+        "classes": network.classes,
+        "rounding": rounding,
+        "scheme": network.scheme,
+        "scheme_rounding": network.rounding,
+    }
+
+
+def by_channel(values: Tensor, dimensions: int) -> npt.NDArray[np.int64]:
+    """Return int64 values of shape () or (O,) so that they broadcast with (N, O, …)."""
+    return fixedpoint.by_channel(values.to(torch.int64), dimensions).numpy()
+
+
+def table(given: Input) -> npt.NDArray[np.uint8] | None:
+    """Return the code of each byte, uint8 (C, 256); None where the code is the byte itself."""
+    channels = given.shape[0]
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, channels, 16, 16)
+    codes = given.encode(every)
+    return None if torch.equal(codes, every) else codes.reshape(channels, 256).numpy()
+
+
+def look_up(graph: Graph, pixels: str, rows: npt.NDArray[Any], name: str) -> str:
+    """Replace uint8 pixels (N, C, H, W) by their entries in rows (C, 256), one row a channel."""
+    starts = 256 * np.arange(len(rows)).reshape(-1, 1, 1)
+    index = graph.cast(pixels, TensorProto.INT32, f"{name}.byte")
+    index = graph.with_constant("Add", index, starts, np.int32, f"{name}.index")
+    entries = graph.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
+    return graph.node("Gather", [entries, index], name, axis=0)
+
+
+def pool_or_flatten(graph: Graph, layer: Layer, x: str, name: str) -> str:
+    """Add a max pooling or a flattening.
+
+    Raises:
+        UnsupportedError: where the layer is neither.
+    """
+    if layer.kind == "maxpool2d":
+        sides = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
+        return graph.node("MaxPool", [x], name, **sides)
+    if layer.kind == "flatten":
+        return graph.node("Flatten", [x], name, axis=1)
+    raise UnsupportedError(
+        f"{graph.file}: {name} is a {layer.kind}: it must be conv2d, linear, maxpool2d or flatten"
+    )

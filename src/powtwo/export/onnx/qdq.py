@@ -1,0 +1,127 @@
+"""`network.qdq.onnx`: float operators between QuantizeLinear and DequantizeLinear.
+
+This is the form that TensorRT, OpenVINO and ONNX Runtime turn into integer kernels. Weights and
+biases are stored as int8 and int32. QuantizeLinear rounds half to even, so the graph is
+`half_even` whatever the scheme's rounding; its metadata say so.
+
+Codes around a zero point in the middle become int8 with zero point 0, x̄ − 2^(bits−1): TensorRT
+takes nothing else. Others stay uint8.
+
+Sources:
+1. https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
+2. Zero point 0: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto
+
+from powtwo.export.onnx import graph as onnx_graph
+from powtwo.export.onnx.graph import Graph
+from powtwo.integer import fixedpoint
+from powtwo.integer.layer import ActivationQParams, Layer
+from powtwo.integer.network import Input, IntegerNetwork
+
+FILE = "network.qdq.onnx"
+EXACT = 2**24  # below it float32 holds every integer
+
+
+def to_model(network: IntegerNetwork) -> onnx.ModelProto:
+    """Return the model: uint8 `pixels` (N, C, H, W) in, float32 `logits` (N, classes) out.
+
+    A logit is the value that the integer network's stands for, 2^e · (code − zero point). The
+    metadata key `float32_exact` tells whether all sums stay below 2^24, so that a runtime that
+    computes in float32 is exact too.
+
+    Raises:
+        UnsupportedError: where a layer is of a kind unknown here, or a scale is below 2^−126.
+    """
+    graph = Graph(FILE)
+    codes = network.input.codes
+    x = _quantize(graph, codes, _values(graph, network.input), "input")
+    for index, layer in enumerate(network.layers):
+        name = f"layer{index}"
+        if layer.has_weights:
+            x = _compute(graph, layer, x, name)
+            codes = layer.output or codes
+        else:
+            x = onnx_graph.pool_or_flatten(graph, layer, x, name)
+        if not layer.has_weights or layer.output is not None:
+            x = _quantize(graph, codes, x, f"{name}.output")
+    computing = [index for index, layer in enumerate(network.layers) if layer.has_weights]
+    exact = all(bool((network.accumulator_bound(index) < EXACT).all()) for index in computing)
+    return graph.model(
+        ("pixels", TensorProto.UINT8, ["N", *network.input.shape]),
+        (TensorProto.FLOAT, ["N", len(network.classes)]),
+        {**onnx_graph.about(network, "half_even"), "float32_exact": exact},
+    )
+
+
+def write(network: IntegerNetwork, path: Path | str) -> None:
+    """Write the file; what `to_model` raises leaves none."""
+    onnx_graph.write(to_model(network), path)
+
+
+def _values(graph: Graph, given: Input) -> str:
+    """Add the float32 values 2^e · (x̄ − z) of the pixels' codes: each step is exact."""
+    codes = onnx_graph.table(given)
+    z, exponent = given.codes.zero_point, given.codes.exponent
+    if codes is not None:
+        values = fixedpoint.dequantize(torch.from_numpy(codes), exponent, z).float().numpy()
+        return onnx_graph.look_up(graph, "pixels", values, "input.values")
+    x = graph.cast("pixels", TensorProto.FLOAT, "input.pixels")
+    x = graph.with_constant("Sub", x, z, np.float32, "input.centered")
+    return graph.node("Mul", [x, graph.scale("input.step", exponent)], "input.values")
+
+
+def _quantize(graph: Graph, codes: ActivationQParams, x: str, name: str) -> str:
+    """Add Quantize and Dequantize, with a Clip where the codes do not fill eight bits."""
+    if codes.bits < 8:
+        step = float(fixedpoint.power_of_two(codes.exponent))
+        ends = (
+            (end - codes.zero_point) * step for end in (codes.grid.quant_min, codes.grid.quant_max)
+        )
+        limits = [
+            graph.constant(f"{name}.{side}", end, np.float32)
+            for side, end in zip(("low", "high"), ends, strict=True)
+        ]
+        x = graph.node("Clip", [x, *limits], f"{name}.clipped")
+    scale = graph.scale(f"{name}.scale", codes.exponent)
+    zero_point = graph.constant(f"{name}.zero_point", *_zero_point(codes))
+    x = graph.node("QuantizeLinear", [x, scale, zero_point], f"{name}.codes")
+    return graph.node("DequantizeLinear", [x, scale, zero_point], name)
+
+
+def _zero_point(codes: ActivationQParams) -> tuple[int, npt.DTypeLike]:
+    centered = codes.zero_point == 2 ** (codes.bits - 1)
+    return (0, np.int8) if centered else (codes.zero_point, np.uint8)
+
+
+def _compute(graph: Graph, layer: Layer, x: str, name: str) -> str:
+    assert layer.weight is not None
+    assert layer.bias is not None
+    inputs = [x, *(_dequantized(graph, layer, part, name) for part in ("weight", "bias"))]
+    if layer.kind == "conv2d":
+        sides = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+        x = graph.node("Conv", inputs, name, kernel_shape=[layer.kernel] * 2, **sides)
+    else:
+        x = graph.node("Gemm", inputs, name, transB=1)
+    return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
+
+
+def _dequantized(graph: Graph, layer: Layer, part: str, name: str) -> str:
+    """Add the integers of the `weight` or the `bias` and the values that they stand for."""
+    integers = getattr(layer, part).numpy()
+    exponent = torch.tensor(layer.weight_exponent)
+    if part == "bias":
+        exponent = layer.accumulator_exponent
+    scale = graph.scale(f"{name}.{part}.scale", exponent)
+    zeros = graph.constant(f"{name}.{part}.zero_point", np.zeros(exponent.shape), integers.dtype)
+    inputs = [graph.constant(f"{name}.{part}.integers", integers, integers.dtype), scale, zeros]
+    return graph.node("DequantizeLinear", inputs, f"{name}.{part}", axis=0)

@@ -1,0 +1,15 @@
+"""The section `export` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from powtwo.core.params import Count, SchemeName, Section
+
+
+class Export(Section):
+    """What leaves the project, and for which schemes."""
+
+    schemes: list[SchemeName]
+    images: Count
+    formats: list[Literal["c99", "memory", "course", "onnx", "qdq", "qonnx"]]

@@ -1,0 +1,1 @@
+"""Memory images for RTL, and the Verilog that checks them."""

@@ -1,0 +1,181 @@
+"""Fixed-point arithmetic: codes, power-of-two scales and rounding shifts, on tensors.
+
+A code q stands for the value 2^e · (q − z): e the exponent, z the zero point. Pure functions, no
+state; integers in, integers out, exact in every bit.
+
+Sources:
+1. Codes and zero points: Jacob et al. 2018, https://arxiv.org/abs/1712.05877, §2
+2. Power-of-two scales: Jain et al. 2020 (TQT), https://arxiv.org/abs/1903.08066
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDINGS = ("floor", "half_up", "half_even")
+MAX_SHIFT = 31  # of an int32 accumulator
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The codes a tensor may take: `quant_min` … `quant_max`, with `zero_point` standing for 0."""
+
+    quant_min: int
+    quant_max: int
+    zero_point: int
+    powers: bool = False  # only 0 and ±2^k, so that a multiplication is a shift
+
+    @classmethod
+    def of_weights(cls, bits: int) -> Grid:
+        """Signed and symmetric: −(2^(bits−1) − 1) … 2^(bits−1) − 1, zero point 0."""
+        high = 2 ** (bits - 1) - 1
+        return cls(-high, high, 0)
+
+    @classmethod
+    def of_powers(cls, bits: int) -> Grid:
+        """0 and ±2^k for the 2^(bits−1) − 1 exponents k that `bits` tell apart, from 0 on.
+
+        After Zhou et al. 2017 (INQ), https://arxiv.org/abs/1702.03044, §2.1, who spend a whole bit
+        on 0 and keep half as many exponents.
+        """
+        high = 2 ** (2 ** (bits - 1) - 2)
+        return cls(-high, high, 0, powers=True)
+
+    @classmethod
+    def of_activations(cls, bits: int, zero_point: int | None = None) -> Grid:
+        """Unsigned: 0 … 2^bits − 1, the zero point in the middle unless it is given."""
+        middle = 2 ** (bits - 1)
+        return cls(0, 2**bits - 1, middle if zero_point is None else zero_point)
+
+    @property
+    def codes(self) -> Tensor:
+        """Return every code of the grid, float64, ascending."""
+        every = torch.arange(self.quant_min, self.quant_max + 1, dtype=torch.float64)
+        return every[nearest_power(every) == every] if self.powers else every
+
+    @property
+    def max_abs(self) -> float:
+        """Return the largest magnitude in steps: half the width; all of it where 0 is the lowest."""
+        width = self.quant_max - self.quant_min
+        return width if self.zero_point == self.quant_min else width / 2
+
+
+def quantize(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
+    """Return the codes of `x`: round(x / 2^e) + z, nearest, ties to even, clamped to the grid.
+
+    On a grid of powers, the nearest of 0 and ±2^k instead.
+
+    Args:
+        x: floats of any shape.
+        exponent: e; a tensor where it differs, of a shape that broadcasts with `x`.
+        grid: the codes that may be used.
+
+    Returns:
+        int64 codes of the shape of `x`.
+    """
+    return unclamped(x, exponent, grid).clamp(grid.quant_min, grid.quant_max).to(torch.int64)
+
+
+def unclamped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
+    """Return the codes of `x` before they are clamped, as float64: beyond the grid it clips."""
+    steps = scaled(x, exponent)
+    return (nearest_power(steps) if grid.powers else torch.round(steps)) + grid.zero_point
+
+
+def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
+    """Return how many values have a code beyond the grid, int64 of shape ()."""
+    codes = unclamped(x, exponent, grid)
+    return ((codes < grid.quant_min) | (codes > grid.quant_max)).sum()
+
+
+def nearest_power(x: Tensor) -> Tensor:
+    """Return the nearest of 0, ±1, ±2, ±4 … to float64 values; of two as near, the smaller."""
+    mantissa, exponent = torch.frexp(x.abs())  # |x| = m · 2^e with m in [0.5, 1)
+    below = (mantissa <= 0.75).to(torch.int32)  # 0.75 · 2^e is the middle of 2^(e−1) and 2^e
+    power = torch.ldexp(torch.ones_like(x), (exponent - below).clamp(0, 62))
+    return torch.where(x.abs() > 0.5, power.copysign(x), torch.zeros_like(x))
+
+
+def dequantize(codes: Tensor, exponent: int | Tensor, zero_point: int) -> Tensor:
+    """Return the float64 values 2^e · (q − z) that the codes stand for."""
+    return (codes.to(torch.int64) - zero_point).double() * power_of_two(exponent, codes.device)
+
+
+def scaled(x: Tensor, exponent: int | Tensor) -> Tensor:
+    """Return x / 2^e in float64, where a multiplication by a power of two is exact."""
+    return x.double() * power_of_two(-exponent, x.device)
+
+
+def power_of_two(exponent: int | Tensor, device: torch.device | None = None) -> Tensor:
+    """Return 2^e in float64, exactly; vectorized `pow` may miss the last bit."""
+    exponents = torch.as_tensor(exponent, dtype=torch.int64)
+    powers = [math.ldexp(1.0, e) for e in exponents.flatten().tolist()]
+    return torch.tensor(powers, dtype=torch.float64, device=device).view(exponents.shape)
+
+
+def by_channel(values: Tensor, dimensions: int) -> Tensor:
+    """Return values of shape () or (O,) so that they broadcast with a tensor (N, O, …)."""
+    return values.view(-1, *[1] * (dimensions - 2)) if values.dim() else values
+
+
+def by_output(exponent: int | tuple[int, ...], weight: Tensor) -> Tensor:
+    """Return a weight's exponent, or one for each output, to broadcast with the weight (O, …)."""
+    return by_channel(torch.tensor(exponent), weight.dim() + 1)
+
+
+def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:
+    """Divide integers by 2^n with a right shift and round.
+
+    `floor` drops the low bits, as shift hardware does; `half_up` adds half a unit first;
+    `half_even` rounds to nearest, ties to even. n = 0 changes nothing in each.
+
+    Args:
+        accumulators: integers of any shape, of at most 32 bits.
+        n: 0 … 31; a tensor where it differs, of a shape that broadcasts.
+        rounding: one of `ROUNDINGS`.
+
+    Returns:
+        int64 integers of the same shape.
+
+    Raises:
+        ValueError: where `n` or `rounding` is out of range.
+    """
+    amounts = torch.as_tensor(n, dtype=torch.int64, device=accumulators.device)
+    if bool(((amounts < 0) | (amounts > MAX_SHIFT)).any()):
+        raise ValueError(f"n = {n}: a shift must be 0 to {MAX_SHIFT}; coarsen an exponent")
+    wide = accumulators.to(torch.int64)  # adding half a unit may leave 32 bits
+    half = (1 << amounts) >> 1  # 0 where n is 0
+    if rounding == "floor":
+        return wide >> amounts
+    if rounding == "half_up":
+        return (wide + half) >> amounts
+    if rounding == "half_even":
+        # Just under half is added to an even result and half to an odd one, so ties end even.
+        odd = (wide >> amounts) & 1
+        return (wide + (half - 1 + odd) * (amounts > 0)) >> amounts
+    raise ValueError(f"rounding = {rounding!r}: must be one of {', '.join(ROUNDINGS)}")
+
+
+# log2 of a float may be rounded across an integer or a half. The mantissa tells exactly, and makes
+# doubling a tensor raise its exponent by one, always.
+
+
+def floor_exponent(scale: float) -> int:
+    """Return floor(log2 scale) for a scale above 0."""
+    return math.frexp(scale)[1] - 1
+
+
+def ceil_exponent(scale: float) -> int:
+    """Return ceil(log2 scale) for a scale above 0."""
+    mantissa, exponent = math.frexp(scale)  # mantissa in [0.5, 1)
+    return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def nearest_exponent(scale: float) -> int:
+    """Return round(log2 scale) for a scale above 0; √2 is irrational, so there are no ties."""
+    mantissa, exponent = math.frexp(scale)
+    return exponent if 2 * mantissa >= math.sqrt(2) else exponent - 1

@@ -1,0 +1,191 @@
+"""One layer of integers, and the arithmetic that defines it.
+
+The reference runs on int32 accumulators and int64 shifts, one readable step after another. What it
+gives is right by definition; every engine and every export is measured against it.
+
+Source: integer-only inference, Jacob et al. 2018, https://arxiv.org/abs/1712.05877
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from powtwo.integer import fixedpoint
+from powtwo.integer.fixedpoint import Grid
+
+INT32_LIMIT = 2**31
+
+
+@dataclass(frozen=True)
+class ActivationQParams:
+    """How an activation tensor is coded: x ≈ 2^exponent · (code − zero_point)."""
+
+    exponent: int
+    zero_point: int = 128
+    bits: int = 8
+
+    @property
+    def grid(self) -> Grid:
+        """Return the unsigned codes that may be used."""
+        return Grid.of_activations(self.bits, self.zero_point)
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """How a weight is coded: w ≈ 2^e · code, in `bits`."""
+
+    bits: int = 8
+    kind: str = "uniform"  # or power_of_two: 0 and ±2^k alone
+
+    @property
+    def grid(self) -> Grid:
+        """Return the signed codes that may be used."""
+        return (Grid.of_powers if self.kind == "power_of_two" else Grid.of_weights)(self.bits)
+
+    @property
+    def width(self) -> int:
+        """Return the bits of the integer that holds a code; ±2^6, four bits, is an int8."""
+        return 2 ** (self.bits - 1) if self.kind == "power_of_two" else self.bits
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One integer layer; what a kind does not need keeps its default."""
+
+    kind: str  # conv2d, linear, maxpool2d, flatten
+    weight: Tensor | None = None  # int8 (O, I, kH, kW) or (O, I)
+    bias: Tensor | None = None  # int32 (O,)
+    weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
+    weight_format: WeightFormat = WeightFormat()  # frozen, so safe to share
+    input: ActivationQParams | None = None
+    output: ActivationQParams | None = None  # None: the accumulators themselves, int32
+    relu: bool = False
+    stride: int = 1
+    padding: int = 0
+    kernel: int = 0
+
+    @property
+    def weight_bits(self) -> int:
+        """Return the bits of the integers that the weights are."""
+        return self.weight_format.width
+
+    @property
+    def has_weights(self) -> bool:
+        """Tell whether the layer multiplies and accumulates."""
+        return self.weight is not None
+
+    @property
+    def weight_values(self) -> Tensor:
+        """Return what the weight's codes stand for, float64 (O, …)."""
+        assert self.weight is not None
+        exponent = fixedpoint.by_output(self.weight_exponent, self.weight)
+        return fixedpoint.dequantize(self.weight, exponent, 0)
+
+    @property
+    def accumulator_exponent(self) -> Tensor:
+        """Return e_x + e_w, int64, of shape () or (O,)."""
+        assert self.input is not None
+        return torch.tensor(self.weight_exponent) + self.input.exponent
+
+    @property
+    def shift(self) -> Tensor:
+        """Return n = e_y − e_x − e_w, int64, of shape () or (O,).
+
+        Raises:
+            ValueError: where the layer gives accumulators, which are not shifted.
+        """
+        if self.output is None:
+            raise ValueError("the layer's output is int32: it has no shift")
+        return self.output.exponent - self.accumulator_exponent
+
+    @property
+    def half_unit(self) -> Tensor:
+        """Return what `half_up` adds before the shift: 2^(n−1), 0 where nothing is rounded."""
+        if self.output is None:
+            return torch.tensor(0)
+        # The bound asks before `check` has refused a shift that is out of range.
+        return (1 << self.shift.clamp(0, fixedpoint.MAX_SHIFT)) >> 1
+
+    @property
+    def largest_input(self) -> int:
+        """Return the largest |x − z| of the codes that the layer reads."""
+        assert self.input is not None
+        grid = self.input.grid
+        return max(grid.quant_max - grid.zero_point, grid.zero_point - grid.quant_min)
+
+    @cached_property
+    def bound(self) -> Tensor:
+        """Return the largest |accumulator| that any input can give, int64 (O,).
+
+        |b| + Σ|w| · max|x − z|, the half unit of a rounding shift included.
+        """
+        assert self.weight is not None
+        assert self.bias is not None
+        weights = self.weight.to(torch.int64).flatten(1).abs().sum(1)
+        return self.bias.to(torch.int64).abs() + weights * self.largest_input + self.half_unit
+
+
+def accumulate(layer: Layer, codes: Tensor) -> Tensor:
+    """Return the int32 accumulators a = b + Σ (x − z) · w of a layer.
+
+    Args:
+        layer: a conv2d or linear layer.
+        codes: uint8 (N, C, H, W) or (N, I).
+
+    Returns:
+        int32 (N, O, H', W') or (N, O). No sum leaves int32: `IntegerNetwork` checked the bound.
+    """
+    assert layer.weight is not None
+    assert layer.bias is not None
+    assert layer.input is not None
+    # With z subtracted first, a padded 0 is a padded z: the position adds nothing.
+    x = codes.to(torch.int32) - layer.input.zero_point
+    weight = layer.weight.to(torch.int32)
+    if layer.kind == "conv2d":
+        return F.conv2d(x, weight, layer.bias, stride=layer.stride, padding=layer.padding)
+    return (x @ weight.T) + layer.bias
+
+
+def requantize(
+    accumulators: Tensor, shift: Tensor, output: ActivationQParams, rounding: str
+) -> Tensor:
+    """Return the uint8 codes clamp(shift(a, n) + z) of int32 accumulators (N, O, …)."""
+    amounts = fixedpoint.by_channel(shift, accumulators.dim())
+    codes = fixedpoint.shift(accumulators, amounts, rounding) + output.zero_point
+    return codes.clamp(output.grid.quant_min, output.grid.quant_max).to(torch.uint8)
+
+
+def pool_or_flatten(layer: Layer, codes: Tensor) -> Tensor:
+    """Apply max pooling or flattening, which work on codes as they are."""
+    if layer.kind == "flatten":
+        return codes.flatten(1)
+    return F.max_pool2d(codes.to(torch.int32), layer.kernel, layer.stride).to(torch.uint8)
+
+
+def check(index: int, layer: Layer) -> None:
+    """Refuse a layer whose shift or accumulator would leave what the hardware has.
+
+    Raises:
+        ValueError: naming the layer, the value and the limit.
+    """
+    if not layer.has_weights:
+        return
+    worst = int(layer.bound.max())
+    if worst >= INT32_LIMIT:
+        raise ValueError(
+            f"layer {index}: accumulators can reach {worst}; they must stay below 2^31: "
+            "use fewer bits or a coarser exponent"
+        )
+    if layer.output is None:
+        return
+    lowest, highest = int(layer.shift.min()), int(layer.shift.max())
+    if lowest < 0 or highest > fixedpoint.MAX_SHIFT:
+        raise ValueError(
+            f"layer {index}: shifts of {lowest} to {highest}; they must be "
+            f"0 to {fixedpoint.MAX_SHIFT}: coarsen an exponent"
+        )

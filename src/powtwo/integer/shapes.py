@@ -1,0 +1,208 @@
+"""What each computing layer of an integer network takes in and gives out, without its weights.
+
+The list comes from the metadata and the tensor shapes of `models/integer/<scheme>.safetensors`, or
+from a layout. Only the layers that compute are on it: convolutions and linear layers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+FORMAT = 1  # of the file
+Shape = tuple[int, ...]  # (C, H, W) or (features,)
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """A computing layer: shapes for one image, and the codes on either side."""
+
+    index: int  # in the network, pooling and flattening counted
+    kind: str  # conv2d, linear
+    input_shape: Shape  # of its input: (C, H, W) or (I,)
+    output_shape: Shape  # of its output: (O, H', W') or (O,)
+    fan_in: int  # inputs of one output, K = I·kH·kW or I; padded positions are among them
+    weight_bits: int
+    input_bits: int
+    input_zero_point: int
+    output_bits: int | None  # None: the output is the int32 accumulators
+    output_zero_point: int | None
+    weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
+    weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
+    weights: int = 0  # elements
+    biases: int = 0  # elements, int32 or FP32
+    stored: Shape | None = None  # the output after the poolings that follow, if any
+
+    @property
+    def written(self) -> int:
+        """Output elements that are written for one image: poolings that follow come before."""
+        return prod(self.stored or self.output_shape)
+
+    @property
+    def inputs(self) -> int:
+        """Input elements of one image; padding is none, since it is stored nowhere."""
+        return prod(self.input_shape)
+
+    @property
+    def outputs(self) -> int:
+        """Output elements of one image."""
+        return prod(self.output_shape)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications for one image, one for each input of each output."""
+        return self.fan_in * self.outputs
+
+
+def read(path: Path | str) -> list[LayerShape]:
+    """List the computing layers of an integer network's file; no weight is loaded.
+
+    Raises:
+        ValueError: where the file is no integer network, or its layers do not fit each other.
+        FileNotFoundError: where there is no such file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("powtwo", "{}"))
+            weights = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not an integer network: {error}; convert it again") from None
+    if about.get("format") != FORMAT:
+        raise ValueError(f"{path}: format = {about.get('format')}: must be {FORMAT}; convert again")
+    kernels = [weights.get(f"layers.{i}.weight") for i in range(len(about["layers"]))]
+    return of_metadata(about["input"]["shape"], about["layers"], kernels)
+
+
+def of_metadata(
+    given: Sequence[int], layers: Sequence[Mapping[str, Any]], weights: Sequence[Shape | None]
+) -> list[LayerShape]:
+    """List the computing layers that metadata describes.
+
+    Args:
+        given: (C, H, W) of the network's input.
+        layers: the metadata of each layer, in order, as in the file.
+        weights: (O, I, kH, kW) or (O, I) for a computing layer, None for another.
+
+    Raises:
+        ValueError: where a layer does not fit the output of the one before.
+    """
+    shape, found = tuple(given), []
+    for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+        made = output(index, layer, weight, shape)
+        if weight is not None:
+            found.append(_computing(index, layer, weight, shape, made))
+        elif found:
+            found[-1] = replace(found[-1], stored=made)
+        shape = made
+    return found
+
+
+def of_layout(
+    layout: Sequence[int | str],
+    hidden: Sequence[int],
+    classes: int,
+    *,
+    logits: str = "codes",
+    image: Sequence[int] = (3, 32, 32),
+    bits: int = 8,
+    zero_point: int | None = None,
+    weights: Mapping[str, Any] | None = None,
+) -> list[LayerShape]:
+    """List the computing layers of a VGG from its layout, as the lab quantizes it.
+
+    Args:
+        layout: channels of each 3×3 convolution, or "M" for a 2×2 pooling.
+        hidden: outputs of the linear layers before the last.
+        classes: outputs of the last layer.
+        logits: `codes`, or `int32` for accumulators that are not requantized.
+        image: (C, H, W).
+        bits: of weights and codes.
+        zero_point: of the codes; None: 2^(bits−1).
+        weights: the file's keys about weights where they differ, such as `weight_bits`.
+    """
+    middle = 1 << (bits - 1) if zero_point is None else zero_point
+    codes = {"weight_bits": bits, "input_bits": bits, "input_zero_point": middle, "output": "codes",
+             "output_bits": bits, "output_zero_point": middle} | dict(weights or {})  # fmt: skip
+    layers: list[dict[str, Any]] = []
+    kernels: list[Shape | None] = []
+    channels, *sides = image
+    for entry in layout:
+        if isinstance(entry, str):
+            layers.append({"kind": "maxpool2d", "kernel": 2, "stride": 2})
+            kernels.append(None)
+            sides = [side // 2 for side in sides]
+        else:
+            layers.append({"kind": "conv2d", "kernel": 3, "stride": 1, "padding": 1} | codes)
+            kernels.append((entry, channels, 3, 3))
+            channels = entry
+    features = (channels * prod(sides), *hidden, classes)
+    layers += [{"kind": "flatten"}, *({"kind": "linear"} | codes for _ in features[1:])]
+    kernels += [None, *((made, given) for given, made in pairwise(features))]
+    layers[-1] = layers[-1] | {"output": logits}
+    return of_metadata(image, layers, kernels)
+
+
+def output(index: int, layer: Mapping[str, Any], weight: Shape | None, shape: Shape) -> Shape:
+    """Return the shape that a layer makes of `shape`; arithmetic as in torch.nn.Conv2d.
+
+    Args:
+        index: of the layer, for errors.
+        layer: its `kind`, and `kernel`, `stride` and `padding` as the kind needs them.
+        weight: (O, I, kH, kW) or (O, I) for a computing layer, None for another.
+        shape: (C, H, W) or (features,) that it takes.
+
+    Raises:
+        ValueError: where the layer does not fit `shape`.
+    """
+    kind = layer["kind"]
+    if kind == "flatten":
+        return (prod(shape),)
+    if kind == "maxpool2d":
+        return shape[0], *_slide(index, shape[1:], layer["kernel"], layer)
+    if kind not in ("conv2d", "linear") or weight is None:
+        raise ValueError(f"layer {index}: kind = {kind!r}: unknown or no weight; convert again")
+    if len(weight) != len(shape) + 1 or weight[1] != shape[0]:
+        raise ValueError(
+            f"layer {index}: weight {weight} does not fit an input of {shape}; convert again"
+        )
+    if kind == "linear":
+        return weight[:1]
+    return weight[0], *_slide(index, shape[1:], weight[-1], layer)
+
+
+def _slide(index: int, sides: Shape, kernel: int, layer: Mapping[str, Any]) -> Shape:
+    """Return how often a square kernel fits on each side."""
+    span = 2 * int(layer.get("padding", 0)) - kernel
+    fits = tuple((side + span) // int(layer.get("stride", 1)) + 1 for side in sides)
+    if min(fits) < 1:
+        raise ValueError(f"layer {index}: kernel = {kernel}: larger than its input; convert again")
+    return fits
+
+
+def _computing(
+    index: int, layer: Mapping[str, Any], weight: Shape, given: Shape, made: Shape
+) -> LayerShape:
+    coded = layer["output"] == "codes"
+    return LayerShape(
+        index,
+        layer["kind"],
+        given,
+        made,
+        fan_in=prod(weight[1:]),
+        weight_bits=layer["weight_bits"],
+        input_bits=layer.get("input_bits", 8),
+        input_zero_point=layer["input_zero_point"],
+        output_bits=layer["output_bits"] if coded else None,
+        output_zero_point=layer["output_zero_point"] if coded else None,
+        weight_kind=layer.get("weight_kind", "uniform"),
+        weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
+        weights=prod(weight),
+        biases=weight[0],
+    )

@@ -1,0 +1,1 @@
+"""The float network: its architecture, its layers after folding, its file."""

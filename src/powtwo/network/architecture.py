@@ -1,0 +1,43 @@
+"""The float VGG, built from a layout list.
+
+Sources:
+1. VGG: Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556
+2. Batch norm: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that it takes to build the network again."""
+
+    layout: tuple[int | str, ...]  # channels of a 3x3 convolution, or "M": 2x2 max pooling
+    hidden: tuple[int, ...]  # outputs of the linear layers before the last
+    classes: int
+
+    def build(self) -> nn.Sequential:
+        """Build the float network with fresh weights: (N, 3, 32, 32) to logits (N, classes)."""
+        modules: list[nn.Module] = []
+        channels, size = CHANNELS, IMAGE_SIZE
+        for entry in self.layout:
+            if isinstance(entry, str):
+                modules.append(nn.MaxPool2d(2))
+                size //= 2
+            else:
+                modules += [nn.Conv2d(channels, entry, 3, padding=1), nn.BatchNorm2d(entry)]
+                modules.append(nn.ReLU())
+                channels = entry
+        modules.append(nn.Flatten())
+        features = channels * size * size
+        for outputs in self.hidden:
+            modules += [nn.Linear(features, outputs), nn.ReLU()]
+            features = outputs
+        modules.append(nn.Linear(features, self.classes))
+        return nn.Sequential(*modules)

@@ -1,0 +1,1 @@
+"""Results read back, figures, and the page that shows them."""

@@ -1,0 +1,1 @@
+"""Where images come from: mnist5k, CIFAR-10, class folders; a folder or an archive."""

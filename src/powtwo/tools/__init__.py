@@ -1,0 +1,1 @@
+"""What no stage runs: presets, publishing, generated docs, exports verified."""

@@ -1,0 +1,1 @@
+"""What README and docs show of files, written anew by `inv docs`."""

@@ -1,0 +1,43 @@
+"""Markdown that a command writes: tables, and text between markers of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from powtwo.core import files
+
+
+def table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], words: Collection[int] = (0,)
+) -> list[str]:
+    """Return the lines of a table: columns in `words` begin at the left, numbers end at the right.
+
+    Raises:
+        ValueError: where a row has more or fewer cells than there are titles.
+    """
+    rule = ["---" if column in words else "---:" for column in range(len(titles))]
+    lines = [titles, rule, *rows]
+    for cells in lines:
+        if len(cells) != len(titles):
+            raise ValueError(f"rows: {list(cells)} has {len(cells)} cells for {len(titles)} titles")
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """Return the page with `text` between the markers called `name`.
+
+    Raises:
+        ValueError: where the page has no such markers.
+    """
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, begin, rest = page.partition(first)
+    _, end, tail = rest.partition(last)
+    if not end:
+        raise ValueError(f"page: has no {first} … {last}; put them where the text goes")
+    return f"{head}{begin}\n\n{text}\n\n{end}{tail}"
+
+
+def update(path: Path, name: str, text: str) -> None:
+    """Write `text` between the markers called `name` of the page at `path`."""
+    files.write_text(path, insert(path.read_text(encoding="utf-8"), name, text))

@@ -1,0 +1,1 @@
+"""Every export run against the network it came from."""

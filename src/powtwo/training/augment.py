@@ -1,0 +1,96 @@
+"""Random changes of whole batches, on the device where the images lie.
+
+Images stay bytes, are padded once, and every crop is one gather from a view of all windows. What
+chance decides comes from `draws.py`. The order is crop, flip, rotation, erasing, cutout.
+
+Sources:
+1. Crop and flip: He et al. 2015, https://arxiv.org/abs/1512.03385, §4.2
+2. Rotation by sampling a turned grid: Jaderberg et al. 2015, https://arxiv.org/abs/1506.02025
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from powtwo.training.draws import AugmentParams
+from powtwo.training.params import Augment
+
+GRAY = 128  # of erased pixels: 0 for the network where pixels are normalized as pixel/128 - 1
+
+
+def pad(images: Tensor, margin: int, padding: str = "constant") -> Tensor:
+    """Lay pixels around images: (M, C, H, W) to (M, H + 2·margin, W + 2·margin, C).
+
+    `constant` is black; `reflect` mirrors the image at its outermost pixels, without them.
+    """
+    count, channels, height, width = images.shape
+    if padding == "reflect":
+        down, right = (_reflected(size, margin, images.device) for size in (height, width))
+        return images.permute(0, 2, 3, 1)[:, down][:, :, right].contiguous()
+    padded = images.new_zeros(count, height + 2 * margin, width + 2 * margin, channels)
+    padded[:, margin : margin + height, margin : margin + width] = images.permute(0, 2, 3, 1)
+    return padded
+
+
+def windows(padded: Tensor, size: int) -> Tensor:
+    """View every square of `size` pixels: (M, H, W, C) to (M, tops, lefts, size, size, C)."""
+    view = padded.unfold(1, size, 1).unfold(2, size, 1)  # (M, tops, lefts, C, size, size)
+    return view.permute(0, 1, 2, 4, 5, 3)
+
+
+def flip(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Exchange left and right where `mirrored` (N,) says so: (N, H, W, C) to the same."""
+    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images)
+
+
+def rotate(images: Tensor, angles: Tensor) -> Tensor:
+    """Turn uint8 images (N, H, W, C) about their middle by `angles` (N,), degrees.
+
+    Counter-clockwise, nearest pixel, black where nothing was: torchvision's defaults.
+    """
+    radians = angles.deg2rad()
+    cos, sin, none = radians.cos(), radians.sin(), torch.zeros_like(radians)
+    turn = torch.stack([cos, -sin, none, sin, cos, none], dim=1).view(-1, 2, 3)
+    x = images.permute(0, 3, 1, 2).float()  # (N, C, H, W)
+    grid = F.affine_grid(turn, list(x.shape), align_corners=False)
+    return (
+        F.grid_sample(x, grid, "nearest", align_corners=False).to(torch.uint8).permute(0, 2, 3, 1)
+    )
+
+
+def fill(images: Tensor, holes: Tensor) -> Tensor:
+    """Make rectangles gray: images (N, S, S, C), holes (N, R, 4), see `AugmentParams`."""
+    along = torch.arange(images.shape[1], device=images.device)
+    top, bottom, left, right = holes.unsqueeze(-1).unbind(2)  # each (N, R, 1)
+    rows, columns = (along >= top) & (along < bottom), (along >= left) & (along < right)
+    inside = (rows.unsqueeze(-1) & columns.unsqueeze(-2)).any(1)  # (N, S, S)
+    return images.masked_fill(inside.unsqueeze(-1), GRAY)
+
+
+class TrainingImages:
+    """All training images on the device, and the batches that augmentation makes of them."""
+
+    def __init__(self, images: Tensor, augment: Augment, device: torch.device) -> None:
+        """Keep uint8 images (M, C, H, W), square, padded by `augment.crop` pixels."""
+        padded = pad(images.to(device), augment.crop, augment.padding)
+        self._windows = windows(padded, images.shape[-1])
+        self._augment = augment
+
+    def batch(self, draws: AugmentParams) -> Tensor:
+        """Make the images that were drawn: uint8 (N, C, H, W), channels last in memory."""
+        images = self._windows[draws.rows, draws.tops, draws.lefts]  # (N, H, W, C)
+        if self._augment.flip != "none":
+            images = flip(images, draws.mirrored)
+        if self._augment.rotation:
+            images = rotate(images, draws.angles)
+        if self._augment.erasing or self._augment.cutout:
+            images = fill(images, draws.holes)
+        return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+
+def _reflected(size: int, margin: int, device: torch.device) -> Tensor:
+    """Return which of `size` pixels lies at each place from -margin to size + margin."""
+    places = torch.arange(-margin, size + margin, device=device).abs()
+    return torch.minimum(places, 2 * (size - 1) - places)

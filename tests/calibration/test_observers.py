@@ -1,0 +1,221 @@
+"""Observers against values worked by hand and properties that any observer must have."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from powtwo.calibration import observers
+from powtwo.calibration.observers import Observer
+from powtwo.integer import fixedpoint
+from powtwo.integer.fixedpoint import Grid
+
+WEIGHTS, ACTIVATIONS = Grid.of_weights(8), Grid.of_activations(8)
+NAMES = sorted(Observer.known)
+# Zeros and magnitudes far from the ends of float64, so that doubling stays exact.
+sizes = st.floats(2.0**-40, 2.0**40) | st.just(0.0)
+tensors = st.lists(st.tuples(sizes, st.sampled_from([-1, 1])), min_size=1, max_size=20).map(
+    lambda pairs: torch.tensor([size * sign for size, sign in pairs], dtype=torch.float64)
+)
+
+
+def exponent(name: str, x: torch.Tensor, grid: Grid = WEIGHTS) -> int:
+    observer = observers.make(name, grid)
+    observer.observe(x)
+    return observer.exponent()
+
+
+@pytest.mark.parametrize(
+    ("values", "grid", "expected"),
+    [
+        # s₀ = 2·max / 254, worked by hand; log2 in the comment.
+        ([0.5, -1.0], WEIGHTS, -7),  # 1/127 = 2^−6.99
+        ([0.3], WEIGHTS, -9),  # 0.3/127 = 2^−8.73, unclamped
+        ([127.0], WEIGHTS, 0),  # exactly 1
+        ([127.0 * 1.4142], WEIGHTS, 0),  # 2^0.49999
+        ([127.0 * 1.4143], WEIGHTS, 1),  # 2^0.50008
+        # s₀ = 2·max / 255
+        ([1.0, -1.0], ACTIVATIONS, -7),  # 1/127.5 = 2^−6.99
+        ([0.0, 3.0], ACTIVATIONS, -5),  # 3/127.5 = 2^−5.41
+        ([6.1, -2.0], ACTIVATIONS, -4),  # 6.1/127.5 = 2^−4.39
+    ],
+)
+def test_nearest_by_hand(values: list[float], grid: Grid, expected: int) -> None:
+    assert exponent("lab", torch.tensor(values), grid) == expected
+    assert exponent("minmax-round", torch.tensor(values), grid) == expected
+
+
+def test_ceil_holds_the_range_and_floor_uses_every_code() -> None:
+    assert exponent("minmax-ceil", torch.tensor([127.0])) == 0
+    assert exponent("minmax-ceil", torch.tensor([127.0001])) == 1
+    assert exponent("minmax-floor", torch.tensor([253.9])) == 0
+    assert exponent("minmax-floor", torch.tensor([254.0])) == 1
+
+
+def test_ceil_uses_all_codes_where_the_lowest_stands_for_0() -> None:
+    grid = Grid.of_activations(8, 0)
+    assert exponent("minmax-ceil", torch.tensor([255.0]), grid) == 0
+    assert exponent("minmax-ceil", torch.tensor([255.1]), grid) == 1
+
+
+# Odd integers below 2^15, one of them above 2^14, are the middles of a histogram's bins: what its
+# observers look at is then exactly what they were given.
+
+
+def squared_error(values: list[int], e: int, grid: Grid) -> int:
+    """Return what is least, by trying every code on every value."""
+    held = [(int(code) - grid.zero_point) << e for code in grid.codes.tolist()]
+    return sum(min((v - h) ** 2 for h in held) for v in values)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [Grid.of_weights(3), Grid.of_weights(6), Grid.of_activations(3), Grid.of_activations(4, 0),
+     Grid.of_powers(3), Grid.of_powers(4)],
+)  # fmt: skip
+def test_mse_has_the_least_squared_error_of_all_candidates(grid: Grid) -> None:
+    draw = random.Random(0)
+    below_widest = set()
+    for spread, largest in product((300, 1000, 3000, 9000), (16_385, 24_001, 31_001)):
+        bell = [2 * round(draw.gauss(0, spread) / 2) + 1 for _ in range(400)]
+        values = [v for v in bell if abs(v) < largest] + [largest]
+        widest = next(e for e in range(20) if max(map(abs, values)) <= grid.max_abs * 2**e)
+        candidates = range(widest, widest - 8, -1)  # and 7 octaves below
+        errors = {e: squared_error(values, e, grid) for e in candidates}
+        best = min(errors, key=errors.__getitem__)
+        assert exponent("mse", torch.tensor(values), grid) == best
+        below_widest.add(widest - best)
+    assert len(below_widest) > 1, "the example tells nothing apart"
+
+
+def test_of_equal_squared_errors_mse_takes_the_largest_exponent() -> None:
+    # Codes −1, 0, 1. The middle of 2^14 and 2^15 is 24,576: each is 8,191 from one of the values
+    # and 8,193 from the other.
+    assert exponent("mse", torch.tensor([24_575, 24_577]), Grid.of_weights(2)) == 15
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize(
+    ("small", "large", "expected"),
+    [
+        # 1 lies in a bin that ends at 1 + 2^−7, and 1.0078/127 = 2^−6.98; 100/127 = 2^−0.34.
+        (9_999, 1, -6),  # 1 of 10,000
+        (9_998, 1, 0),  # 1 of 9,999
+        (9_998, 2, 0),  # 2 of 10,000
+        (19_998, 2, -6),  # 2 of 20,000
+        (19_997, 2, 0),  # 2 of 19,999
+    ],
+)
+def test_percentile_clips_one_of_10_000_and_no_more(
+    small: int, large: int, expected: int, sign: int
+) -> None:
+    x = torch.cat([torch.full((small,), -1.0), torch.full((large,), 100.0)])
+    assert exponent("percentile", sign * x) == expected
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize(
+    ("counts", "clipping", "holding", "expected"),
+    [
+        # Codes −1, 0, 1; values 14,001, 20,001 and 30,001, `counts` of each.
+        #
+        # Steps of 2^14 put them at 0.85, 1.22 and 1.83: the last is clipped. p counts it with the
+        # second; q does not, and code 1 spreads the first two evenly.
+        # Steps of 2^15 put them at 0.43, 0.61 and 0.92: none is clipped. q has the first as it is,
+        # and code 1 spreads the other two evenly.
+        # Steps of 2^13 and less hold none.
+        (
+            (3, 3, 2),
+            # p = 3/8, (3 + 2)/8; q = 1/2, 1/2
+            3 / 8 * math.log(3 / 4) + 5 / 8 * math.log(5 / 4),  # 0.0316 nats
+            # p = 3/8, 3/8, 2/8; q = 3/8, 5/16, 5/16
+            3 / 8 * math.log(6 / 5) + 2 / 8 * math.log(4 / 5),  # 0.0126 nats
+            15,
+        ),
+        (
+            (4, 3, 1),
+            # p = 4/8, (3 + 1)/8; q = 1/2, 1/2
+            0.0,
+            # p = 4/8, 3/8, 1/8; q = 4/8, 2/8, 2/8
+            3 / 8 * math.log(3 / 2) + 1 / 8 * math.log(1 / 2),  # 0.0654 nats
+            14,
+        ),
+    ],
+)
+def test_kl_by_hand(
+    counts: tuple[int, int, int], clipping: float, holding: float, expected: int, sign: int
+) -> None:
+    values = torch.tensor([14_001, 20_001, 30_001]).repeat_interleave(torch.tensor(counts))
+    observer = observers.Kl(Grid.of_weights(2))
+    observer.observe(torch.cat([sign * values, torch.zeros(5)]))  # 0 has a code of its own
+    bins = observer.histogram.occupied()
+    assert observer._error(*bins, 14) == clipping
+    assert observer._error(*bins, 15) == holding
+    assert {observer._error(*bins, e) for e in range(8, 14)} == {math.inf}
+    assert observer.exponent() == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tensor_of_zeros_gets_exponent_0(name: str) -> None:
+    assert exponent(name, torch.zeros(3)) == 0
+    assert exponent(name, torch.zeros(0)) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_a_tensor_that_is_not_finite_is_refused_by_name(name: str, bad: float) -> None:
+    observer = observers.make(name, WEIGHTS, "layer 3: weight")
+    with pytest.raises(ValueError, match="layer 3: weight holds an infinity or a NaN"):
+        observer.observe(torch.tensor([1.0, bad]))
+
+
+def test_an_unknown_observer_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="observer = 'median': must be one of kl, lab, minmax-ceil"
+    ):
+        observers.make("median", WEIGHTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(x=tensors)
+def test_doubling_a_tensor_lowers_the_fraction_bits_by_one(name: str, x: torch.Tensor) -> None:
+    if x.any():
+        assert exponent(name, 2 * x) == exponent(name, x) + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(x=tensors, factor=st.floats(1.0, 1e6))
+def test_more_range_never_gives_a_smaller_scale(name: str, x: torch.Tensor, factor: float) -> None:
+    wider = torch.cat([x, x.abs().max().view(1) * factor])
+    assert not x.any() or exponent(name, wider) >= exponent(name, x)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(x=tensors, cut=st.integers(0, 20))
+def test_order_and_size_of_pieces_do_not_matter(name: str, x: torch.Tensor, cut: int) -> None:
+    whole, pieces = observers.make(name, WEIGHTS), observers.make(name, WEIGHTS)
+    whole.observe(x)
+    pieces.observe(x[cut:].flip(0))
+    pieces.observe(x[:cut])
+    assert whole.exponent() == pieces.exponent()
+
+
+@given(size=st.floats(2.0**-40, 2.0**40))
+def test_ceil_is_the_smallest_scale_that_does_not_clip(size: float) -> None:
+    e = exponent("minmax-ceil", torch.tensor([size], dtype=torch.float64))
+    assert Fraction(size) <= 127 * Fraction(2) ** e
+    assert Fraction(size) > 127 * Fraction(2) ** (e - 1)
+
+
+@given(scale=st.floats(2.0**-60, 2.0**60))
+def test_nearest_exponent_is_exact(scale: float) -> None:
+    e = fixedpoint.nearest_exponent(scale)
+    # |log2 s − e| < 1/2, squared to stay rational: 2^(2e−1) < s² < 2^(2e+1)
+    assert Fraction(2) ** (2 * e - 1) < Fraction(scale) ** 2 < Fraction(2) ** (2 * e + 1)

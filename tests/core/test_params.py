@@ -1,0 +1,133 @@
+"""What `params.yaml` may say, and the one line with which everything else is refused."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+import pytest
+import yaml
+from closure import ROOT
+from dvc.repo import Repo
+
+from powtwo.core.params import ParamsError, select
+from powtwo.sidecar import schema as params
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def changed(key: str, value: Any = None) -> Any:
+    """Return the committed parameters with one key set, or left out where value is None."""
+    values = copy.deepcopy(yaml.safe_load(TEXT))
+    section = values
+    *path, last = key.split(".")
+    for part in path:
+        section = section[part]
+    if value is None:
+        del section[last]
+    else:
+        section[last] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.epoch", 3, "train.epoch = 3: unknown key; did you mean 'epochs'"),
+        ("zzz", 3, "zzz = 3: unknown key; remove it"),
+        ("train", None, "train: missing; add it"),
+        ("schemes.lab.weights.observer", None, "schemes.lab.weights.observer: missing; add it"),
+        ("train.epochs", "12", "train.epochs = '12': Input should be a valid integer"),
+        ("train.epochs", True, "train.epochs = True: Input should be a valid integer"),
+        ("train.learning_rate", 0, "train.learning_rate = 0: Input should be greater than 0"),
+        ("train.learning_rate", "fast", "train.learning_rate = 'fast': Input should be a valid"),
+        ("train.momentum", float("nan"), "train.momentum = nan: Input should be a finite number"),
+        ("train.momentum", 0, "train.nesterov = True: needs a momentum above 0"),
+        ("train.final_learning_rate", 1.0, "train.final_learning_rate = 1.0: must be below"),
+        ("model.layout", [32] + ["M"] * 6, "model.layout = .*has 6 poolings; a 32x32 image"),
+        ("model.layout", [], "model.layout = .*: must list numbers of channels"),
+        ("model.layout", ["M", 32], "model.layout = .*: must list numbers of channels"),
+        ("model.layout", [32, "P"], "model.layout = .*: must list numbers of channels"),
+        ("model.hidden", [0], "model.hidden.0 = 0: Input should be greater than or equal to 1"),
+        ("schemes.lab.weights.bits", 9, "schemes.lab.weights.bits = 9: .* less than or equal to 8"),
+        ("schemes.lab.activations.bits", 1, "activations.bits = 1: .* greater than or equal to 2"),
+        ("schemes.lab.rounding", "up", "schemes.lab.rounding = 'up': Input should be 'floor'"),
+        ("schemes.lab.weights.clamp", [0, -8], r"clamp = \[0, -8\]: must be \[lowest exponent"),
+        ("schemes.lab.weights.kind", "power_of_two", "weights.kind = .*: power_of_two has 8"),
+        ("schemes.lab.activations.zero_point", 64, "zero_point = 64: must be 0 or the middle"),
+        ("schemes.lab.activations.zero_points", 0, "did you mean 'zero_point'"),
+        (
+            "schemes.lab.layers",
+            {"2nd": {}},
+            "schemes.lab.layers.2nd = .*: String should match pattern",
+        ),
+        ("schemes.lab.layers", {0: {}}, 'schemes.lab.layers.0 = 0: must be text; .*: "0"'),
+        (
+            "schemes.shift.layers",
+            {"first": {"weights": 8}},
+            "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first at most 4",
+        ),
+        ("schemes", {}, "schemes = {}: Dictionary should have at least 1 item"),
+        ("data.sha256", "abc", "data.sha256 = 'abc': String should match pattern"),
+        ("data.name", "mnist", "data.name = 'mnist': Input should be 'mnist5k'"),
+        ("export.schemes", ["x"], "export = .*: schemes: 'x' is no scheme; add it or leave it out"),
+        ("export.formats", ["tflite"], "export.formats.0 = 'tflite': Input should be 'c99'"),
+        ("seed", -1, "seed = -1: Input should be greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(key: str, value: Any, message: str) -> None:
+    with pytest.raises(
+        ParamsError, match=f"^params.yaml: .*{message.split(' = ', 1)[0]}"
+    ) as caught:
+        params.check(changed(key, value))
+    assert re.search(message, str(caught.value)), caught.value
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scheme_name_that_is_no_file_name_is_refused() -> None:
+    values = changed("seed", 1)
+    values["schemes"]["../x"] = values["schemes"]["lab"]
+    with pytest.raises(ParamsError, match=r"schemes.\.\./x = '../x': String should match"):
+        params.check(values)
+
+
+def test_what_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("just words")
+    with pytest.raises(ParamsError, match="file = 'just words'"):
+        params.load(tmp_path / "p.yaml")
+    (tmp_path / "p.yaml").write_text("a: [1")
+    with pytest.raises(ParamsError, match=r"p.yaml: not YAML: .*"):
+        params.load(tmp_path / "p.yaml")
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "1E-3", "0.001", "+1e-3", "1.e-3"])
+def test_a_number_is_what_dvc_reads(tmp_path: Path, text: str) -> None:
+    """PyYAML takes 1e-3 for a string, DVC's YAML 1.2 for a number; the lock must not lie."""
+    path = tmp_path / "params.yaml"
+    path.write_text(re.sub(r"learning_rate: \S+", f"learning_rate: {text}", TEXT, count=1))
+    ours = params.load(path).train.learning_rate
+    assert ours == 0.001
+    Repo.init(str(tmp_path), no_scm=True).close()
+    shown = dvc.api.params_show("params.yaml", repo=str(tmp_path))
+    assert shown["train"]["learning_rate"] == ours
+
+
+def test_the_whole_file_is_what_dvc_reads() -> None:
+    ours = params.load(ROOT / "params.yaml").model_dump(exclude_unset=True)
+    assert ours == dvc.api.params_show("params.yaml", repo=str(ROOT), deps=False)
+
+
+def test_every_key_has_its_unit_or_reason_in_a_comment() -> None:
+    for line in TEXT.splitlines():
+        is_value = re.match(r"\s+\w[\w-]*: \S|seed:", line)
+        if is_value and not line.lstrip().startswith("#"):
+            assert re.search(r"  # \S.{8,}", line), line
+
+
+def test_select_follows_a_dotted_key() -> None:
+    assert select({"a": {"b": {"c": 1}}}, "a.b") == {"c": 1}
+    with pytest.raises(ParamsError, match="a.x: no such key"):
+        select({"a": {}}, "a.x")

@@ -1,0 +1,199 @@
+"""What stands around every stage: seeds, edits in between, one-line errors, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from closure import ROOT
+
+from powtwo.core import stage as guard
+from powtwo.core.params import Seed, StageParams
+from powtwo.core.stage import repeatable, stage
+from powtwo.sidecar.run_log import note, observed
+from powtwo.training.params import Train
+
+
+class Reads(StageParams):
+    seed: Seed
+    train: Train
+
+
+class SeedAlone(StageParams):
+    seed: Seed
+
+
+@contextmanager
+def running(name: str = "train", reads: type[StageParams] = SeedAlone) -> Iterator[StageParams]:
+    """Run a block as every stage's script does."""
+    with observed(name), stage(name, reads) as params:
+        yield params
+
+
+@pytest.fixture(autouse=True)
+def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def edit(old: str, new: str) -> None:
+    text = Path("params.yaml").read_text()
+    assert old in text
+    Path("params.yaml").write_text(text.replace(old, new, 1))
+
+
+def test_it_seeds_every_generator() -> None:
+    draws = []
+    for seed in (0, 0, 1):
+        repeatable(seed)
+        draws.append((torch.rand(1).item(), np.random.rand(), random.random()))
+    assert draws[0] == draws[1]
+    assert all(a != b for a, b in zip(draws[0], draws[2], strict=True))
+
+
+def test_a_stage_is_repeatable_without_asking() -> None:
+    draws = []
+    for _ in range(2):
+        with running():
+            draws.append((torch.rand(1).item(), np.random.rand(), random.random()))
+    assert draws[0] == draws[1]
+
+
+def test_it_is_deterministic_without_a_compiler() -> None:
+    """PyTorch's own switch imports a compiler first, which takes two seconds."""
+    code = """
+import sys, torch
+from powtwo.core.stage import repeatable
+repeatable()
+assert torch.are_deterministic_algorithms_enabled()
+assert not torch.is_deterministic_algorithms_warn_only_enabled()
+assert not torch.utils.deterministic.fill_uninitialized_memory
+print(any(name.startswith("torch._inductor") for name in sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\n"
+
+
+def test_it_fixes_the_threads_where_asked() -> None:
+    torch.set_num_threads(1)
+    repeatable()
+    assert torch.get_num_threads() == 1
+    repeatable(threads=2)
+    assert torch.get_num_threads() == 2
+
+
+def test_a_parameter_edited_meanwhile_fails_the_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, running(reads=Reads):
+        edit("epochs: ", "epochs: 1")
+    assert caught.value.code == 1
+    expected = "train: params.yaml: train changed while the stage ran; run it again\n"
+    assert capsys.readouterr().err == expected
+    assert not Path("logs/train.json").exists()
+
+
+def test_a_parameter_that_the_stage_does_not_read_may_change() -> None:
+    with running():
+        edit("epochs: ", "epochs: 1")
+
+
+@pytest.mark.parametrize("happens", ["edited", "added", "removed"])
+def test_code_changed_meanwhile_fails_the_stage(
+    happens: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(guard, "ROOT", tmp_path)
+    Path("dvc.yaml").write_text("stages: {train: {deps: [src/package, data/x.npz]}}")
+    module, other = (tmp_path / "src/package" / name for name in ("module.py", "other.py"))
+    module.parent.mkdir(parents=True)
+    module.write_text("before")
+    (module.parent / "__pycache__").mkdir()
+    with pytest.raises(SystemExit), running():
+        {"edited": lambda: module.write_text("after"), "added": other.touch,
+         "removed": module.unlink}[happens]()  # fmt: skip
+    name = "other" if happens == "added" else "module"
+    expected = f"train: src/package/{name}.py changed while the stage ran; run it again\n"
+    assert capsys.readouterr().err == expected
+    module.write_text("before")
+    with running():
+        (module.parent / "__pycache__/module.pyc").touch()
+
+
+def test_an_error_a_user_can_mend_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, running():
+        raise ValueError("data.path = None: give one")
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "train: data.path = None: give one\n"
+    assert "Traceback" in Path("logs/train.error.txt").read_text()
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(TypeError), running():
+        raise TypeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs: ", "epochs: 0  # ", "train.epochs = 0: Input should be greater than or equal"),
+        ("table: lab", "table: Lab", "energy.table = 'Lab': String should match pattern"),
+    ],
+)
+def test_any_wrong_parameter_stops_every_stage_before_any_work(
+    old: str, new: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(old, new)
+    with pytest.raises(SystemExit), running():
+        pytest.fail("the block must not run")
+    assert message in capsys.readouterr().err
+
+
+def test_the_log_says_what_varies() -> None:
+    with running():
+        pass
+    log = json.loads(Path("logs/train.json").read_text())
+    assert log["seconds"] >= 0
+    assert log["torch"] == torch.__version__
+    assert {"started", "machine", "cpus", "python", "threads", "peak_memory_mb"} <= set(log)
+    assert log["processor"]
+    assert log["commit"] is None  # the folder is no checkout
+
+
+def test_the_log_has_the_commit_and_what_the_stage_notes() -> None:
+    def git(*arguments: str) -> str:
+        author = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        done = subprocess.run(["git", *author, *arguments], check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    git("init")
+    with running():
+        pass
+    assert json.loads(Path("logs/train.json").read_text())["commit"] is None  # not yet one
+    git("commit", "--allow-empty", "-m", "first")
+    first = git("rev-parse", "HEAD")
+    with running():
+        note(precision="float32")
+        git("commit", "--allow-empty", "-m", "second")
+    log = json.loads(Path("logs/train.json").read_text())
+    assert (log["commit"], log["precision"]) == (first, "float32")
+    with running("compare"):
+        pass
+    assert "precision" not in json.loads(Path("logs/compare.json").read_text())

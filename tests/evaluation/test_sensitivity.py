@@ -1,0 +1,165 @@
+"""Sensitivity against the networks it stands for: built, and run from end to end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import ROUNDINGS, identical_floats, networks, random_network, random_pixels
+
+from powtwo.engine import make
+from powtwo.evaluation import sensitivity
+from powtwo.evaluation.comparison import classify
+from powtwo.integer.fixedpoint import by_channel, dequantize, quantize
+from powtwo.integer.network import IntegerNetwork
+from powtwo.network.folded import FoldedLayer, logits
+
+
+def other_floats(network: IntegerNetwork, seed: int = 0) -> list[FoldedLayer]:
+    """Return floats near the integer network: half a step of noise on each weight."""
+    _, layers = identical_floats(network)
+    draw = torch.Generator().manual_seed(seed)
+    for index, layer in enumerate(network.layers):
+        if layer.has_weights:
+            noise = torch.rand(layer.weight.shape, generator=draw, dtype=torch.float64) * 2 - 1
+            exponents = by_channel(torch.tensor(layer.weight_exponent), layer.weight.dim() + 1)
+            weight = layers[index].weight + noise * 2.0**exponents
+            layers[index] = replace(layers[index], weight=weight)
+    return layers
+
+
+@settings(max_examples=30, deadline=None)
+@given(network=networks)
+def test_simulating_a_layer_on_codes_gives_the_codes_of_the_reference(
+    network: IntegerNetwork,
+) -> None:
+    x = network.input.encode(random_pixels(1))
+    for layer, (_, output) in zip(network.layers, network.outputs(random_pixels(1)), strict=True):
+        if layer.has_weights:
+            given_values = dequantize(x, layer.input.exponent, layer.input.zero_point)
+            simulated = sensitivity.simulate(layer, given_values, network.rounding)
+            assert torch.equal(simulated, output.double())
+        x = output
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_simulating_a_layer_rounds_as_the_scheme_says(rounding: str) -> None:
+    network = random_network(3, rounding, relu=False)
+    layer = network.layers[5]
+    layer = replace(layer, output=replace(layer.input, exponent=-5))
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn((40, 12), generator=draw, dtype=torch.float64)
+    scale = 2.0**layer.weight_exponent
+    sums = x @ layer.weight.double().T * scale + layer.bias * 2.0**layer.accumulator_exponent
+    steps = sums / 2.0**-5
+    rounded = {"floor": steps.floor(), "half_up": (steps + 0.5).floor(), "half_even": steps.round()}
+    expected = (rounded[rounding] + 128).clamp(0, 255)
+    assert torch.equal(sensitivity.simulate(layer, x, rounding), expected)
+
+
+def with_float_layer(network: IntegerNetwork, layers: list[FoldedLayer], which: int) -> list:
+    """Return functions on values: layer `which` in float, the others integer, one by one."""
+    return [
+        layer if index == which or not integer.has_weights else _as_integer(network, index)
+        for index, (layer, integer) in enumerate(zip(layers, network.layers, strict=True))
+    ]
+
+
+def _as_integer(network: IntegerNetwork, index: int) -> object:
+    layer = network.layers[index]
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        made = sensitivity.simulate(layer, x, network.rounding)
+        if layer.output is None:
+            return made * 2.0**layer.accumulator_exponent
+        return (made - layer.output.zero_point) * 2.0**layer.output.exponent
+
+    return run
+
+
+@pytest.mark.parametrize("engine", ["reference", "float", "int8"])
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("output", ["codes", "int32"])
+def test_counts_are_those_of_whole_networks(engine: str, per_channel: bool, output: str) -> None:
+    network = random_network(6, "floor", bits=4, per_channel=per_channel, logits=output)
+    layers = other_floats(network)
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (48, 3, 8, 8), dtype=torch.uint8, generator=draw)
+    x = network.input.normalization(pixels, torch.float64)
+    labels = logits(layers, x).argmax(1)
+    labels[::5] = 0
+    found = sensitivity.measure(make(network, engine), layers, pixels, labels, 20)
+    assert found.images == 48
+    assert found.exact == int((logits(layers, x).argmax(1) == labels).sum())
+    assert found.integer == int((network.logits(pixels).int().argmax(1) == labels).sum())
+    assert list(found.alone) == [0, 2, 4, 5]
+    for index, alone in found.alone.items():
+        mixed = with_float_layer(network, layers, index)
+        assert alone.in_float == int((logits(mixed, x).argmax(1) == labels).sum())
+        mixed = [*layers[:index], _as_integer(network, index), *layers[index + 1 :]]
+        assert alone.quantized == int((logits(mixed, x).argmax(1) == labels).sum())
+    counts = {n for alone in found.alone.values() for n in (alone.quantized, alone.in_float)}
+    assert len(counts) > 2, "the example tells nothing apart"
+
+
+@settings(max_examples=10, deadline=None)
+@given(size=st.integers(1, 30))
+def test_counts_do_not_depend_on_the_batches(size: int) -> None:
+    network = random_network(6, "half_up", bits=4)
+    layers, pixels = other_floats(network), random_pixels(3, 20)
+    labels = torch.arange(20) % 5
+    running = make(network, "reference")
+    assert sensitivity.measure(running, layers, pixels, labels, size) == sensitivity.measure(
+        running, layers, pixels, labels, 7
+    )
+
+
+def test_no_images_give_no_accuracies() -> None:
+    network = random_network(6)
+    none = random_pixels(3)[:0]
+    found = sensitivity.measure(
+        make(network, "reference"), other_floats(network), none, torch.arange(0), 8
+    )
+    assert found.metrics() == {"sensitivity_images": 0}
+    assert found.row(0) == (None, None)
+
+
+def test_metrics_and_rows_are_fractions() -> None:
+    alone = {3: sensitivity.Alone(quantized=30, in_float=10)}
+    found = sensitivity.Sensitivity(40, 32, 8, alone)
+    assert found.metrics() == {
+        "sensitivity_images": 40, "sensitivity_float_accuracy": 0.8, "sensitivity_accuracy": 0.2,
+    }  # fmt: skip
+    assert found.row(3) == (0.75, 0.25)
+
+
+def test_classify_is_float64s_choice_from_any_layer_on() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn((50, 4), generator=draw, dtype=torch.float64)
+    x[:25, 1] = x[:25].amax(1) + 1
+    x[:25, 2] = x[:25, 1] + 1e-12  # a hair that float32 does not see
+    assert torch.equal(classify([], x), x.argmax(1))
+    assert not torch.equal(x.float().argmax(1), x.argmax(1))
+
+
+def test_a_network_from_the_middle_is_the_networks_own_end() -> None:
+    network = random_network(6, bits=5)
+    pixels = random_pixels(4)
+    outputs = [output for _, output in network.outputs(pixels)]
+    for name in ("reference", "float", "int8"):
+        running = make(network, name)
+        for start in (1, 2, 3, 4, 5):
+            rest = sensitivity._rest(running, start)
+            codes = outputs[start - 1]
+            assert torch.equal(rest.predict(sensitivity._as_images(codes)), running.predict(pixels))
+        assert sensitivity._rest(running, 6) is None
+
+
+def test_quantize_and_decode_are_inverse_on_codes() -> None:
+    layer = random_network(1, bits=6).layers[2]
+    codes = torch.arange(64)
+    back = quantize(sensitivity.decode(layer, codes), layer.input.exponent, layer.input.grid)
+    assert torch.equal(back, codes)

@@ -1,0 +1,146 @@
+"""Small integer domains, whole, against exact rational arithmetic."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from powtwo.integer import fixedpoint
+from powtwo.integer.fixedpoint import Grid
+
+
+def exact_quotients(values: np.ndarray, n: int, rounding: str) -> np.ndarray:
+    """Divide by 2^n in Python's integers, whose floor division is exact, and round by the name."""
+    whole, rest = values // 2**n, values % 2**n  # the fraction is rest / 2^n, in [0, 1)
+    twice = 2 * rest - 2**n  # its sign says below, at or above one half
+    if rounding == "floor":
+        return whole
+    if rounding == "half_up":
+        return whole + (twice >= 0)
+    return whole + ((twice > 0) | ((twice == 0) & (whole % 2 == 1)))
+
+
+@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+@pytest.mark.parametrize("n", range(13))
+def test_shift_of_every_accumulator(n: int, rounding: str) -> None:
+    values = np.arange(-128 * 2**n, 128 * 2**n, dtype=np.int64)
+    shifted = fixedpoint.shift(torch.from_numpy(values).to(torch.int32), n, rounding)
+    assert np.array_equal(shifted.numpy(), exact_quotients(values, n, rounding))
+
+
+@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+def test_the_oracle_itself_against_fractions(rounding: str) -> None:
+    values = np.arange(-40, 41)
+    rules = {
+        "floor": lambda q: q.__floor__(),
+        "half_up": lambda q: (q + Fraction(1, 2)).__floor__(),
+        "half_even": round,  # Python rounds a Fraction to nearest, ties to even
+    }
+    expected = [rules[rounding](Fraction(int(v), 8)) for v in values]
+    assert exact_quotients(values, 3, rounding).tolist() == expected
+
+
+@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+def test_shift_at_the_ends_of_int32(rounding: str) -> None:
+    values = np.array([-(2**31), -(2**31) + 1, -(2**30), 2**30, 2**31 - 1])
+    for n in range(fixedpoint.MAX_SHIFT + 1):
+        shifted = fixedpoint.shift(torch.from_numpy(values).to(torch.int32), n, rounding)
+        assert shifted.tolist() == exact_quotients(values, n, rounding).tolist()
+
+
+@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+def test_shift_by_channel_equals_shift_of_each_channel(rounding: str) -> None:
+    values = torch.arange(-600, 600, dtype=torch.int32).view(4, 300)
+    amounts = torch.tensor([0, 1, 5, 9])
+    together = fixedpoint.shift(values, amounts.view(-1, 1), rounding)
+    alone = [
+        fixedpoint.shift(row, int(n), rounding) for row, n in zip(values, amounts, strict=True)
+    ]
+    assert torch.equal(together, torch.stack(alone))
+
+
+@pytest.mark.parametrize("n", [-1, 32])
+def test_shift_out_of_range_is_refused(n: int) -> None:
+    with pytest.raises(ValueError, match=f"n = {n}: a shift must be 0 to 31"):
+        fixedpoint.shift(torch.zeros(1, dtype=torch.int32), n, "floor")
+
+
+def test_unknown_rounding_is_refused() -> None:
+    with pytest.raises(ValueError, match="rounding = 'up': must be one of floor"):
+        fixedpoint.shift(torch.zeros(1, dtype=torch.int32), 1, "up")
+
+
+@pytest.mark.parametrize("exponent", [-9, -7, 0, 3])
+@pytest.mark.parametrize("zero_point", [0, 128])
+def test_every_code_survives_the_round_trip(exponent: int, zero_point: int) -> None:
+    grid = Grid.of_activations(8, zero_point)
+    codes = torch.arange(256)
+    values = fixedpoint.dequantize(codes, exponent, zero_point)
+    expected = [Fraction(q - zero_point) * Fraction(2) ** exponent for q in range(256)]
+    assert [Fraction(v) for v in values.tolist()] == expected
+    assert torch.equal(fixedpoint.quantize(values, exponent, grid), codes)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_weights_round_to_nearest_even_and_clamp(bits: int) -> None:
+    grid = Grid.of_weights(bits)
+    halves = np.arange(
+        -4 * grid.quant_max, 4 * grid.quant_max + 1
+    )  # in half steps: every tie, and beyond
+    codes = fixedpoint.quantize(torch.from_numpy(halves / 16), -3, grid)  # a step is 1/8
+    expected = [
+        min(max(round(Fraction(int(h), 2)), grid.quant_min), grid.quant_max) for h in halves
+    ]
+    assert codes.tolist() == expected
+    assert (grid.quant_min, grid.quant_max) == (-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1)
+
+
+def test_power_of_two_is_exact_over_the_whole_range() -> None:
+    exponents = torch.arange(-1022, 1024)
+    powers = fixedpoint.power_of_two(exponents).tolist()
+    assert [Fraction(p) for p in powers] == [Fraction(2) ** e for e in exponents.tolist()]
+
+
+def test_a_grid_lists_what_its_bits_can_say() -> None:
+    assert Grid.of_weights(3).codes.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    assert Grid.of_activations(2).codes.tolist() == [0, 1, 2, 3]
+    assert Grid.of_powers(3).codes.tolist() == [-4, -2, -1, 0, 1, 2, 4]
+    assert Grid.of_powers(4).codes.abs().max() == 64
+    assert len(Grid.of_powers(4).codes) == 15
+
+
+def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
+    powers = [0, *(sign * 2**k for k in range(8) for sign in (-1, 1))]
+    ties = [0.5, *(1.5 * 2**k for k in range(7))]
+    hairs = [math.nextafter(tie, toward) for tie in ties for toward in (0, math.inf)]
+    sixteenths = [n / 16 for n in range(100 * 16 + 1)]  # each tie is one of them
+    sizes = [*sixteenths, *hairs]
+    values = [sign * size for size in sizes for sign in (-1, 1)]
+    expected = [min(powers, key=lambda p: (abs(p - Fraction(v)), abs(p))) for v in values]
+    found = fixedpoint.nearest_power(torch.tensor(values, dtype=torch.float64))
+    assert set(ties) <= set(sixteenths)
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("grid", "reach"),
+    [
+        (Grid.of_weights(8), 127),
+        (Grid.of_powers(4), 64),
+        (Grid.of_activations(8), 127.5),
+        (Grid.of_activations(8, 0), 255),  # no code below 0, so all of the width
+    ],
+)
+def test_reach_of_a_grid_by_hand(grid: Grid, reach: float) -> None:
+    assert grid.max_abs == reach
+
+
+def test_what_is_clipped_would_have_a_code_beyond_the_grid() -> None:
+    values = torch.tensor([-3.6, -3.5, -3.4, 0.0, 3.4, 3.5, 6.0, 6.1], dtype=torch.float64)
+    assert fixedpoint.clipped(values, 0, Grid.of_weights(3)) == 5  # a tie goes to the even 4
+    assert fixedpoint.clipped(values, 0, Grid.of_powers(3)) == 1  # 6 is the middle of 4 and 8
+    assert fixedpoint.clipped(values, 0, Grid.of_activations(3, 0)) == 3  # those below 0

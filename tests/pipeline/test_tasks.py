@@ -1,0 +1,298 @@
+"""The menu, with stubs for the programs that tasks compose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MENU = ["bench", "clean", "diff", "docs", "evaluate", "export", "lint", "metrics", "prune"]
+MENU += ["publish", "repro", "setup", "status", "test", "use", "verify-export"]
+PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
+STUB = """#!/bin/sh
+echo "$(basename "$0")" >>"$CALLS"
+for word; do echo "<$word>" >>"$CALLS"; done
+echo "data=${{POWTWO_DATA-}} in=$PWD"
+echo "${{GLIBC_TUNABLES-}}" >"$CALLS.tunables"
+exit {code}
+"""
+
+
+class Project:
+    """A copy of what tasks need, where programs are stubs that tell how they were called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.bin, self.told = folder / "a project", folder / "bin", folder / "calls"
+        self.root.mkdir()
+        self.bin.mkdir()
+        for name in ("tasks.py", "params.yaml", ".gitignore"):
+            shutil.copy(ROOT / name, self.root)
+        shutil.copytree(ROOT / "presets", self.root / "presets")
+        shutil.copytree(ROOT / "src", self.root / "src")
+        for program in PROGRAMS:
+            self.stub(program)
+
+    def stub(self, program: str, code: int = 0) -> None:
+        (self.bin / program).write_text(STUB.format(code=code), encoding="utf-8")
+        (self.bin / program).chmod(0o755)
+
+    def write(self, name: str, text: str = "") -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def inv(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        self.told.write_text("", encoding="utf-8")
+        path = os.pathsep.join([str(self.bin), os.environ["PATH"]])
+        search = ["--search-root", str(self.root)]
+        return subprocess.run(
+            [sys.executable, "-m", "invoke", *search, *arguments],
+            cwd=cwd or self.root,
+            env={**os.environ, "PATH": path, "CALLS": str(self.told), "POWTWO_DATA": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def calls(self, *arguments: str) -> list[str]:
+        """Return the commands that `inv ARGUMENTS` composed, each word but the first in <>."""
+        assert self.inv(*arguments).returncode == 0
+        words = self.told.read_text(encoding="utf-8").splitlines()
+        return "\n".join(words).replace("\n<", " <").splitlines()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    if os.name == "nt":
+        pytest.skip("the stubs are POSIX scripts")
+    return Project(tmp_path)
+
+
+def test_the_menu_lists_exactly_these(project: Project) -> None:
+    shown = project.inv("--list").stdout.splitlines()[2:]
+    assert [line.split()[0] for line in shown if line] == MENU  # a wrapped line would show here
+    assert all(len(line.split()) > 2 for line in shown if line)
+
+
+def test_the_menu_opens_within_a_second(project: Project) -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        project.inv("--list")
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(3)) < 1  # the least of three: others use the cores too
+
+
+def test_tasks_import_nothing_heavy() -> None:
+    heavy = "{'torch', 'numpy', 'pydantic', 'dvc'}"
+    code = f"import sys, tasks; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout.strip() == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "commands"),
+    [
+        ("repro", ["dvc <repro>"]),
+        ("repro --targets train", ["dvc <repro> <train>"]),
+        ("repro -t train -t evaluate@lab", ["dvc <repro> <train> <evaluate@lab>"]),
+        ("repro --targets train,compare -- --force", ["dvc <repro> <train> <compare> <--force>"]),
+        ("status", ["dvc <status>"]),
+        ("metrics", ["dvc <metrics> <show>"]),
+        ("metrics -- --md", ["dvc <metrics> <show> <--md>"]),
+        ("diff", ["dvc <params> <diff>", "dvc <metrics> <diff>"]),
+        ("diff v1", ["dvc <params> <diff> <v1>", "dvc <metrics> <diff> <v1>"]),
+        ("diff v1 v2", ["dvc <params> <diff> <v1> <v2>", "dvc <metrics> <diff> <v1> <v2>"]),
+        ("test", ["pytest"]),
+        ("test --fast", ["pytest <-m> <not pipeline>"]),
+        ("test -- -k x", ["pytest <-k> <x>"]),
+        ("lint", ["ruff <check>", "ruff <format> <--check>", "mypy"]),
+        ("lint --fix", ["ruff <check> <--fix>", "ruff <format>", "mypy"]),
+        ("bench", ["python <benchmarks/train.py>"]),
+        ("bench engine", ["python <benchmarks/engine.py>"]),
+        ("bench engine -- --quick", ["python <benchmarks/engine.py> <--quick>"]),
+        ("publish a-run", ["python <-m> <powtwo.tools.publish> <a-run>"]),
+        (
+            "evaluate --network /n --data /d",
+            ["python <-m> <powtwo.tools.evaluate_network> <--network> </n> <--data> </d>"],
+        ),
+        ("evaluate --network /n", ["python <-m> <powtwo.tools.evaluate_network> <--network> </n>"]),
+        (
+            "export --network /n --out /o",
+            ["python <-m> <powtwo.tools.export_network> <--network> </n> <--out> </o>"],
+        ),
+        ("status metrics", ["dvc <status>", "dvc <metrics> <show>"]),
+        ("--dry repro", []),
+    ],
+)
+def test_tasks_compose_commands(project: Project, arguments: str, commands: list[str]) -> None:
+    project.write("benchmarks/train.py")
+    project.write("benchmarks/engine.py")
+    assert project.calls(*arguments.split()) == commands
+
+
+def test_setup_installs_the_pins_and_hooks_on_request(project: Project) -> None:
+    (pip,) = project.calls("setup")
+    assert pip.endswith("<install> <--quiet> <-r> <requirements.txt>")
+    assert project.calls("setup", "--hooks") == [pip, "pre-commit <install>"]
+
+
+def test_what_follows_two_dashes_keeps_its_spaces(project: Project) -> None:
+    assert project.calls("test", "--", "-k", "a or b") == ["pytest <-k> <a or b>"]
+
+
+def test_commands_run_at_the_root_and_data_counts_from_here(project: Project) -> None:
+    elsewhere = project.root.parent / "bin"
+    done = project.inv("repro", "--data", "images.tar", cwd=elsewhere)
+    assert done.stdout == f"data={elsewhere}/images.tar in={project.root}\n"
+
+
+def test_what_trains_keeps_its_memory_unless_the_user_has_settings(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("benchmarks/train.py")
+    told = project.told.with_suffix(".tunables")
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    for task in ("repro", "bench"):
+        project.inv(task)
+        settings = told.read_text(encoding="utf-8").strip().split(":")
+        assert "glibc.malloc.mmap_max=0" in settings
+        assert "glibc.malloc.trim_threshold=8589934592" in settings
+    project.inv("status")
+    assert told.read_text(encoding="utf-8") == "\n"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
+    project.inv("repro")
+    assert told.read_text(encoding="utf-8") == "glibc.malloc.check=1\n"
+
+
+@pytest.mark.parametrize("task", ["repro", "status", "metrics", "diff", "test", "lint"])
+def test_exit_codes_pass_without_a_traceback(project: Project, task: str) -> None:
+    for program in ("dvc", "pytest", "ruff"):
+        project.stub(program, code=5)
+    failed = project.inv(task)
+    assert failed.returncode == 5
+    assert all(line.startswith("$ ") for line in failed.stderr.splitlines())
+
+
+def test_a_signal_counts_as_in_a_shell(project: Project) -> None:
+    (project.bin / "dvc").write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
+    assert project.inv("status").returncode == 128 + signal.SIGTERM
+
+
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_leaves_the_command_time_to_end(project: Project) -> None:
+    trap = "trap 'sleep 1; echo ended; exit 5' INT"
+    patient = f"#!/bin/sh\n{trap}\necho begun\nwhile :; do sleep 0.1; done\n"
+    (project.bin / "dvc").write_text(patient, encoding="utf-8")
+    path = os.pathsep.join([str(project.bin), os.environ["PATH"]])
+    running = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "--search-root", str(project.root), "status"],
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, which a terminal's Ctrl-C reaches whole
+        preexec_fn=heed_interrupts,  # noqa: PLW1509  # a shell's background job ignores them
+    )
+    with running:
+        assert running.stdout
+        assert running.stdout.readline() == "begun\n"
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(timeout=20) == 5
+        assert running.stdout.read() == "ended\n"
+
+
+def test_lint_runs_on_after_a_finding(project: Project) -> None:
+    project.stub("ruff", code=1)
+    assert project.inv("lint").returncode == 1
+    assert "mypy" in project.told.read_text(encoding="utf-8")
+
+
+def test_a_missing_program_is_said_in_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.bin / "dvc").unlink()
+    monkeypatch.setenv("PATH", str(project.bin))
+    failed = project.inv("status")
+    assert failed.returncode == 127
+    assert failed.stderr.endswith("\ndvc: not found; use ./inv, or activate .venv\n")
+
+
+def test_use_lays_a_preset(project: Project) -> None:
+    assert project.inv("use", "cifar10").returncode == 0
+    text = (project.root / "params.yaml").read_text(encoding="utf-8")
+    assert "  name: cifar10  # mnist5k (ships with a package" in text
+    assert "  epochs: 60  #" in text
+
+
+def test_use_lists_presets_or_names_them(project: Project) -> None:
+    assert project.inv("use").stdout.split() == sorted(p.stem for p in ROOT.glob("presets/*.yaml"))
+    failed = project.inv("use", "nothing")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("use: preset 'nothing': no such preset; use one of cifar10, ")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_repro_uses_a_preset_first(project: Project) -> None:
+    assert project.calls("repro", "--preset", "cifar10") == ["dvc <repro>"]
+    assert "name: cifar10 " in (project.root / "params.yaml").read_text(encoding="utf-8")
+    assert project.inv("repro", "--preset", "nothing").returncode == 1
+    assert project.told.read_text(encoding="utf-8") == ""  # dvc was not called
+
+
+def test_bench_names_the_known(project: Project) -> None:
+    project.write("benchmarks/train.py")
+    project.write("benchmarks/_common.py")
+    failed = project.inv("bench", "trian")
+    assert failed.returncode == 1
+    assert failed.stderr == "bench: 'trian': no such benchmark; use one of train\n"
+
+
+def test_prune_removes_what_has_no_scheme(project: Project) -> None:
+    folders = ("metrics/convert", "metrics/evaluate", "metrics/energy")
+    plots = ("plots/layers", "plots/predictions", "plots/energy", "plots/conventions")
+    gone = [project.write(f"{folder}/gone.json") for folder in folders]
+    gone += [project.write(f"{folder}/gone.csv") for folder in plots]
+    kept = [project.write(f"{folder}/lab.json") for folder in folders]
+    kept += [project.write(f"{folder}/minmax-ceil.csv") for folder in plots]
+    kept += [project.write("metrics/train.json"), project.write("plots/training.csv")]
+    assert project.inv("--dry", "prune").stdout.count("Removing ") == len(gone)
+    assert all(path.exists() for path in gone)
+    told = project.inv("prune").stdout.splitlines()
+    assert sorted(told) == sorted(f"Removing {path.relative_to(project.root)}" for path in gone)
+    assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+
+
+def test_clean_removes_outputs_and_says_so(project: Project) -> None:
+    subprocess.run(["git", "init", "--quiet", str(project.root)], check=True)
+    project.write(".dvc/.gitignore", "/cache\n")
+    names = ("data/dataset.npz", "models/integer/lab.safetensors", "logs/train.json")
+    outputs = [project.write(name) for name in names]
+    cache = project.write(".dvc/cache/files/1")
+    names = (".venv/bin/python", "metrics/train.json", "data/README.md", "data/archive.tar.gz")
+    kept = [project.write(name) for name in names]
+    told = project.inv("clean").stdout
+    assert all(f"Removing {name}" in told for name in ("data/dataset.npz", "models/", "logs/"))
+    assert not any(path.exists() for path in outputs)
+    assert all(path.exists() for path in [*kept, cache])
+    checkpoint = project.write("checkpoints/train/last.pt")
+    project.inv("clean")
+    assert checkpoint.exists()
+    assert "Removing checkpoints/" in project.inv("clean", "--checkpoints").stdout
+    assert not checkpoint.exists()
+    assert cache.exists()
+    assert "Removing .dvc/cache/" in project.inv("clean", "--cache").stdout
+    assert not cache.exists()
+    assert all(path.exists() for path in kept)

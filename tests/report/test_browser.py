@@ -1,0 +1,220 @@
+"""The report in a real browser: nothing fails, nothing is fetched, and everybody can read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import metrics_tree
+import pytest
+from browser import CONTRASTS, browser, programs, requests, show
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from powtwo.report import page as report
+from powtwo.report import results
+
+SCHEMES = ["lab", "w4a4-mse-adaround-per-channel-first-last-8", "shift", "minmax-ceil"]
+WIDTHS = pytest.mark.parametrize("width", [375, 1280])
+LIGHTS = pytest.mark.parametrize("light", ["light", "dark"])
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[WebDriver]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with long names, wide tables, missing prices, and classes that have names."""
+    programs()
+    root = tmp_path_factory.mktemp("report")
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"]
+    metrics_tree.write(root, SCHEMES, classes, unpriced=["shift"])
+    found = results.read(root, SCHEMES)
+    path = root / "index.html"
+    path.write_text(report.page(found, report.pictures(found)), encoding="utf-8")
+    return path
+
+
+@WIDTHS
+@LIGHTS
+def test_nothing_fails_and_nothing_is_fetched(
+    chrome: WebDriver, page: Path, width: int, light: str
+) -> None:
+    show(chrome, Path(__file__), 800, "light")  # so that only what follows is counted
+    requests(chrome)
+    chrome.get_log("browser")
+    show(chrome, page, width, light)
+    for head in chrome.find_elements(By.CSS_SELECTOR, "#comparison th button"):
+        chrome.execute_script("arguments[0].click()", head)
+    assert chrome.get_log("browser") == []
+    asked = [url for url in requests(chrome) if not url.startswith("data:")]
+    assert asked == [page.as_uri()]
+
+
+@WIDTHS
+@LIGHTS
+def test_nothing_scrolls_sideways_but_tables_and_pictures(
+    chrome: WebDriver, page: Path, width: int, light: str
+) -> None:
+    show(chrome, page, width, light)
+    open_details = "for (const d of document.querySelectorAll('details')) d.open = true;"
+    measure = (
+        "const e = document.documentElement; return [innerWidth, e.clientWidth, e.scrollWidth]"
+    )
+    inner, client, scroll = chrome.execute_script(open_details + measure)
+    assert inner == width
+    assert scroll <= client <= width
+    beyond = """
+      return [...document.querySelectorAll('body *')]
+        .filter(e => !e.closest('.scroll') && e.getBoundingClientRect().right > innerWidth)
+        .map(e => e.outerHTML.slice(0, 80))
+    """
+    assert chrome.execute_script(beyond) == []
+    # What is wider than the page scrolls in its own box, which the keyboard reaches.
+    boxes = chrome.find_elements(By.CSS_SELECTOR, ".scroll")
+    assert boxes
+    assert {box.get_attribute("tabindex") for box in boxes} == {"0"}
+
+
+@LIGHTS
+def test_every_text_stands_out(chrome: WebDriver, page: Path, light: str) -> None:
+    show(chrome, page, 1280, light)
+    # The browser finds shapes within the window alone, so the window holds the whole page.
+    height = chrome.execute_script(
+        "for (const d of document.querySelectorAll('details')) d.open = true;"
+        "document.querySelector('td[title]').click();"  # shows where it came from
+        "return document.documentElement.scrollHeight"
+    )
+    chrome.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 1280, "height": height, "deviceScaleFactor": 1, "mobile": False},
+    )
+    found = chrome.execute_script(CONTRASTS)
+    assert sum(in_picture for _, in_picture, _ in found) > 200
+    assert sum(not in_picture for _, in_picture, _ in found) > 500
+    assert [text for text in found if text[2] < 4.5] == []
+
+
+def test_light_and_dark_differ(chrome: WebDriver, page: Path) -> None:
+    papers = set()
+    for light in ("light", "dark"):
+        show(chrome, page, 1280, light)
+        script = "return getComputedStyle(document.body).backgroundColor"
+        papers.add(chrome.execute_script(script))
+    assert len(papers) == 2
+
+
+def test_pictures_have_names_that_are_read_aloud(chrome: WebDriver, page: Path) -> None:
+    show(chrome, page, 1280, "light")
+    drawn = chrome.find_elements(By.CSS_SELECTOR, "svg")
+    assert len(drawn) == 7
+    for svg in drawn:
+        assert svg.aria_role in ("img", "image")
+        assert len(svg.accessible_name) > 40
+
+
+def column(table: WebElement, index: int) -> list[tuple[str | None, str]]:
+    """Return each cell of a column from top to bottom: its value, if any, and its text."""
+    script = """
+      return [...arguments[0].tBodies[0].rows].map(row => {
+        const cell = row.cells[arguments[1]];
+        return [cell.dataset.value ?? null, cell.textContent];
+      })
+    """
+    return [tuple(cell) for cell in table.parent.execute_script(script, table, index)]
+
+
+def head(table: WebElement, title: str) -> tuple[int, WebElement]:
+    buttons = table.find_elements(By.CSS_SELECTOR, "thead button")
+    index = [button.text for button in buttons].index(title)
+    return index, buttons[index]
+
+
+@pytest.mark.parametrize("title", ["accuracy", "p-value", "drop, points", "energy, µJ"])
+def test_numbers_sort_as_numbers_and_what_is_missing_stays_last(
+    chrome: WebDriver, page: Path, title: str
+) -> None:
+    show(chrome, page, 1280, "light")
+    table = chrome.find_element(By.CSS_SELECTOR, "#comparison table")
+    index, button = head(table, title)
+    before = column(table, index)
+    numbers = sorted(float(value) for value, _ in before if value is not None)
+    for way, expected in (("ascending", numbers), ("descending", numbers[::-1])):
+        chrome.execute_script("arguments[0].click()", button)
+        after = column(table, index)
+        assert [float(value) for value, _ in after[: len(numbers)]] == expected
+        assert set(after[len(numbers) :]) <= {(None, "–")}
+        assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == way
+    assert len(table.find_elements(By.CSS_SELECTOR, "[aria-sort]")) == 1
+
+
+def test_layers_sort_by_number_and_names_by_the_alphabet(chrome: WebDriver, page: Path) -> None:
+    show(chrome, page, 1280, "light")
+    table = chrome.find_element(By.CSS_SELECTOR, "#layers details[open] table")
+    index, button = head(table, "layer")
+    for _ in range(2):
+        button.click()
+    assert [text.split()[0] for _, text in column(table, index)] == [
+        "15", "14", "13", "10", "9", "7", "6", "4", "3", "1", "0",
+    ]  # fmt: skip
+    table = chrome.find_element(By.CSS_SELECTOR, "#comparison table")
+    index, button = head(table, "scheme")
+    button.click()
+    assert [text for _, text in column(table, index)] == sorted(SCHEMES)
+
+
+def test_a_row_stays_together_when_it_moves(chrome: WebDriver, page: Path) -> None:
+    show(chrome, page, 1280, "light")
+    table = chrome.find_element(By.CSS_SELECTOR, "#comparison table")
+    rows = {row.text for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")}
+    head(table, "agreement")[1].click()
+    assert {row.text for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")} == rows
+
+
+@pytest.mark.parametrize("pressed", [Keys.ENTER, Keys.SPACE])
+def test_tables_sort_from_the_keyboard(chrome: WebDriver, page: Path, pressed: str) -> None:
+    show(chrome, page, 375, "light")
+    table = chrome.find_element(By.CSS_SELECTOR, "#comparison table")
+    index, button = head(table, "accuracy")
+    for _ in range(30):
+        chrome.switch_to.active_element.send_keys(Keys.TAB)
+        if chrome.switch_to.active_element == button:
+            break
+    else:
+        pytest.fail("Tab does not reach the head of the column")
+    outline = "return getComputedStyle(arguments[0]).outlineStyle"
+    assert chrome.execute_script(outline, button) != "none"
+    chrome.switch_to.active_element.send_keys(pressed)
+    values = [float(value) for value, _ in column(table, index)]
+    assert values == sorted(values)
+    assert button.find_element(By.XPATH, "..").get_attribute("aria-sort") == "ascending"
+
+
+def test_a_touch_says_where_a_number_came_from(chrome: WebDriver, page: Path) -> None:
+    show(chrome, page, 375, "light")
+    origin = chrome.find_element(By.ID, "origin")
+    assert not origin.is_displayed()
+    for selector in ("#comparison td", ".claim data", "#layers details[open] td"):
+        element = chrome.find_element(By.CSS_SELECTOR, selector)
+        source = element.get_attribute("title")
+        assert source.startswith(("metrics/", "plots/"))
+        chrome.execute_script("arguments[0].click()", element)
+        assert origin.is_displayed()
+        assert origin.text == f"{element.text} is of {source}"
+    chrome.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+    assert not origin.is_displayed()
+
+
+def test_without_a_browser_the_tests_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="Chromium and ChromeDriver: not found; on Deb"):
+        programs()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="not found"):
+        programs()

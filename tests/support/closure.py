@@ -1,0 +1,53 @@
+"""Which of the project's modules a script imports, directly or through others: read, not run."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
+
+
+def import_closure(script: Path, without: frozenset[str] = frozenset()) -> set[str]:
+    """Return the script and all of `src/` that it imports, as paths from the root.
+
+    Packages of powtwo that are named in `without` are left out, and what they import.
+    """
+    found: set[Path] = set()
+    waiting = [script.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and package(path) not in without:
+            found.add(path)
+            waiting += imported(path)
+    return {path.relative_to(ROOT).as_posix() for path in found}
+
+
+def package(path: Path) -> str:
+    """Return the package of powtwo that a file lies in, or the name of a module beside them."""
+    parts = path.relative_to(SOURCE).parts
+    return Path(parts[1]).stem if parts[0] == "powtwo" else ""
+
+
+def imported(path: Path) -> list[Path]:
+    """List the project's files that a file imports itself."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative imports hide what a stage depends on"
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [file for name in names for file in _files(name)]
+
+
+def _files(name: str) -> list[Path]:
+    """Return the files that importing a dotted name runs: its packages and its module."""
+    if name.split(".", maxsplit=1)[0] != "powtwo":
+        return []
+    parts = name.split(".")
+    parents = [SOURCE.joinpath(*parts[:n], "__init__.py") for n in range(2, len(parts) + 1)]
+    return [
+        path for path in [*parents, SOURCE.joinpath(*parts).with_suffix(".py")] if path.exists()
+    ]

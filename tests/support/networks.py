@@ -1,0 +1,113 @@
+"""Random integer networks, small and nasty: ties, saturation, every option of the contract."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import strategies as st
+
+from powtwo.dataset.normalization import Normalization
+from powtwo.engine import Engine, make
+from powtwo.integer.fixedpoint import Grid, by_channel, quantize
+from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat
+from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.network.folded import FoldedLayer
+
+ROUNDINGS = ("floor", "half_up", "half_even")
+
+
+def random_network(  # noqa: PLR0917
+    seed: int,
+    rounding: str = "floor",
+    bits: int = 8,
+    weight_bits: int = 8,
+    zero_point: int | None = None,
+    per_channel: bool = False,
+    relu: bool = True,
+    size: int = 8,
+    logits: str = "int32",
+    kind: str = "uniform",
+) -> IntegerNetwork:
+    """Make conv → pool → conv → flatten → linear → linear with weights that give many ties."""
+    generator = torch.Generator().manual_seed(seed)
+    coding = WeightFormat(min(weight_bits, 4) if kind == "power_of_two" else weight_bits, kind)
+    limit = Grid.of_weights(coding.width).quant_max
+    middle = 2 ** (bits - 1) if zero_point is None else zero_point
+    codes = ActivationQParams(-7)
+
+    def layer(kind: str, shape: tuple[int, ...], last: bool = False, **plain: int) -> Layer:
+        nonlocal codes
+        weight = torch.randint(-limit, limit + 1, shape, generator=generator)
+        weight[::2] = weight[::2].clamp(-1, 1) * min(limit, 4)  # multiples of 4: sums tie often
+        if coding.kind == "power_of_two":
+            weight = quantize(weight.double(), 0, coding.grid)
+        bias = torch.randint(-3000, 3000, shape[:1], generator=generator) // 4 * 4
+        shifts = torch.randint(
+            3, 10, shape[:1] if per_channel and not last else (), generator=generator
+        )
+        output = None if last and logits == "int32" else ActivationQParams(-5, middle, bits)
+        exponent = (-5 - codes.exponent - shifts).tolist()
+        made = Layer(
+            kind,
+            weight.to(torch.int8),
+            bias.to(torch.int32),
+            weight_exponent=tuple(exponent) if isinstance(exponent, list) else exponent,
+            weight_format=coding,
+            input=codes,
+            output=output,
+            relu=relu and not last,
+            **plain,
+        )
+        codes = output or codes
+        return made
+
+    half = size // 2
+    layers = (
+        layer("conv2d", (8, 3, 3, 3), kernel=3, padding=1),
+        Layer("maxpool2d", kernel=2, stride=2),
+        layer("conv2d", (6, 8, 3, 3), kernel=3, padding=1),
+        Layer("flatten"),
+        layer("linear", (12, 6 * half * half)),
+        layer("linear", (5, 12), last=True),
+    )
+    given = Input((3, size, size), ActivationQParams(-7), Normalization("dyadic"))
+    return IntegerNetwork("random", rounding, tuple("abcde"), given, layers)
+
+
+def random_pixels(seed: int, count: int = 6, size: int = 8) -> torch.Tensor:
+    """Make uint8 images (N, 3, H, W): noise, and a black and a white one that saturate."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+    pixels[0], pixels[1] = 0, 255
+    return pixels
+
+
+def identical_floats(
+    network: IntegerNetwork | None = None,
+) -> tuple[Engine, list[FoldedLayer]]:
+    """Return an integer network and the float network that it stands for, weight by weight."""
+    network = network or random_network(4, "half_even", relu=False)
+    layers = []
+    for layer in network.layers:
+        plain = {"stride": layer.stride, "padding": layer.padding, "kernel": layer.kernel}
+        if layer.has_weights:
+            exponents = by_channel(torch.tensor(layer.weight_exponent), layer.weight.dim() + 1)
+            weight = layer.weight.double() * 2.0**exponents
+            bias = layer.bias.double() * 2.0**layer.accumulator_exponent
+            layers.append(FoldedLayer(layer.kind, weight, bias, layer.relu, **plain))
+        else:
+            layers.append(FoldedLayer(layer.kind, **plain))
+    return make(network, "reference"), layers
+
+
+networks = st.builds(
+    random_network,
+    seed=st.integers(0, 2**16),
+    rounding=st.sampled_from(ROUNDINGS),
+    bits=st.integers(2, 8),
+    weight_bits=st.integers(2, 8),
+    zero_point=st.sampled_from([None, 0]),
+    per_channel=st.booleans(),
+    relu=st.booleans(),
+    logits=st.sampled_from(["int32", "codes"]),
+    kind=st.sampled_from(["uniform", "power_of_two"]),
+)

@@ -1,0 +1,209 @@
+"""Presets change values and nothing else, and leave no trace of what was used before."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from powtwo.sidecar import schema as params
+from powtwo.tools import presets
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "presets"
+NAMES = presets.names(FOLDER)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Return a params.yaml with the default preset, whatever the checkout's has now."""
+    path = tmp_path / "params.yaml"
+    shutil.copyfile(ROOT / "params.yaml", path)
+    presets.use(presets.DEFAULT, path, FOLDER)
+    return path
+
+
+def flatten(values: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {key: values}
+    return {
+        k: v for name, item in values.items() for k, v in flatten(item, f"{key}.{name}").items()
+    }
+
+
+def keys_and_values(name: str) -> dict[str, Any]:
+    return flatten(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def use(name: str, target: Path) -> bytes:
+    presets.use(name, target, FOLDER)
+    return target.read_bytes()
+
+
+@pytest.mark.parametrize("recipe", ["", "-lab", "-long"])
+def test_cifar10_and_its_jpeg_sibling_have_one_recipe(recipe: str) -> None:
+    original, jpeg = keys_and_values(f"cifar10{recipe}"), keys_and_values(f"cifar10-jpeg{recipe}")
+    assert {key for key in original.keys() | jpeg.keys() if original.get(key) != jpeg.get(key)} <= {
+        ".data.name", ".data.sha256", ".data.path",
+    }  # fmt: skip
+
+
+LAB = {
+    "epochs": 50, "momentum": 0.9, "nesterov": False, "decay": "all", "label_smoothing": 0.1,
+    "average": 0.0, "patience": 10,
+}  # fmt: skip
+LAB_AUGMENT = {
+    "crop": 0, "flip": "none", "rotation": 15.0, "erasing": 0.3, "erasing_scale": [0.02, 0.1],
+    "cutout": 0,
+}  # fmt: skip
+SGD = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4, "schedule": "cosine",
+       "final_learning_rate": 1e-6}  # fmt: skip
+ADAM = {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 1e-4, "schedule": "plateau",
+        "final_learning_rate": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("cifar10-lab", SGD), ("cifar10-jpeg-lab", SGD), ("cifar10-lab-adam", ADAM)]
+)
+def test_the_labs_recipes_are_its_own_to_the_letter(
+    target: Path, name: str, own: dict[str, Any]
+) -> None:
+    """docs/training.md says what PowTwo chose where its notes are silent."""
+    found = presets.parameters(name, target, FOLDER).train.model_dump()
+    augment = found.pop("augment")
+    assert {key: found[key] for key in LAB | own} == LAB | own
+    assert {key: list(augment[key]) if key == "erasing_scale" else augment[key]
+            for key in LAB_AUGMENT} == LAB_AUGMENT  # fmt: skip
+
+
+def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) -> None:
+    short, full = (
+        presets.parameters(name, target, FOLDER).train.model_dump()
+        for name in ("cifar10-jpeg-short", "cifar10-jpeg")
+    )
+    assert short == full | {"epochs": 16, "precision": "float32"}
+
+
+def test_the_presets_are_there() -> None:
+    assert {"mnist5k", "cifar10", "cifar10-jpeg"} <= set(NAMES)
+
+
+def committed_parameters() -> bytes:
+    """Return HEAD's params.yaml: who tries another preset may still run the tests."""
+    shown = subprocess.run(
+        ["git", "show", "HEAD:./params.yaml"], cwd=ROOT, capture_output=True, check=False
+    )
+    return (ROOT / "params.yaml").read_bytes() if shown.returncode else shown.stdout
+
+
+def test_committed_parameters_are_the_default_preset(tmp_path: Path) -> None:
+    target = tmp_path / "params.yaml"
+    target.write_bytes(committed_parameters())
+    assert use(presets.DEFAULT, target) == committed_parameters()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_gives_valid_parameters_with_its_values(name: str, target: Path) -> None:
+    use(name, target)
+    params.load(target)
+    values = flatten(yaml.safe_load(target.read_text(encoding="utf-8")))
+    assert {key: values[key] for key in keys_and_values(name)} == keys_and_values(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_covers_the_keys_of_every_preset(name: str) -> None:
+    assert keys_and_values(name).keys() <= keys_and_values(presets.DEFAULT).keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_used_before_leaves_no_trace(name: str, target: Path) -> None:
+    alone = use(name, target)
+    for before in NAMES:
+        use(before, target)
+        assert use(name, target) == alone
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_values_change(name: str, target: Path) -> None:
+    before = target.read_text(encoding="utf-8").splitlines()
+    after = use(name, target).decode().splitlines()
+    changed = keys_and_values(name).keys()
+    for old, new in zip(before, after, strict=True):
+        key, comment = re.compile(r"^ *[^:]+:"), re.compile(r" *#.*$")
+        assert key.findall(old) == key.findall(new)
+        assert comment.findall(old) == comment.findall(new)
+        if old != new:
+            assert any(path.endswith(old.split(":")[0].strip()) for path in changed)
+
+
+def test_own_schemes_stay(target: Path) -> None:
+    mine = "  mine: {weights: {observer: lab, bits: 5}, activations: {observer: lab}}  # my own\n"
+    text = target.read_text(encoding="utf-8").replace("schemes:\n", "schemes:\n" + mine)
+    target.write_text(text, encoding="utf-8")
+    assert mine in use("cifar10", target).decode()
+
+
+def test_line_ends_stay(target: Path) -> None:
+    expected = use("cifar10", target).replace(b"\n", b"\r\n")
+    use(presets.DEFAULT, target)
+    target.write_bytes(target.read_bytes().replace(b"\n", b"\r\n"))
+    assert use("cifar10", target) == expected
+
+
+def test_unknown_preset_names_the_known(target: Path) -> None:
+    with pytest.raises(presets.PresetError, match=r"'cifar': no such preset; use one of cifar10, "):
+        presets.use("cifar", target, FOLDER)
+
+
+def test_a_name_is_no_path(target: Path) -> None:
+    with pytest.raises(presets.PresetError, match="no such preset"):
+        presets.use("../params", target, FOLDER)
+
+
+def test_an_impossible_result_leaves_the_file(target: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    shutil.copyfile(FOLDER / "mnist5k.yaml", folder / "mnist5k.yaml")
+    (folder / "bad.yaml").write_text("train: {epochs: 0}\n", encoding="utf-8")
+    before = target.read_bytes()
+    with pytest.raises(params.ParamsError, match=r"preset bad: train\.epochs = 0: "):
+        presets.use("bad", target, folder)
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("overlay", "text", "expected"),
+    [
+        ("a: 1e-3\n", "a: 5.0e-4  # why\nb: 0x10\n", "a: 1e-3  # why\nb: 0x10\n"),
+        ("a: {b: [1, 2]} # mine\n", "a:\n  b: [3]   # his\n", "a:\n  b: [1, 2]   # his\n"),
+        ("a:\n  b: x\n", "a: {b: 'y', c: 1}\n", "a: {b: x, c: 1}\n"),
+        ("a: null\n", "a:  # empty\n", "a: null  # empty\n"),
+        ("a: 1\n", "a:", "a: 1"),
+        ("a: '#'\n", "# é 😀\r\na: 1 # keep\r\n", "# é 😀\r\na: '#' # keep\r\n"),
+        ("# nothing\n", "a: 1\n", "a: 1\n"),
+        ("b: 22\na: 11\n", "a: 1\nb: 2\n", "a: 11\nb: 22\n"),
+    ],
+)
+def test_lay_splices_the_text(overlay: str, text: str, expected: str) -> None:
+    assert presets.lay(overlay, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("overlay", "text", "message"),
+    [
+        ("a: {c: 1}\n", "a: {b: 1}\n", r"a\.c: not in the parameter file; add it"),
+        ("a: [1]\n", "a:\n  - 1\nb: 2\n", r"a: must be one value or a \[list\] on one line"),
+        ("a:\n  - 1\n", "a: [1]\n", r"a: must be one value or a \[list\] on one line"),
+        ("a: 1\n", "a: {b: 1}\n", r"a: must be one value"),
+        ("a: [1\n", "a: 1\n", "not YAML"),
+    ],
+)
+def test_lay_refuses_in_one_line(overlay: str, text: str, message: str) -> None:
+    with pytest.raises(presets.PresetError, match=message) as caught:
+        presets.lay(overlay, text)
+    assert "\n" not in str(caught.value)
