@@ -11,6 +11,7 @@ import torch
 
 from powtwo.integer import fixedpoint
 from powtwo.integer.fixedpoint import Grid
+from powtwo.integer.rounding import Rounding
 
 
 def exact_quotients(values: np.ndarray, n: int, rounding: str) -> np.ndarray:
@@ -24,7 +25,7 @@ def exact_quotients(values: np.ndarray, n: int, rounding: str) -> np.ndarray:
     return whole + ((twice > 0) | ((twice == 0) & (whole % 2 == 1)))
 
 
-@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+@pytest.mark.parametrize("rounding", Rounding)
 @pytest.mark.parametrize("n", range(13))
 def test_shift_of_every_accumulator(n: int, rounding: str) -> None:
     values = np.arange(-128 * 2**n, 128 * 2**n, dtype=np.int64)
@@ -32,7 +33,7 @@ def test_shift_of_every_accumulator(n: int, rounding: str) -> None:
     assert np.array_equal(shifted.numpy(), exact_quotients(values, n, rounding))
 
 
-@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+@pytest.mark.parametrize("rounding", Rounding)
 def test_the_oracle_itself_against_fractions(rounding: str) -> None:
     values = np.arange(-40, 41)
     rules = {
@@ -44,7 +45,7 @@ def test_the_oracle_itself_against_fractions(rounding: str) -> None:
     assert exact_quotients(values, 3, rounding).tolist() == expected
 
 
-@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+@pytest.mark.parametrize("rounding", Rounding)
 def test_shift_at_the_ends_of_int32(rounding: str) -> None:
     values = np.array([-(2**31), -(2**31) + 1, -(2**30), 2**30, 2**31 - 1])
     for n in range(fixedpoint.MAX_SHIFT + 1):
@@ -52,7 +53,7 @@ def test_shift_at_the_ends_of_int32(rounding: str) -> None:
         assert shifted.tolist() == exact_quotients(values, n, rounding).tolist()
 
 
-@pytest.mark.parametrize("rounding", fixedpoint.ROUNDINGS)
+@pytest.mark.parametrize("rounding", Rounding)
 def test_shift_by_channel_equals_shift_of_each_channel(rounding: str) -> None:
     values = torch.arange(-600, 600, dtype=torch.int32).view(4, 300)
     amounts = torch.tensor([0, 1, 5, 9])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from closure import ROOT, SOURCE, imported, package
 
@@ -16,7 +18,7 @@ MAY_IMPORT = {  # the one place that says it
     "network": {"core", "dataset"},
     "training": BELOW_TRAINING,
     "integer": {"core", "dataset"},
-    "engine": {"integer"},
+    "engine": {"core", "integer"},
     "conversion": {"core", "dataset", "network", "integer"},
     "calibration": BELOW_CALIBRATION,
     "evaluation": BELOW_CALIBRATION,
@@ -44,3 +46,12 @@ def test_each_package_has_a_line_that_says_what_it_is() -> None:
         line.split()[0] for line in (powtwo.__doc__ or "").splitlines() if line.startswith("    ")
     ]
     assert sorted(lines) == [name for name in PACKAGES if name != "__pycache__"]
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGES if name != "pt2e"])
+def test_public_names_can_be_imported_from_the_package(name: str) -> None:
+    module = importlib.import_module(f"powtwo.{name}")
+    modules = {path.stem for path in (SOURCE / "powtwo" / name).iterdir()}
+    for public in getattr(module, "__all__", []):
+        assert getattr(module, public) is not None
+        assert public not in modules, "a module of this name would hide it"

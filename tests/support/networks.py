@@ -10,9 +10,10 @@ from powtwo.engine import Engine, make
 from powtwo.integer.fixedpoint import Grid, by_channel, quantize
 from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat
 from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer
 
-ROUNDINGS = ("floor", "half_up", "half_even")
+ROUNDINGS = tuple(Rounding)
 
 
 def random_network(  # noqa: PLR0917

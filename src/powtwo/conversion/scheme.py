@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from powtwo.core.params import Section
+from powtwo.integer.rounding import Rounding
 
 MOST_SHIFT_BITS = 4  # of a weight that is a power of two
 
@@ -94,7 +95,7 @@ class Scheme(Section):
 
     weights: Weights
     activations: Activations
-    rounding: Literal["floor", "half_up", "half_even"] = "floor"
+    rounding: Annotated[Rounding, Field(strict=False)] = Rounding.FLOOR
     bias: Literal["nearest", "floor"] = "nearest"
     logits: Literal["int32", "codes"] = "int32"
     equalize: bool = False

@@ -13,6 +13,7 @@ from powtwo.engine.base import Engine
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
 EXACT = 2**24  # below it float32 holds every integer
 
@@ -56,7 +57,7 @@ class Float(Engine):
 class FloatStep:
     """A layer prepared for floats."""
 
-    def __init__(self, layer: Layer, rounding: str, device: torch.device) -> None:
+    def __init__(self, layer: Layer, rounding: Rounding, device: torch.device) -> None:
         self.layer, self.rounding = layer, rounding
         if layer.weight is None or layer.bias is None:
             return
@@ -76,8 +77,8 @@ class FloatStep:
         # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
         shift = fixedpoint.by_channel(layer.shift, self.weights[0].dim())
         self.scale = fixedpoint.power_of_two(-shift).to(self.bias)
-        if self.rounding == "half_up":
-            self.bias = self.bias + layer.half_unit.to(self.bias)
+        if (constant := self.rounding.bias_constant(layer.shift)) is not None:
+            self.bias = self.bias + constant.to(self.bias)
         self.low = 0 if layer.relu else output.grid.quant_min - output.zero_point
         self.high = output.grid.quant_max - output.zero_point
 
@@ -111,7 +112,9 @@ class FloatStep:
         if self.layer.output is None:
             return accumulators.clamp_(min=0) if self.layer.relu else accumulators
         accumulators *= self.scale
-        rounded = accumulators.round_() if self.rounding == "half_even" else accumulators.floor_()
+        rounded = (
+            accumulators.round_() if self.rounding is Rounding.HALF_EVEN else accumulators.floor_()
+        )
         return rounded.clamp_(self.low, self.high).to(torch.float32)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from powtwo.engine.base import Engine
 from powtwo.integer.layer import Layer, accumulate, pool_or_flatten
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
 EXACT = 2**24  # below it float32 holds every integer
 HALVES = 2**23  # below it float32 holds every multiple of one half
@@ -39,7 +40,7 @@ class Int8(Engine):
             yield x
 
 
-def fits(layer: Layer, rounding: str) -> bool:
+def fits(layer: Layer, rounding: Rounding) -> bool:
     """Tell whether the kernels are exact for a computing layer, whatever its input.
 
     The sum and the bias must each be exact floats. Their total T must be exact too, or so large
@@ -51,7 +52,7 @@ def fits(layer: Layer, rounding: str) -> bool:
     biases = layer.bias.to(torch.int64).abs() + layer.half_unit + 1
     if layer.output is None:
         return bool((layer.bound < EXACT).all())
-    exact = sums + biases < (EXACT if rounding == "half_even" else HALVES)
+    exact = sums + biases < (EXACT if rounding is Rounding.HALF_EVEN else HALVES)
     saturates = (sums < EXACT) & (biases < HALVES) & (layer.shift <= SATURATING_SHIFT)
     return bool(((exact | saturates) & (layer.shift <= LARGEST_SHIFT)).all())
 
@@ -76,7 +77,7 @@ def _pool_or_flatten(layer: Layer, x: Tensor) -> Tensor:
 class _Kernel:
     """What a convolution and a linear layer share: scales, bias, zero points, clamp."""
 
-    def __init__(self, layer: Layer, rounding: str) -> None:
+    def __init__(self, layer: Layer, rounding: Rounding) -> None:
         assert layer.weight is not None
         assert layer.input is not None
         self.layer = layer
@@ -104,7 +105,7 @@ class _Kernel:
 
 
 class _Convolution(_Kernel):
-    def __init__(self, layer: Layer, rounding: str) -> None:
+    def __init__(self, layer: Layer, rounding: Rounding) -> None:
         super().__init__(layer, rounding)
         self.sides = ([layer.stride] * 2, [layer.padding] * 2, [1, 1], 1)
         self.weight = torch.ops.onednn.qconv_prepack(
@@ -123,7 +124,7 @@ class _Convolution(_Kernel):
 
 
 class _Linear(_Kernel):
-    def __init__(self, layer: Layer, rounding: str) -> None:
+    def __init__(self, layer: Layer, rounding: Rounding) -> None:
         super().__init__(layer, rounding)
         self.weight = torch.ops.onednn.qlinear_prepack(layer.weight, None)
 
@@ -137,13 +138,9 @@ class _Linear(_Kernel):
         )  # fmt: skip
 
 
-def _bias(layer: Layer, rounding: str) -> Tensor:
+def _bias(layer: Layer, rounding: Rounding) -> Tensor:
     """Return the float bias that turns rounding half to even into `rounding`, (O,)."""
     assert layer.bias is not None
-    bias = layer.bias.double()
-    if layer.output is None or rounding == "half_even":
-        return bias.float()
-    if rounding == "half_up":
-        # With n = 0 there is nothing to round, and a half would make a tie.
-        return (bias + 0.5 * (layer.shift > 0)).float()
-    return (bias - layer.half_unit + 0.5 * (layer.shift > 0)).float()
+    if layer.output is None:
+        return layer.bias.float()
+    return (layer.bias.double() + rounding.after_half_even(layer.shift)).float()

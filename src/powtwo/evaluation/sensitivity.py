@@ -25,6 +25,7 @@ from powtwo.evaluation.layer_quality import values
 from powtwo.integer.fixedpoint import by_channel, dequantize, scaled
 from powtwo.integer.layer import Layer
 from powtwo.integer.network import Input
+from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer, outputs
 
 COLUMNS = ("accuracy_quantized_alone", "accuracy_float_alone")
@@ -103,7 +104,7 @@ def measure(
     return Sensitivity(len(images), exact, integer, alone)
 
 
-def simulate(layer: Layer, x: Tensor, rounding: str) -> Tensor:
+def simulate(layer: Layer, x: Tensor, rounding: Rounding) -> Tensor:
     """Return what an integer layer gives for float64 inputs (N, …) that need not be codes.
 
     Returns:
@@ -118,7 +119,7 @@ def simulate(layer: Layer, x: Tensor, rounding: str) -> Tensor:
     )(x)  # fmt: skip
     if layer.output is None:
         return scaled(sums, by_channel(layer.accumulator_exponent, sums.dim()))
-    codes = _round(scaled(sums, layer.output.exponent), rounding) + layer.output.zero_point
+    codes = rounding.steps(scaled(sums, layer.output.exponent)) + layer.output.zero_point
     return codes.clamp(layer.output.grid.quant_min, layer.output.grid.quant_max)
 
 
@@ -126,12 +127,6 @@ def decode(layer: Layer, codes: Tensor) -> Tensor:
     """Return the float64 values of the codes that a computing layer reads."""
     assert layer.input is not None
     return dequantize(codes, layer.input.exponent, layer.input.zero_point)
-
-
-def _round(steps: Tensor, rounding: str) -> Tensor:
-    if rounding == "half_even":
-        return steps.round()
-    return (steps + 0.5 * (rounding == "half_up")).floor()
 
 
 def _finish(

@@ -14,11 +14,6 @@ from powtwo.integer.network import Input, IntegerNetwork
 
 FILE = "manifest.json"
 FORMAT = 1
-ROUNDING = {
-    "floor": "a >> n",
-    "half_up": "(a + 2^(n-1)) >> n; n = 0: a",
-    "half_even": "(a + 2^(n-1) - 1 + ((a >> n) & 1)) >> n; n = 0: a",
-}
 
 
 def describe(network: IntegerNetwork) -> dict[str, Any]:
@@ -28,7 +23,7 @@ def describe(network: IntegerNetwork) -> dict[str, Any]:
             "accumulator": "a = bias + sum((x - input_zero_point) * weight), int32; a padded "
             "position holds x = input_zero_point",
             "output": "clamp(shift(relu(a), n) + output_zero_point, 0, 2^output_bits - 1)",
-            "shift": ROUNDING[network.rounding],
+            "shift": network.rounding.formula,
         },
         "classes": network.classes,
         "format": FORMAT,

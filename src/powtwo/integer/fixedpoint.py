@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROUNDINGS = ("floor", "half_up", "half_even")
+from powtwo.integer.rounding import Rounding
+
 MAX_SHIFT = 31  # of an int32 accumulator
 
 
@@ -127,16 +128,13 @@ def by_output(exponent: int | tuple[int, ...], weight: Tensor) -> Tensor:
     return by_channel(torch.tensor(exponent), weight.dim() + 1)
 
 
-def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:
+def shift(accumulators: Tensor, n: int | Tensor, rounding: Rounding | str) -> Tensor:
     """Divide integers by 2^n with a right shift and round.
-
-    `floor` drops the low bits, as shift hardware does; `half_up` adds half a unit first;
-    `half_even` rounds to nearest, ties to even. n = 0 changes nothing in each.
 
     Args:
         accumulators: integers of any shape, of at most 32 bits.
         n: 0 … 31; a tensor where it differs, of a shape that broadcasts.
-        rounding: one of `ROUNDINGS`.
+        rounding: how.
 
     Returns:
         int64 integers of the same shape.
@@ -147,17 +145,7 @@ def shift(accumulators: Tensor, n: int | Tensor, rounding: str) -> Tensor:
     amounts = torch.as_tensor(n, dtype=torch.int64, device=accumulators.device)
     if bool(((amounts < 0) | (amounts > MAX_SHIFT)).any()):
         raise ValueError(f"n = {n}: a shift must be 0 to {MAX_SHIFT}; coarsen an exponent")
-    wide = accumulators.to(torch.int64)  # adding half a unit may leave 32 bits
-    half = (1 << amounts) >> 1  # 0 where n is 0
-    if rounding == "floor":
-        return wide >> amounts
-    if rounding == "half_up":
-        return (wide + half) >> amounts
-    if rounding == "half_even":
-        # Just under half is added to an even result and half to an odd one, so ties end even.
-        odd = (wide >> amounts) & 1
-        return (wide + (half - 1 + odd) * (amounts > 0)) >> amounts
-    raise ValueError(f"rounding = {rounding!r}: must be one of {', '.join(ROUNDINGS)}")
+    return Rounding(rounding).shift(accumulators.to(torch.int64), amounts)
 
 
 # log2 of a float may be rounded across an integer or a half. The mantissa tells exactly, and makes

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from powtwo.integer import fixedpoint
 from powtwo.integer.fixedpoint import Grid
+from powtwo.integer.rounding import Rounding, half_unit
 
 INT32_LIMIT = 2**31
 
@@ -109,7 +110,7 @@ class Layer:
         if self.output is None:
             return torch.tensor(0)
         # The bound asks before `check` has refused a shift that is out of range.
-        return (1 << self.shift.clamp(0, fixedpoint.MAX_SHIFT)) >> 1
+        return half_unit(self.shift.clamp(0, fixedpoint.MAX_SHIFT))
 
     @property
     def largest_input(self) -> int:
@@ -152,7 +153,7 @@ def accumulate(layer: Layer, codes: Tensor) -> Tensor:
 
 
 def requantize(
-    accumulators: Tensor, shift: Tensor, output: ActivationQParams, rounding: str
+    accumulators: Tensor, shift: Tensor, output: ActivationQParams, rounding: Rounding
 ) -> Tensor:
     """Return the uint8 codes clamp(shift(a, n) + z) of int32 accumulators (N, O, …)."""
     amounts = fixedpoint.by_channel(shift, accumulators.dim())

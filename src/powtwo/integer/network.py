@@ -27,6 +27,7 @@ from powtwo.integer.layer import (
     pool_or_flatten,
     requantize,
 )
+from powtwo.integer.rounding import Rounding
 
 FORMAT = 1  # of the file
 
@@ -52,12 +53,13 @@ class IntegerNetwork:
     """A network of integers alone, from pixels to logits."""
 
     scheme: str
-    rounding: str
+    rounding: Rounding
     classes: tuple[str, ...]
     input: Input
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rounding", Rounding(self.rounding))  # a file has its name
         for index, layer in enumerate(self.layers):
             check(index, layer)
 

@@ -18,6 +18,7 @@ from powtwo.export.onnx import qdq as onnx_qdq
 from powtwo.export.onnx import qonnx as onnx_qonnx
 from powtwo.integer import fixedpoint
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 from powtwo.tools.exports.exported import BATCH, Export, logits, require_equal
 from powtwo.tools.exports.programs import MissingToolError, SkippedError
 
@@ -38,7 +39,7 @@ def check_qdq(export: Export) -> str:
     """Run network.qdq.onnx on ONNX Runtime; it rounds half to even, whatever the scheme does."""
     model = onnx.load(export.folder / onnx_qdq.FILE)
     about = {item.key: item.value for item in model.metadata_props}
-    network = replace(export.network, rounding="half_even")
+    network = replace(export.network, rounding=Rounding.HALF_EVEN)
     found, expected = _run(model, export.pixels), _values(network, export.pixels)
     if not json.loads(about["float32_exact"]) and not np.array_equal(found, expected):
         raise SkippedError("sums may pass 2^24, where this float32 runtime is not exact")
