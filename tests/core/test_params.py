@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import dvc.api
 import pytest
 import yaml
-from closure import ROOT
+from clone import PARAMS
 from dvc.repo import Repo
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
 
-from powtwo.core.params import ParamsError, select
+from powtwo.core.params import Number, ParamsError, parse_yaml, select
 from powtwo.sidecar import schema as params
 
-TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+TEXT = PARAMS.read_text(encoding="utf-8")
 
 
 def changed(key: str, value: Any = None) -> Any:
@@ -115,9 +120,11 @@ def test_a_number_is_what_dvc_reads(tmp_path: Path, text: str) -> None:
     assert shown["train"]["learning_rate"] == ours
 
 
-def test_the_whole_file_is_what_dvc_reads() -> None:
-    ours = params.load(ROOT / "params.yaml").model_dump(exclude_unset=True)
-    assert ours == dvc.api.params_show("params.yaml", repo=str(ROOT), deps=False)
+def test_the_whole_file_is_what_dvc_reads(tmp_path: Path) -> None:
+    ours = params.load(PARAMS).model_dump(exclude_unset=True)
+    Repo.init(str(tmp_path), no_scm=True).close()
+    shutil.copy(PARAMS, tmp_path)
+    assert ours == dvc.api.params_show("params.yaml", repo=str(tmp_path), deps=False)
 
 
 def test_every_key_has_its_unit_or_reason_in_a_comment() -> None:
@@ -131,3 +138,33 @@ def test_select_follows_a_dotted_key() -> None:
     assert select({"a": {"b": {"c": 1}}}, "a.b") == {"c": 1}
     with pytest.raises(ParamsError, match="a.x: no such key"):
         select({"a": {}}, "a.x")
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "0o10", "yes", "No", "on", "1_000", "2026-11-26"])
+def test_what_two_versions_of_yaml_read_differently_is_refused(text: str) -> None:
+    with pytest.raises(ParamsError, match=rf"train.epochs = {text}: versions of YAML read it"):
+        parse_yaml(f"train: {{epochs: {text}}}")
+    assert parse_yaml(f"train: {{epochs: '{text}'}}") == {"train": {"epochs": text}}
+
+
+@pytest.mark.parametrize("key", ["1e3", "010", "12", "0o7", "1.5", "yes", "null"])
+def test_a_key_that_may_be_no_text_is_refused(key: str) -> None:
+    with pytest.raises(ParamsError, match=f"schemes.{key}: a key must be text"):
+        parse_yaml(f"schemes: {{{key}: 1}}")
+
+
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(ParamsError, match="train.epochs: is there twice; leave one"):
+        parse_yaml("train:\n  epochs: 1\n  epochs: 2\n")
+
+
+@given(st.text("0123789xob.:_eE+-yntrueNO~", min_size=1, max_size=6))
+def test_what_is_accepted_is_what_dvc_reads(text: str) -> None:
+    try:
+        ours = parse_yaml(f"a: {text}\n")["a"]
+    except ParamsError:
+        return
+    theirs = YAML(typ="safe", pure=True).load(f"a: {text}\n")["a"]
+    if isinstance(ours, str) and isinstance(theirs, float):  # 1e-3, which `Number` reads
+        ours = TypeAdapter(Number).validate_python(ours)
+    assert (ours, type(ours)) == (theirs, type(theirs))

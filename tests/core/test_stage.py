@@ -25,11 +25,15 @@ from powtwo.training.params import Train
 
 
 class Reads(StageParams):
+    """What a stage might read."""
+
     seed: Seed
     train: Train
 
 
 class SeedAlone(StageParams):
+    """What another might."""
+
     seed: Seed
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Self, TypeVar
@@ -24,7 +25,16 @@ from pydantic import (
 
 M = TypeVar("M", bound=BaseModel)
 
+_TEXT = "tag:yaml.org,2002:str"
 _YAML_1_2_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+_YAML_1_2_NUMBER = re.compile(
+    rf"[-+]?(0[box])?[\d_]+|{_YAML_1_2_FLOAT.pattern}|[-+]?[\d_]*\.[\d_]*\d"
+)
+# What every version reads alike, unquoted and no text.
+_PLAIN = re.compile(
+    r"[-+]?(0|[1-9]\d*)|[-+]?(\d+\.\d*|\.\d+)|0x[0-9a-fA-F]+"
+    r"|[Tt]rue|TRUE|[Ff]alse|FALSE|[Nn]ull|NULL|~||[-+]?\.inf|\.nan"
+)
 
 
 class ParamsError(ValueError):
@@ -120,12 +130,57 @@ def parse_yaml(text: str, source: str = "params.yaml") -> Any:
     """Parse YAML once for all who ask; the values must not be changed.
 
     Raises:
-        ParamsError: where it is no YAML.
+        ParamsError: where it is no YAML, has a key twice, or has a value that YAML 1.1 (PyYAML) and
+            YAML 1.2 (DVC) read differently.
     """
+    loader = yaml.SafeLoader(text)
     try:
-        return yaml.safe_load(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        for key, rule in _ambiguities(node, ()):
+            raise ParamsError(f"{source}: {key}: {rule}")
+        return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ParamsError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    finally:
+        loader.dispose()
+
+
+def _ambiguities(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the dotted key of each value, or key, that not every reader takes for the same."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            below = (*path, str(key.value))
+            if key.value in seen:
+                yield ".".join(below), "is there twice; leave one"
+            seen.add(key.value)
+            if isinstance(key, yaml.ScalarNode) and (_is_number(key) or key.tag != _TEXT):
+                yield ".".join(below), f'a key must be text; put it in quotes: "{key.value}"'
+            yield from _ambiguities(value, below)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _ambiguities(item, (*path, str(index)))
+    elif isinstance(node, yaml.ScalarNode) and _is_ambiguous(node):
+        rule = "versions of YAML read it differently; write a plain decimal number, true or false"
+        yield f"{'.'.join(path)} = {node.value}", f"{rule}, or put text in quotes"
+
+
+def _is_ambiguous(node: yaml.ScalarNode) -> bool:
+    """Tell whether a value is neither plain text nor a number, a boolean or null of JSON's kind."""
+    if node.style is not None or _YAML_1_2_FLOAT.fullmatch(
+        node.value
+    ):  # quoted; see _read_exponent
+        return False
+    if node.tag == _TEXT:
+        return _is_number(node)
+    return not _PLAIN.fullmatch(node.value)
+
+
+def _is_number(node: yaml.ScalarNode) -> bool:
+    """Tell whether YAML 1.2 takes an unquoted scalar for a number."""
+    return node.style is None and bool(_YAML_1_2_NUMBER.fullmatch(node.value))
 
 
 def select(values: Any, key: str) -> Any:
