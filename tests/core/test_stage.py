@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,6 +148,79 @@ def test_an_error_a_user_can_mend_is_one_line(capsys: pytest.CaptureFixture[str]
     assert caught.value.code == 1
     assert capsys.readouterr().err == "train: data.path = None: give one\n"
     assert "Traceback" in Path("logs/train.error.txt").read_text()
+
+
+class SafetensorError(Exception):
+    """As the package has it: neither a ValueError nor an OSError."""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (SafetensorError("header too small"), "header too small"),
+        (MemoryError(), "out of memory (MemoryError); lower batch_size, or use a larger machine"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough"), "out of memory ("),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (ZeroDivisionError("division\nby zero"), "division by zero"),
+    ],
+)
+def test_expected_faults_are_one_line(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit), running():
+        raise error
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"train: {line}")
+    monkeypatch.setenv("POWTWO_DEBUG", "1")
+    with pytest.raises(type(error)), running():
+        raise error
+
+
+def test_a_disk_too_full_for_the_traceback_hides_no_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("logs").write_text("a file where a folder should be")
+    with pytest.raises(SystemExit), running():
+        raise ValueError("the error itself")
+    assert capsys.readouterr().err == "train: the error itself\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_stage_leaves_nothing_half_written(number: int, status: int) -> None:
+    code = """
+import time
+from powtwo.core import files
+from powtwo.sidecar.run_log import observed
+with observed("train"), files.atomic("plots/a.csv"):
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        said = process.stderr.read()
+    assert process.returncode == status
+    assert "Traceback" not in said
+    assert list(Path("plots").iterdir()) == []
+
+
+def test_a_terminal_of_ascii_shows_what_is_like_it() -> None:
+    code = """
+from powtwo.sidecar.run_log import observed
+with observed("train"):
+    print("energy, µJ: 1 × 2 − 3 é")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.stdout == "energy, uJ: 1 x 2 - 3 \\xe9\n"
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -10,7 +10,6 @@ import platform
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -20,9 +19,9 @@ from typing import Any
 from powtwo.core import files
 from powtwo.core.machine import processor
 from powtwo.core.stage import read_params
+from powtwo.sidecar.one_line import one_line_errors
 
 LOGS = Path("logs")
-_EXPECTED = (ValueError, OSError, ArithmeticError)  # said in one line; anything else is a bug
 
 _noted: dict[str, Any] = {}  # by the stage that runs
 
@@ -33,19 +32,15 @@ def observed(name: str) -> Iterator[None]:
 
     Raises:
         SystemExit: with status 1, after one line on stderr, where the block raised an error that a
-            user can mend. The traceback is in `logs/NAME.error.txt`.
+            user can mend; 130 or 143 where it was stopped by Ctrl-C or SIGTERM.
     """
-    from powtwo.sidecar import schema  # noqa: PLC0415  # within what is reported as an error
-
     started, commit = time.time(), ask_git("rev-parse", "HEAD")
     _noted.clear()
-    try:
+    with one_line_errors(name, LOGS / f"{name}.error.txt"):
+        from powtwo.sidecar import schema  # noqa: PLC0415  # errors of its own are said as well
+
         schema.check(read_params())
         yield
-    except _EXPECTED as error:
-        files.write_text(LOGS / f"{name}.error.txt", traceback.format_exc())
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
     files.write_json(LOGS / f"{name}.json", _circumstances(started) | {"commit": commit} | _noted)
 
 
