@@ -20,4 +20,7 @@ A package for each stage, and few below them that stages share:
     pt2e         the observers in torchao's PT2E flow
 """
 
+import time
+
 __version__ = "0.1.0"
+STARTED = time.time()  # seconds; code that was changed later may not be the code that runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -126,6 +127,7 @@ def test_code_changed_meanwhile_fails_the_stage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(guard, "ROOT", tmp_path)
+    monkeypatch.setattr("powtwo.STARTED", math.inf)
     Path("dvc.yaml").write_text("stages: {train: {deps: [src/package, data/x.npz]}}")
     module, other = (tmp_path / "src/package" / name for name in ("module.py", "other.py"))
     module.parent.mkdir(parents=True)
@@ -140,6 +142,24 @@ def test_code_changed_meanwhile_fails_the_stage(
     module.write_text("before")
     with running():
         (module.parent / "__pycache__/module.pyc").touch()
+
+
+def test_code_changed_while_it_was_imported_fails_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have been read before or after: what runs is not known."""
+    monkeypatch.setattr(guard, "ROOT", tmp_path)
+    Path("dvc.yaml").write_text("stages: {train: {deps: [src/module.py]}}")
+    module = tmp_path / "src/module.py"
+    module.parent.mkdir()
+    module.write_text("after")
+    with pytest.raises(SystemExit), running():
+        pytest.fail("the block must not run")
+    expected = "train: src/module.py changed while the stage ran; run it again\n"
+    assert capsys.readouterr().err == expected
+    os.utime(module, (0, 0))
+    with running():
+        pass
 
 
 def test_an_error_a_user_can_mend_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 A stage reads its parameters, makes its process repeatable and notes what code and parameters it
 runs on. At its end it looks again: DVC hashes dependencies only after a command has ended
 (treeverse/dvc#11058), so an edit made meanwhile would be recorded as if it had been used. Such a
-stage fails instead.
+stage fails instead. So does one whose code was changed while it was imported, as its time tells.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+import powtwo
 from powtwo.core.params import StageParams, parse_yaml, select
 
 PARAMS_FILE = Path("params.yaml")
@@ -50,14 +51,21 @@ def stage(name: str, reads: type[P], scheme: str = "") -> Iterator[P]:
     values = read_params()
     params = reads.read(values, scheme)
     before = fingerprint(name, reads, scheme)
+    _refuse([path for path in before if _is_newer(ROOT / path)])
     repeatable()
     yield params
     after = fingerprint(name, reads, scheme)
-    changed = sorted(
-        key for key in before.keys() | after.keys() if before.get(key) != after.get(key)
-    )
+    _refuse([key for key in before.keys() | after.keys() if before.get(key) != after.get(key)])
+
+
+def _refuse(changed: list[str]) -> None:
     if changed:
-        raise StageError(f"{', '.join(changed)} changed while the stage ran; run it again")
+        raise StageError(f"{', '.join(sorted(changed))} changed while the stage ran; run it again")
+
+
+def _is_newer(path: Path) -> bool:
+    """Tell whether a file was changed since the first of the project's modules was imported."""
+    return path.is_file() and path.stat().st_mtime > powtwo.STARTED
 
 
 def read_params() -> Any:
