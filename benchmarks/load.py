@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from powtwo.dataset.images import Dataset
-from powtwo.sources import read as sources
-from powtwo.sources.params import Source as Data
+from powtwo.sources.params import Source
+from powtwo.sources.read import location, read_dataset
 from powtwo.tools import presets
 from powtwo.tools.docs import csv_rows, loading
 from powtwo.tools.docs.loading import Row
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> Row:
     if options.turns < 1:
         raise ValueError(f"--turns = {options.turns}: must be 1 or more")
     data = presets.parameters(options.preset, ROOT / "params.yaml", ROOT / "presets").data
-    path = options.data or sources.location(data)
+    path = options.data or location(data)
     turns = [_turn(data, path) for _ in range(options.turns)]
     images, from_source, after = zip(*turns, strict=True)
     return Row(
@@ -77,11 +77,11 @@ def measure(options: argparse.Namespace) -> Row:
     )
 
 
-def _turn(data: Data, path: Path | None) -> tuple[int, float, float]:
+def _turn(data: Source, path: Path | None) -> tuple[int, float, float]:
     """Return how many images there are, the seconds from the source, and those after."""
     with tempfile.TemporaryDirectory() as folder:
         file, started = Path(folder) / "dataset.npz", time.perf_counter()
-        sources.read(data, path).save(file)
+        read_dataset(data, path).save(file)
         written = time.perf_counter()
         dataset = Dataset.load(file)
         ended = time.perf_counter()

@@ -42,8 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from powtwo.core.stage import repeatable
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
-from powtwo.sources import vision
-from powtwo.tools import presets
+from powtwo.tools import presets, torchvision_import
 from powtwo.tools.docs import csv_rows, speed
 from powtwo.tools.docs.speed import Row
 from powtwo.training import devices
@@ -184,7 +183,7 @@ def _plain(
     images: Tensor, labels: Tensor, batch_size: int, recipe: Train, device: torch.device
 ) -> Way:
     """Make the loop of most tutorials."""
-    vision.import_torchvision()
+    torchvision_import.import_torchvision()
     from torchvision import transforms  # noqa: PLC0415
 
     to_pil = transforms.ToPILImage()

@@ -6,8 +6,8 @@ from powtwo.core import files
 from powtwo.core.params import StageParams, Tracks
 from powtwo.core.stage import stage
 from powtwo.sidecar.run_log import observed
-from powtwo.sources import read
 from powtwo.sources.params import Source
+from powtwo.sources.read import location, read_dataset
 
 
 class Reads(StageParams):
@@ -19,7 +19,7 @@ class Reads(StageParams):
 def main() -> None:
     """Read the source that `data` names, split it, and write it with its counts and digest."""
     with observed("download"), stage("download", Reads) as params:
-        dataset = read.read(params.data, read.location(params.data))
+        dataset = read_dataset(params.data, location(params.data))
         with files.atomic("data/dataset.npz") as path:
             dataset.save(path)
         metrics = {

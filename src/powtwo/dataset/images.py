@@ -59,10 +59,9 @@ class Dataset:
 
     def save(self, path: Path | str) -> None:
         """Write an .npz file, the same bytes for the same images."""
-        # A name array of fixed-width text needs no pickle, neither here nor on loading.
-        parts = self._arrays() | {"classes": np.array(self.classes, dtype=np.str_)}
+        names = np.array(self.classes, dtype=np.str_)  # text of a fixed width needs no pickle
         with Path(path).open("wb") as file:
-            arrays.write(file, parts)
+            arrays.write(file, self._arrays() | {"classes": names})
 
     @classmethod
     def load(cls, path: Path | str) -> Dataset:
@@ -74,13 +73,10 @@ class Dataset:
         """
         try:
             stored = arrays.read(path)
-            names = [field.name for field in fields(cls)]
-            if missing := sorted(set(names) - set(stored)):
-                raise ValueError(f"no {missing[0]}")
-            parts = {name: stored[name] for name in names}
-            classes = tuple(str(name) for name in parts.pop("classes"))
+            parts = {field.name: stored[field.name] for field in fields(cls)}
+            classes = tuple(map(str, parts.pop("classes")))
             return cls(**parts, classes=classes)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}: no data set ({error}); run the download stage") from error
 
     def sha256(self) -> str:

@@ -29,17 +29,12 @@ class Normalization:
         """Make the map of this kind; `standard` measures uint8 training images (N, C, H, W)."""
         if kind == "dyadic":
             return cls(kind)
-        # Sums of bytes are exact in int64 and float64, in whatever order they are added.
-        count = images.size // images.shape[1]
-        total = images.sum(axis=(0, 2, 3), dtype=np.int64)
-        squares = np.array(
-            [
-                (np.bincount(c.ravel(), minlength=256) * np.arange(256) ** 2).sum()
-                for c in images.swapaxes(0, 1)
-            ]
-        )
-        mean = total / count
-        std = np.sqrt(squares / count - mean**2)
+        # Sums of integers are exact, in whatever order they are added.
+        counts = [np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)]
+        histograms, levels = np.array(counts), np.arange(256)  # (C, 256), (256,)
+        pixels = images.size // images.shape[1]
+        mean = histograms @ levels / pixels
+        std = np.sqrt(histograms @ levels**2 / pixels - mean**2)
         if (std == 0).any():
             raise ValueError("data.normalize = 'standard': a channel is constant; use dyadic")
         return cls(kind, tuple((mean / 255).tolist()), tuple((std / 255).tolist()))

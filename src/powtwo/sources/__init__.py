@@ -1,1 +1,18 @@
-"""Where images come from: mnist5k, CIFAR-10, class folders; a folder or an archive."""
+"""Where images come from: mnist5k, CIFAR-10, class folders, archives.
+
+read           from the section `data` of params.yaml to a data set; mnist5k, the split
+cifar10        CIFAR-10 from a disk, a mirror or the origin
+class_folders  images in `train/<class>/` and `test/<class>/`
+archives       files in a folder, a tar or a zip, read without extracting them
+params         the section `data` of params.yaml
+"""
+
+from powtwo.core.lazy import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "read": ["location", "mnist5k", "read_dataset", "split"],
+        "params": ["Source"],
+    },
+)

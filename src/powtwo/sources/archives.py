@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, TypeVar
 
 DEPTH = 4  # levels that a folder is searched: a top folder, train or test, class, image
 
-_COMPRESSIONS = {".tar": "", ".tar.gz": "gz", ".tar.xz": "xz"}
-_SUFFIXES = ", ".join([*_COMPRESSIONS, ".zip"])
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -49,8 +47,8 @@ def entries(path: Path) -> Iterator[Iterator[Entry]]:
             path is absolute or climbs out of the archive.
     """
     try:
-        with closing(_entries(path)) as found:
-            yield found
+        with closing(_open(path)) as iterator:
+            yield iterator
     except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
@@ -78,35 +76,33 @@ def check_sha256(path: Path, expected: str) -> None:
         )
 
 
-def _entries(path: Path) -> Generator[Entry, None, None]:
+def _open(path: Path) -> Generator[Entry, None, None]:
     if path.is_dir():
-        return _of_folder(path)
-    name = path.name.lower()
-    if name.endswith(".zip"):
-        return _of_zip(path)
-    for suffix, compression in _COMPRESSIONS.items():
-        if name.endswith(suffix):
-            return _of_tar(path, compression)
-    raise ValueError(f"{path}: unknown suffix; must be a folder or end in one of {_SUFFIXES}")
+        return _read_folder(path)
+    for suffix, reader in _READERS.items():
+        if path.name.lower().endswith(suffix):
+            return reader(path)
+    known = ", ".join(_READERS)
+    raise ValueError(f"{path}: unknown suffix; must be a folder or end in one of {known}")
 
 
-def _of_folder(folder: Path) -> Generator[Entry, None, None]:
+def _read_folder(folder: Path) -> Generator[Entry, None, None]:
     for depth in range(1, DEPTH + 1):
         for path in folder.glob("/".join("*" * depth)):
             yield Entry(path.relative_to(folder).parts, path.is_dir(), path.read_bytes)
 
 
-def _of_zip(path: Path) -> Generator[Entry, None, None]:
-    with path.open("rb") as file, _zip(zipfile.ZipFile, file) as archive:
+def _read_zip(path: Path) -> Generator[Entry, None, None]:
+    with path.open("rb") as file, _call_zipfile(zipfile.ZipFile, file) as archive:
         for member in archive.infolist():
             parts = _parts(path, member.filename)
             if member.flag_bits & 1:
                 raise ValueError(f"{path}: {member.filename}: encrypted; pack it without")
-            yield Entry(parts, member.is_dir(), partial(_zip, archive.read, member))
+            yield Entry(parts, member.is_dir(), partial(_call_zipfile, archive.read, member))
 
 
-def _zip(call: Callable[[Any], T], argument: Any) -> T:
-    """Call a reader of zipfile, which meets damage with errors of many kinds, with one of its own.
+def _call_zipfile(call: Callable[[Any], T], argument: Any) -> T:
+    """Call a reader of zipfile, and raise one kind of error for damage, where it has many.
 
     A directory that points nowhere is an OSError, an unknown method a NotImplementedError, ...
     """
@@ -116,19 +112,18 @@ def _zip(call: Callable[[Any], T], argument: Any) -> T:
         raise zipfile.BadZipFile(str(error)) from error
 
 
-def _of_tar(path: Path, compression: str) -> Generator[Entry, None, None]:
-    mode: Any = f"r:{compression}"  # mypy knows the modes only as literals
+def _read_tar(path: Path, mode: Any) -> Generator[Entry, None, None]:
     with tarfile.open(path, mode, tarinfo=_StrictHeader) as archive:
         for member in archive:
             parts = _parts(path, member.name)
             if not (member.isdir() or member.isreg()):
                 raise ValueError(f"{path}: {member.name}: a link or device; pack the file itself")
-            yield Entry(parts, member.isdir(), partial(_read, archive, member))
+            yield Entry(parts, member.isdir(), partial(_read_member, archive, member))
         while archive.fileobj.read(_BLOCK):
             pass  # the compressed stream checks its sum only at its very end
 
 
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     assert file is not None  # as for every regular file
     return file.read()
@@ -156,3 +151,11 @@ class _StrictHeader(tarfile.TarInfo):
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise  # the block of zeros that ends a whole archive
             raise tarfile.ReadError(str(error)) from None
+
+
+_READERS: dict[str, Callable[[Path], Generator[Entry, None, None]]] = {  # by suffix
+    ".tar": partial(_read_tar, mode="r:"),
+    ".tar.gz": partial(_read_tar, mode="r:gz"),
+    ".tar.xz": partial(_read_tar, mode="r:xz"),
+    ".zip": _read_zip,
+}

@@ -9,7 +9,8 @@ Sources:
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import pickle
+import tarfile
 import textwrap
 import warnings
 from dataclasses import dataclass
@@ -20,8 +21,7 @@ import numpy as np
 import pooch
 from tqdm import tqdm
 
-from powtwo.dataset.images import Images, Labels, TrainTestSplit
-from powtwo.sources.vision import import_torchvision
+from powtwo.dataset.images import SHAPE, Images, Labels, TrainTestSplit
 
 TIMEOUT = 30  # seconds without a byte before the next source is tried
 
@@ -44,7 +44,7 @@ class Archive:
             ValueError: where `path` is another file, or no place gave the archive.
         """
         if path is None:
-            return self._fetch(raw)
+            return self._download(raw)
         if path.is_file():
             self._check(path)
         return path
@@ -59,11 +59,11 @@ class Archive:
                 f"{self.md5}; download it again, or set data.path to null and it is downloaded"
             )
 
-    def _fetch(self, raw: Path) -> Path:
+    def _download(self, raw: Path) -> Path:
         failures = []
         for url in self.urls:
             try:
-                return self._fetch_from(url, raw)
+                return self._download_from(url, raw)
             except (OSError, ValueError) as error:
                 reason = textwrap.shorten(str(error), 400)
                 failures.append(f"{url}: {type(error).__name__}: {reason}")
@@ -72,7 +72,7 @@ class Archive:
             f"data.path or POWTWO_DATA to it ({'; '.join(failures)})"
         )
 
-    def _fetch_from(self, url: str, raw: Path) -> Path:
+    def _download_from(self, url: str, raw: Path) -> Path:
         """Download to a temporary file in `raw`, check it, and only then give it its name."""
         with tqdm(desc=self.name, total=self.size, unit="B", unit_scale=True, disable=None) as bar:
             downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, chunk_size=2**16)
@@ -90,44 +90,63 @@ ARCHIVE = Archive(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     ),
 )
+FOLDER = "cifar-10-batches-py"  # in the archive
+FILES = {  # in it, with their md5: five parts of the train half, the test half, class names
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
 
 
-def read(where: Path) -> TrainTestSplit:
-    """Read a checked archive, or a folder that one was extracted to, with torchvision.
+def is_original(path: Path) -> bool:
+    """Say whether a path is CIFAR-10 as its authors packed it, or a folder extracted from it."""
+    return path.name == ARCHIVE.name or (_batches(path) / "test_batch").is_file()
+
+
+def read(path: Path) -> TrainTestSplit:
+    """Read a checked archive, or a folder that one was extracted to.
 
     Raises:
         ValueError: where a file of the folder is missing or differs from its md5.
     """
-    if where.is_dir():
-        return _read_folder(where.resolve())
-    utils = import_torchvision().datasets.utils
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # Python 3.12 asks for an extraction filter, 3.14 has one; the md5 vouches for the members.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        utils.extract_archive(str(where), folder)
-        return _read_folder(Path(folder))
+    files = _read_folder(_batches(path)) if path.is_dir() else _read_archive(path)
+    for name, md5 in FILES.items():
+        if hashlib.md5(files.get(name, b""), usedforsecurity=False).hexdigest() != md5:
+            raise ValueError(
+                f"{path}: {name} of CIFAR-10 is missing or has another md5; extract the archive "
+                "again, or set data.path to the archive itself"
+            )
+    *train, test, meta = (_unpickle(files[name]) for name in FILES)
+    return TrainTestSplit(*_arrays(train), *_arrays([test]), tuple(meta["label_names"]))
 
 
-def _read_folder(folder: Path) -> TrainTestSplit:
-    """Read `cifar-10-batches-py`, be it `folder` or in it."""
-    original = import_torchvision().datasets.CIFAR10
-    inside = (folder / original.base_folder).is_dir()
-    root, base = (folder, original.base_folder) if inside else (folder.parent, folder.name)
-    reader = type("CIFAR10", (original,), {"base_folder": base})
-    try:
-        with warnings.catch_warnings():
-            # The pickles are of 2009; numpy 2.4.0 warns of how they write a data type.
-            warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-            train, test = reader(root, train=True), reader(root, train=False)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{folder}: a file of CIFAR-10 is missing or has another md5 ({error}); "
-            "extract the archive again, or set data.path to the archive itself"
-        ) from error
-    return TrainTestSplit(*_arrays(train), *_arrays(test), tuple(train.classes))
+def _batches(path: Path) -> Path:
+    return path / FOLDER if (path / FOLDER).is_dir() else path
 
 
-def _arrays(half: Any) -> tuple[Images, Labels]:
-    """Turn torchvision's (N, H, W, C) into (N, C, H, W)."""
-    images = np.ascontiguousarray(half.data.transpose(0, 3, 1, 2))
-    return images, np.array(half.targets, dtype=np.int64)
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+
+
+def _read_archive(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        files = ((Path(member.name).name, archive.extractfile(member)) for member in archive)
+        return {name: file.read() for name, file in files if file is not None}
+
+
+def _unpickle(content: bytes) -> Any:
+    """Load one of the authors' pickles, which its md5 vouches for."""
+    with warnings.catch_warnings():
+        # The pickles are of 2009; numpy 2.4.0 warns of how they write a data type.
+        warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+        return pickle.loads(content, encoding="latin1")
+
+
+def _arrays(batches: list[Any]) -> tuple[Images, Labels]:
+    images = np.concatenate([batch["data"] for batch in batches])  # (N, 3072)
+    labels = np.concatenate([batch["labels"] for batch in batches])
+    return images.reshape(-1, *SHAPE), labels.astype(np.int64)

@@ -1,4 +1,4 @@
-"""From `data` in the parameters to a data set: three sources, one split."""
+"""From the section `data` of params.yaml to a data set: three sources, one split."""
 
 from __future__ import annotations
 
@@ -11,30 +11,40 @@ from sklearn.model_selection import train_test_split
 
 from powtwo.dataset.images import IMAGE_SIZE, Dataset, Labels, TrainTestSplit
 from powtwo.sources import archives, cifar10, class_folders
-from powtwo.sources.params import Source as Data
+from powtwo.sources.params import Source
 
-RAW = Path("data/raw")  # what was downloaded; a rerun finds it there
+RAW = Path("data/raw")  # what was downloaded; a rerun reads it there
 SPLIT_SEED = 0  # not params.seed: the images of a part never depend on the run
 MNIST5K_TEST = 1000  # of the 5,000 digits
 ENVIRONMENT = "POWTWO_DATA"
 
 
-def location(data: Data) -> Path | None:
+def location(source: Source) -> Path | None:
     """Return where the images lie: the environment variable POWTWO_DATA, else `data.path`."""
-    path = os.environ.get(ENVIRONMENT) or data.path
+    path = os.environ.get(ENVIRONMENT) or source.path
     return Path(path).expanduser() if path else None
 
 
-def read(data: Data, path: Path | None) -> Dataset:
-    """Read the images that `data` names, and take the validation images from the training ones.
+def read_dataset(source: Source, path: Path | None) -> Dataset:
+    """Read the images of a source, and take the validation images from the training ones.
 
     Training and validation images come shuffled, always in the same way; test images stay in the
     source's order, which for class folders is class by class.
 
+    Args:
+        source: which images.
+        path: where they lie; None for mnist5k, or to download CIFAR-10.
+
     Raises:
-        ValueError: where the images are missing, damaged or others than `data` says.
+        ValueError: where the images are missing, damaged or others than `source` says.
     """
-    return split(_read_halves(data, path), data.validation)
+    if source.name == "mnist5k" and source.sha256 is not None:
+        raise ValueError(
+            f"data.sha256 = {source.sha256}: mnist5k comes from a package, not from an archive; "
+            "set data.sha256 to null"
+        )
+    halves = mnist5k() if source.name == "mnist5k" else _read_archive(source, path)
+    return split(halves, source.validation)
 
 
 def split(halves: TrainTestSplit, fraction: float) -> Dataset:
@@ -58,27 +68,22 @@ def mnist5k() -> TrainTestSplit:
     images = np.pad(images, [(0, 0), (0, 0), (margin, margin), (margin, margin)])
     images, labels = np.repeat(images, 3, axis=1), labels.astype(np.int64)
     train, test = _stratified(labels, MNIST5K_TEST)
-    digits = tuple("0123456789")
-    return TrainTestSplit(images[train], labels[train], images[test], labels[test], digits)
+    return TrainTestSplit(
+        images[train], labels[train], images[test], labels[test], tuple("0123456789")
+    )
 
 
-def _read_halves(data: Data, path: Path | None) -> TrainTestSplit:
-    if data.name == "mnist5k":
-        if data.sha256 is not None:
-            raise ValueError(
-                f"data.sha256 = {data.sha256}: mnist5k comes from a package, not from an archive; "
-                "set data.sha256 to null"
-            )
-        return mnist5k()
+def _read_archive(source: Source, path: Path | None) -> TrainTestSplit:
+    """Read CIFAR-10 or class folders, once the archive is the one that `source` says."""
     if path is not None and not path.exists():
         raise ValueError(f"{path}: no such file or folder; correct data.path or {ENVIRONMENT}")
-    if data.name == "cifar10":
+    if source.name == "cifar10":
         path = cifar10.ARCHIVE.locate(path, RAW)
     if path is None:
         raise ValueError(f"data.path = null: 'images' needs an archive; set it or {ENVIRONMENT}")
-    if data.sha256 is not None:
-        archives.check_sha256(path, data.sha256)
-    return cifar10.read(path) if data.name == "cifar10" else class_folders.read(path)
+    if source.sha256 is not None:
+        archives.check_sha256(path, source.sha256)
+    return cifar10.read(path) if source.name == "cifar10" else class_folders.read(path)
 
 
 def _stratified(y: Labels, held_out: float) -> tuple[Labels, Labels]:

@@ -1,4 +1,6 @@
-"""Run an integer network's file on test images: `--network FILE [--data PATH]`. No stage."""
+"""Test accuracy of an integer network's file: `--network FILE [--data PATH]`. No stage."""
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -7,37 +9,82 @@ from pathlib import Path
 import torch
 
 from powtwo import engine
-from powtwo.evaluation import comparison as evaluation
-from powtwo.sidecar import schema as params
-from powtwo.tools import network_file
+from powtwo.dataset.images import Dataset
+from powtwo.evaluation import comparison
+from powtwo.integer.network import IntegerNetwork
+from powtwo.sidecar import schema
+from powtwo.sources import cifar10
+from powtwo.sources.params import Source
+from powtwo.sources.read import location, read_dataset
+
+ERRORS = (ValueError, OSError, KeyError)  # a damaged file may lack any key
 
 
 def main(arguments: list[str]) -> int:
-    """Print how many test images the network has right; return 1 where it cannot run."""
-    parser = argparse.ArgumentParser(prog="evaluate")
-    parser.add_argument("--network", type=Path, required=True)
-    parser.add_argument("--data", type=Path)
-    given = parser.parse_args(arguments)
+    """Print the network's accuracy; return 1 where it cannot run."""
+    options = parser("evaluate").parse_args(arguments)
     try:
-        print(measure(given.network, given.data))
-    except network_file.ERRORS as error:
-        print(f"evaluate: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        params = schema.load()
+        network, dataset = load(options.network, options.data, params.data)
+        images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
+        predict, batch_size = engine.make(network).predict, params.evaluate.batch_size
+        correct = comparison.predictions(predict, images, batch_size) == labels
+    except ERRORS as error:
+        return report("evaluate", error)
+    print(
+        f"{options.network}: scheme {network.scheme}, {correct.double().mean():.2%} test accuracy "
+        f"({correct.sum():,} of {len(labels):,} images)"
+    )
     return 0
 
 
-def measure(file: Path, data: Path | None) -> str:
-    """Return a line about the network in `file` on the images at `data`."""
-    values = params.load()
-    network, dataset = network_file.load(file, data, values.data)
-    images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
-    predict = engine.make(network).predict
-    predicted = evaluation.predictions(predict, images, values.evaluate.batch_size)
-    right = int((predicted == labels).sum())
-    return (
-        f"{file}: scheme {network.scheme}, {right:,} of {len(labels):,} test images right, "
-        f"{right / len(labels):.2%}"
-    )
+def parser(program: str) -> argparse.ArgumentParser:
+    """Return a parser of the options that say which network and which images."""
+    options = argparse.ArgumentParser(prog=program)
+    options.add_argument("--network", type=Path, required=True)
+    options.add_argument("--data", type=Path)
+    return options
+
+
+def report(program: str, error: Exception) -> int:
+    """Print an error in one line, and return the exit code."""
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+
+
+def load(file: Path, images: Path | None, source: Source) -> tuple[IntegerNetwork, Dataset]:
+    """Read a network, such as `results/NAME/SCHEME.safetensors`, and its images.
+
+    Args:
+        file: the network.
+        images: a data set, CIFAR-10, or class folders; None for what `source` names.
+        source: which images params.yaml names.
+
+    Raises:
+        ValueError: where the file is no network, or the images have other classes or another shape.
+    """
+    network, dataset = IntegerNetwork.load(file), _read_images(images, source)
+    expected = _describe(network.classes, network.input.shape)
+    actual = _describe(dataset.classes, dataset.x_test.shape[1:])
+    if expected != actual:
+        raise ValueError(
+            f"{file}: its classes and image shape are not those of the data: {expected} against "
+            f"{actual}; give its own --data"
+        )
+    return network, dataset
+
+
+def _describe(classes: tuple[str, ...], shape: tuple[int, ...]) -> str:
+    return f"{', '.join(classes)}, {'x'.join(map(str, shape))}"
+
+
+def _read_images(path: Path | None, source: Source) -> Dataset:
+    if path is None:
+        return read_dataset(source, location(source))
+    if path.suffix == ".npz":
+        return Dataset.load(path)
+    name = "cifar10" if cifar10.is_original(path) else "images"
+    return read_dataset(source.model_copy(update={"name": name, "sha256": None}), path)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,26 @@
 """Presets: overlays on `params.yaml`, one file an experiment.
 
-A preset is laid over the file's text and not over its values: only the characters of a value
-change, so that comments, order and number formats stay as their author wrote them. `mnist5k` is
-laid before every other preset and holds every key that any of them sets; so what was used before
-leaves no trace, and keys that no preset speaks of, such as a user's own schemes, stay.
+ruamel.yaml reads and writes the file, so comments, the order of keys and number formats stay.
+`mnist5k` is laid before every other preset and holds every key that any of them sets: what was used
+before leaves no trace, and keys that no preset names, such as a user's own schemes, stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
 from pathlib import Path
+from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from powtwo.core import files
-from powtwo.sidecar import schema as params
+from powtwo.core.params import ParamsError, parse_yaml
+from powtwo.sidecar import schema
 
 DEFAULT = "mnist5k"
-
-_Edit = tuple[int, int, str]  # start, end (characters of the text), what stands there instead
-
-
-class PresetError(params.ParamsError):
-    """A preset that does not exist, or that does not fit the parameter file."""
 
 
 def names(folder: Path | str = "presets") -> list[str]:
@@ -34,92 +32,110 @@ def use(name: str, target: Path | str = "params.yaml", folder: Path | str = "pre
     """Lay the default preset and then the preset `name` over the parameter file.
 
     Raises:
-        PresetError: where there is no such preset, or it does not fit the file.
-        ParamsError: where the result breaks a rule; the file is then left as it was.
+        ParamsError: where there is no such preset, it does not fit the file, or the result breaks a
+            rule; the file is then left as it was.
     """
-    before = _read(Path(target))
-    text = _laid(name, before, Path(folder))
-    params.check(yaml.safe_load(text), f"{target} with preset {name}")
-    if text != before:
+    text = _with_preset(name, Path(target), Path(folder))
+    _check(text, name, target)
+    if text.encode() != Path(target).read_bytes():
         files.write_text(target, text)
 
 
 def parameters(
     name: str, base: Path | str = "params.yaml", folder: Path | str = "presets"
-) -> params.Params:
+) -> schema.Params:
     """Return what `use` would make of the parameter file `base`, which stays as it is.
 
     Raises:
-        PresetError, ParamsError: as `use` does.
+        ParamsError: as `use` does.
     """
-    text = _laid(name, _read(Path(base)), Path(folder))
-    return params.check(yaml.safe_load(text), f"{base} with preset {name}")
+    return _check(_with_preset(name, Path(base), Path(folder)), name, base)
 
 
 def lay(overlay: str, text: str) -> str:
     """Return the YAML `text` with the overlay's values in the place of its own.
 
     Raises:
-        PresetError: where `text` lacks a key of the overlay, or a list stands on several lines.
+        ParamsError: where `text` lacks a key of the overlay, or one has a section where the other
+            has a value.
     """
-    new, old = _compose(overlay), _compose(text)
-    if new is None:
-        return text
-    for start, end, value in sorted(_edits(new, old, overlay, ()), reverse=True):
-        text = text[:start] + value + text[end:]
-    return text
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    text = text.replace("\r\n", "\n")
+    values = _parse(text, "parameter file")
+    _replace(values, _parse(overlay, "preset"), (), text.splitlines())
+    stream = io.StringIO()
+    _yaml().dump(values, stream)
+    return stream.getvalue().replace("\n", line_end)
 
 
-def _laid(name: str, text: str, folder: Path) -> str:
+def _with_preset(name: str, target: Path, folder: Path) -> str:
+    known = names(folder)
+    if name not in known:
+        raise ParamsError(f"preset {name!r}: no such preset; use one of {', '.join(known)}")
+    text = target.read_bytes().decode()  # bytes, since read_text would turn CRLF into LF
     for each in dict.fromkeys((DEFAULT, name)):
-        text = lay(_preset(each, folder), text)
+        text = lay((folder / f"{each}.yaml").read_text(encoding="utf-8"), text)
     return text
 
 
-def _preset(name: str, folder: Path) -> str:
-    if name not in names(folder):
-        raise PresetError(f"preset {name!r}: no such preset; use one of {', '.join(names(folder))}")
-    return _read(folder / f"{name}.yaml")
+def _check(text: str, name: str, target: Path | str) -> schema.Params:
+    """Check the text as PyYAML, and so every stage, will read it."""
+    source = f"{target} with preset {name}"
+    return schema.check(parse_yaml(text, source), source)
 
 
-def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8")  # read_text would turn CRLF into LF
+def _replace(
+    values: CommentedMap, overlay: CommentedMap, path: tuple[str, ...], lines: list[str]
+) -> None:
+    """Put each value of `overlay` in the place of the one under the same key."""
+    for name, new in overlay.items():
+        key = ".".join((*path, str(name)))
+        if name not in values:
+            raise ParamsError(f"{key}: not in the parameter file; add it")
+        old = values[name]
+        if isinstance(old, CommentedMap) != isinstance(new, CommentedMap):
+            raise ParamsError(f"{key}: must be a section in both files, or a value in both")
+        if isinstance(old, CommentedMap):
+            _replace(old, new, (*path, str(name)), lines)
+        else:
+            _keep_gap(values.ca.items.get(name), lines)
+            values[name] = new
 
 
-def _compose(text: str) -> yaml.Node | None:
+def _keep_gap(comments: list[Any] | None, lines: list[str]) -> None:
+    """Have the comment on a value's line stand as far from it, however long it becomes.
+
+    ruamel.yaml writes a comment in the column where it was, or after one space.
+    """
+    comment = comments and comments[2]
+    if comment and comment.value.startswith("#"):
+        before = lines[comment.start_mark.line][: comment.column]
+        comment.value = " " * (len(before) - len(before.rstrip()) - 1) + comment.value
+        comment.column = 0
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null by its name, and not as nothing."""
+
+
+_Representer.add_representer(
+    type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 2**16  # characters; no line is folded
+    yaml.preserve_quotes = True
+    yaml.Representer = _Representer
+    return yaml
+
+
+def _parse(text: str, source: str) -> CommentedMap:
     try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise PresetError(f"not YAML: {' '.join(str(error).split())}") from None
-    return node
-
-
-def _edits(
-    new: yaml.Node, old: yaml.Node | None, overlay: str, key: tuple[str, ...]
-) -> Iterator[_Edit]:
-    """Yield what to change so that `old` says what `new`, a part of `overlay`, says."""
-    if isinstance(new, yaml.MappingNode):
-        children = dict(_children(old))
-        for name, value in _children(new):
-            if name not in children:
-                raise PresetError(f"{'.'.join((*key, name))}: not in the parameter file; add it")
-            yield from _edits(value, children[name], overlay, (*key, name))
-        return
-    if old is None or isinstance(old, yaml.MappingNode) or _is_block(old) or _is_block(new):
-        raise PresetError(f"{'.'.join(key)}: must be one value or a [list] on one line; rewrite it")
-    value_text = overlay[new.start_mark.index : new.end_mark.index] or "null"
-    space = "" if old.end_mark.index > old.start_mark.index else " "  # `key:` has no value yet
-    yield old.start_mark.index, old.end_mark.index, space + value_text
-
-
-def _children(node: yaml.Node | None) -> list[tuple[str, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    return [(key.value, value) for key, value in node.value]
-
-
-def _is_block(node: yaml.Node) -> bool:
-    """Say whether a node ends somewhere after its text, as block lists and block scalars do."""
-    if isinstance(node, yaml.SequenceNode):
-        return not node.flow_style
-    return isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+        values = _yaml().load(text) or CommentedMap()
+    except YAMLError as error:
+        raise ParamsError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, CommentedMap):
+        raise ParamsError(f"{source}: must have keys with values")
+    return values
