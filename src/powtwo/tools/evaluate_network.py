@@ -13,29 +13,25 @@ from powtwo.dataset.images import Dataset
 from powtwo.evaluation import comparison
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar import schema
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources import cifar10
 from powtwo.sources.params import Source
 from powtwo.sources.read import location, read_dataset
 
-ERRORS = (ValueError, OSError, KeyError)  # a damaged file may lack any key
 
-
-def main(arguments: list[str]) -> int:
-    """Print the network's accuracy; return 1 where it cannot run."""
+def main(arguments: list[str]) -> None:
+    """Print the network's accuracy, or in one line why it cannot run."""
     options = parser("evaluate").parse_args(arguments)
-    try:
+    with one_line_errors("evaluate"):
         params = schema.load()
         network, dataset = load(options.network, options.data, params.data)
         images, labels = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
         predict, batch_size = engine.make(network).predict, params.evaluate.batch_size
         correct = comparison.predictions(predict, images, batch_size) == labels
-    except ERRORS as error:
-        return report("evaluate", error)
-    print(
-        f"{options.network}: scheme {network.scheme}, {correct.double().mean():.2%} test accuracy "
-        f"({correct.sum():,} of {len(labels):,} images)"
-    )
-    return 0
+        print(
+            f"{options.network}: scheme {network.scheme}, {correct.double().mean():.2%} test "
+            f"accuracy ({correct.sum():,} of {len(labels):,} images)"
+        )
 
 
 def parser(program: str) -> argparse.ArgumentParser:
@@ -44,12 +40,6 @@ def parser(program: str) -> argparse.ArgumentParser:
     options.add_argument("--network", type=Path, required=True)
     options.add_argument("--data", type=Path)
     return options
-
-
-def report(program: str, error: Exception) -> int:
-    """Print an error in one line, and return the exit code."""
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-    return 1
 
 
 def load(file: Path, images: Path | None, source: Source) -> tuple[IntegerNetwork, Dataset]:
@@ -88,4 +78,4 @@ def _read_images(path: Path | None, source: Source) -> Dataset:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -12,17 +12,18 @@ from powtwo.export.errors import UnsupportedError
 from powtwo.export.params import Export
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar import schema
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools import evaluate_network
 
 OUT = Path("build/export")  # away from exports/, which belongs to the stages
 
 
-def main(arguments: list[str]) -> int:
-    """Write the folder, and say what it has; return 1 where there is nothing to write."""
+def main(arguments: list[str]) -> None:
+    """Write the folder and say what it has, or in one line why there is nothing to write."""
     parser = evaluate_network.parser("export")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    try:
+    with one_line_errors("export"):
         params = schema.load()
         network, dataset = evaluate_network.load(options.network, options.data, params.data)
         folder = options.out or OUT / network.scheme
@@ -32,10 +33,7 @@ def main(arguments: list[str]) -> int:
         if not formats:
             raise ValueError("export.formats: none can express the network; add one to params.yaml")
         bundle.write(folder, network, dataset, params.export.images, formats)
-    except evaluate_network.ERRORS as error:
-        return evaluate_network.report("export", error)
-    print(f"{folder}: scheme {network.scheme} as {', '.join(formats)}")
-    return 0
+        print(f"{folder}: scheme {network.scheme} as {', '.join(formats)}")
 
 
 def _supported(network: IntegerNetwork, dataset: Dataset, export: Export) -> Iterator[str]:
@@ -50,4 +48,4 @@ def _supported(network: IntegerNetwork, dataset: Dataset, export: Export) -> Ite
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
