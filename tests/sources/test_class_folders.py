@@ -16,14 +16,19 @@ from PIL import Image
 from powtwo.sources import class_folders
 
 SUFFIXES = (".tar", ".tar.gz", ".tar.xz", ".zip")
+PLAIN = ("", ".tar", ".zip")  # a reader each
 Files = dict[str, bytes]
 
 
 def png(seed: int = 0, size: tuple[int, int] = (32, 32), mode: str = "RGB") -> bytes:
     """Draw a picture of noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    return encoded(Image.fromarray(noise).convert(mode), "PNG")
+
+
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(noise).convert(mode).save(buffer, "PNG")
+    image.save(buffer, format_, **options)
     return buffer.getvalue()
 
 
@@ -68,74 +73,79 @@ def add(archive: tarfile.TarFile, name: str, content: bytes = b"", **header: obj
     archive.addfile(member, io.BytesIO(content))
 
 
+# What is read
+
+
 @pytest.mark.parametrize("suffix", ["", *SUFFIXES])
 @pytest.mark.parametrize("top", ["", "./", "cifar/"])
 def test_every_wrapping_gives_the_same_images_sorted_by_path(files, tmp_path, suffix, top):
     path = pack(tmp_path / f"images{suffix}", {top + name: files[name] for name in files})
-    found = class_folders.read(path)
+    split = class_folders.read(path)
     train = ["train/a/Y.png", "train/a/x.png"]
     train += ["train/b cat/1.png", "train/b cat/10.png", "train/b cat/2.png"]
-    assert found.classes == ("a", "b cat")
-    assert found.y_train.tolist() == [0, 0, 1, 1, 1]
-    assert found.y_test.tolist() == [0, 1]
-    assert (found.x_train == np.stack([pixels(files[name]) for name in train])).all()
+    assert split.classes == ("a", "b cat")
+    assert split.y_train.tolist() == [0, 0, 1, 1, 1]
+    assert split.y_test.tolist() == [0, 1]
+    assert (split.x_train == np.stack([pixels(files[name]) for name in train])).all()
     tests = ["test/a/0.png", "test/b cat/0.png"]
-    assert (found.x_test == np.stack([pixels(files[name]) for name in tests])).all()
-    assert (found.x_train.dtype, found.y_train.dtype) == (np.uint8, np.int64)
+    assert (split.x_test == np.stack([pixels(files[name]) for name in tests])).all()
+    assert (split.x_train.dtype, split.y_train.dtype) == (np.uint8, np.int64)
+    assert list(tmp_path.iterdir()) == [path]  # nothing was extracted
 
 
-def test_labels_are_the_places_of_the_sorted_class_names(tmp_path):
+@pytest.mark.parametrize("suffix", PLAIN)
+def test_labels_are_the_places_of_the_sorted_class_names(tmp_path, suffix):
     names = sorted(["frog", "Cat", "dog_2", "dog", "ant", "ünder", "10", "9"])
     files = {f"{half}/{name}/x.png": png() for half in ("train", "test") for name in names}
-    for suffix in ("", ".tar", ".zip"):
-        found = class_folders.read(pack(tmp_path / f"images{suffix}", files))
-        assert found.classes == tuple(names)
-        assert found.y_train.tolist() == found.y_test.tolist() == list(range(8))
+    split = class_folders.read(pack(tmp_path / f"images{suffix}", files))
+    assert split.classes == tuple(names)
+    assert split.y_train.tolist() == split.y_test.tolist() == list(range(8))
 
 
-def test_nothing_is_extracted(files, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for suffix in SUFFIXES:
-        class_folders.read(pack(tmp_path / f"images{suffix}", files))
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        f"images{suffix}" for suffix in SUFFIXES
-    )
+@pytest.mark.parametrize("suffix", PLAIN)
+def test_what_is_no_image_of_a_class_is_passed_over(files, tmp_path, suffix):
+    extra = ["README.md", "notes/a/b.txt", "train/list.csv", "train/a/.DS_Store", "train/.x/y"]
+    others = dict.fromkeys([*extra, "__MACOSX/train/a/._x.png"], b"text")
+    split = class_folders.read(pack(tmp_path / f"images{suffix}", files | others))
+    assert split.classes == ("a", "b cat")
+    assert len(split.y_train) == 5
+
+
+def test_a_suffix_may_be_in_capitals(files, tmp_path):
+    path = pack(tmp_path / "images.tar", files).rename(tmp_path / "IMAGES.TAR")
+    assert len(class_folders.read(path).y_train) == 5
+
+
+def read_first(files: Files, content: bytes, tmp_path: Path) -> np.ndarray:
+    """Read the classes with `content` as the second image of `a`, and return that image."""
+    split = class_folders.read(pack(tmp_path / "images.zip", files | {"train/a/x.png": content}))
+    assert (split.x_train[0] == pixels(files["train/a/Y.png"])).all()
+    return split.x_train[1]
 
 
 def test_other_sizes_are_resized(files, tmp_path):
-    files["train/a/x.png"] = png(9, (48, 20))
-    found = class_folders.read(pack(tmp_path / "images.zip", files))
-    image = Image.open(io.BytesIO(files["train/a/x.png"]))
-    resized = np.array(image.resize((32, 32), Image.Resampling.BILINEAR))
-    assert (found.x_train[1] == np.moveaxis(resized, 2, 0)).all()
-    assert (found.x_train[0] == pixels(files["train/a/Y.png"])).all()
+    content = png(9, (48, 20))
+    resized = Image.open(io.BytesIO(content)).resize((32, 32), Image.Resampling.BILINEAR)
+    image = read_first(files, content, tmp_path)
+    assert (image == np.moveaxis(np.array(resized), 2, 0)).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA"])
 def test_other_modes_become_rgb(files, tmp_path, mode):
-    files["train/a/x.png"] = png(9, mode=mode)
-    found = class_folders.read(pack(tmp_path / "images.zip", files))
-    wanted = pixels(files["train/a/x.png"])
-    assert (found.x_train[1] == wanted).all()
-    assert (wanted[0] == wanted[1]).all() == (mode in ("L", "1", "LA"))
+    content = png(9, mode=mode)
+    image = read_first(files, content, tmp_path)
+    assert (image == pixels(content)).all()
+    assert (image[0] == image[1]).all() == (mode in ("L", "1", "LA"))
 
 
 def test_a_palette_with_transparency_is_no_warning(files, tmp_path):
-    buffer = io.BytesIO()
     noise = Image.open(io.BytesIO(png(9))).convert("P")
-    noise.save(buffer, "PNG", transparency=bytes(range(256)))
-    files["train/a/x.png"] = buffer.getvalue()
-    found = class_folders.read(pack(tmp_path / "images.zip", files))
-    assert (found.x_train[1] == np.moveaxis(np.array(noise.convert("RGB")), 2, 0)).all()
+    content = encoded(noise, "PNG", transparency=bytes(range(256)))
+    image = read_first(files, content, tmp_path)
+    assert (image == np.moveaxis(np.array(noise.convert("RGB")), 2, 0)).all()
 
 
-def test_what_is_no_image_of_a_class_is_passed_over(files, tmp_path):
-    extra = ["README.md", "notes/a/b.txt", "train/list.csv", "train/a/.DS_Store", "train/.x/y"]
-    others = dict.fromkeys([*extra, "__MACOSX/train/a/._x.png"], b"text")
-    for suffix in ("", ".tar", ".zip"):
-        found = class_folders.read(pack(tmp_path / f"images{suffix}", files | others))
-        assert found.classes == ("a", "b cat")
-        assert len(found.y_train) == 5
+# What is refused
 
 
 def fails(path: Path, message: str) -> None:
@@ -152,7 +162,7 @@ def test_a_class_in_one_half_only_is_refused(files, tmp_path, suffix, half):
     fails(path, f"class 'zebra' has no images in {other}/zebra; add some there, or remove")
 
 
-@pytest.mark.parametrize("suffix", ["", ".tar", ".zip"])
+@pytest.mark.parametrize("suffix", PLAIN)
 def test_a_class_without_any_image_is_refused(files, tmp_path, suffix):
     path = pack(tmp_path / f"images{suffix}", files)
     if suffix == ".tar":
@@ -166,13 +176,10 @@ def test_a_class_without_any_image_is_refused(files, tmp_path, suffix):
     fails(path, "class 'zebra' has no images in train/zebra")
 
 
-def test_a_half_that_is_not_there_is_refused(files, tmp_path):
-    train = {name: content for name, content in files.items() if name.startswith("train")}
-    fails(pack(tmp_path / "images.zip", train), "class 'a' has no images in test/a")
-
-
-@pytest.mark.parametrize("suffix", ["", ".tar", ".zip"])
+@pytest.mark.parametrize("suffix", PLAIN)
 def test_other_trees_are_refused(files, tmp_path, suffix):
+    train = {name: content for name, content in files.items() if name.startswith("train")}
+    fails(pack(tmp_path / f"half{suffix}", train), "class 'a' has no images in test/a")
     other = {name.replace("train", "training").replace("test", "t"): files[name] for name in files}
     rule = "train/<class>/ and test/<class>/; exactly one folder must"
     fails(pack(tmp_path / f"none{suffix}", other), f"nothing holds {rule}")
@@ -189,18 +196,18 @@ def test_an_image_that_cannot_be_decoded_is_named(files, tmp_path, suffix, conte
     fails(path, "test/a/bad.png: no image that can be read (")
 
 
-def test_a_format_beyond_the_plain_ones_is_refused(files, tmp_path):
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(png())).save(buffer, "EPS")  # Pillow would start Ghostscript for it
-    path = pack(tmp_path / "images.zip", files | {"test/a/x.eps": buffer.getvalue()})
-    fails(path, "test/a/x.eps: no image that can be read (cannot identify image file")
-
-
-def test_sixteen_bits_are_refused(files, tmp_path):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((32, 32), 40_000, dtype=np.uint16)).save(buffer, "PNG")
-    path = pack(tmp_path / "images.zip", files | {"test/a/deep.png": buffer.getvalue()})
-    fails(path, "test/a/deep.png: no image that can be read (mode I;16 has more than 8 bits")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        # Pillow would start Ghostscript for it.
+        (encoded(Image.new("RGB", (32, 32)), "EPS"), "cannot identify image file"),
+        (encoded(Image.fromarray(np.full((32, 32), 40_000, dtype=np.uint16)), "PNG"),
+         "mode I;16 has more than 8 bits"),
+    ],
+)  # fmt: skip
+def test_formats_that_are_not_plain_bytes_are_refused(files, tmp_path, content, reason):
+    path = pack(tmp_path / "images.zip", files | {"test/a/x": content})
+    fails(path, f"test/a/x: no image that can be read ({reason}")
 
 
 CLIMBING = ["../x.png", "train/../../x.png", "/etc/x.png", "C:/x.png", "train\\..\\..\\x.png"]
@@ -267,9 +274,8 @@ def test_a_damaged_checksum_is_noticed(files, tmp_path, suffix, compress):
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar.xz", ".zip"])
 def test_damage_anywhere_is_an_error_of_one_line(files, tmp_path, suffix):
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(png())).resize((400, 300)).save(buffer, "BMP")  # worth compressing
-    files["train/a/big.bmp"] = buffer.getvalue()
+    image = Image.open(io.BytesIO(png())).resize((400, 300))
+    files["train/a/big.bmp"] = encoded(image, "BMP")  # worth compressing
     path = pack(tmp_path / f"images{suffix}", files)
     whole = path.read_bytes()
     for start in range(0, len(whole), len(whole) // 50):
@@ -291,8 +297,3 @@ def test_another_suffix_is_refused(tmp_path, suffix):
     path = tmp_path / f"images{suffix}"
     path.write_bytes(b"x")
     fails(path, "unknown suffix; must be a folder or end in one of .tar, .tar.gz, .tar.xz, .zip")
-
-
-def test_a_suffix_may_be_in_capitals(files, tmp_path):
-    path = pack(tmp_path / "images.tar", files).rename(tmp_path / "IMAGES.TAR")
-    assert len(class_folders.read(path).y_train) == 5
