@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from powtwo.core import arrays as array_file
+from powtwo.core import arrays
 
 ARRAYS = {
     "pixels": np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
@@ -23,9 +23,9 @@ ARRAYS = {
 DIGEST = "e199e3d20838e967dbb5dd003bd192d852ab5f8e1fa046ce72897b20cf31abe5"
 
 
-def written(arrays):
+def written(values):
     buffer = io.BytesIO()
-    array_file.write(buffer, arrays)
+    arrays.write(buffer, values)
     return buffer.getvalue()
 
 
@@ -50,11 +50,11 @@ def test_arrays_come_back_and_numpy_reads_them(tmp_path, monkeypatch, limit):
     with zipfile.ZipFile(path) as archive:
         assert (archive.getinfo("large.npy").extract_version == 45) == (limit == 1000)
     with np.load(path) as stored:
-        for read in (array_file.read(path), stored):
-            assert list(read) == list(ARRAYS)
+        for values in (arrays.read(path), stored):
+            assert list(values) == list(ARRAYS)
             for name, array in ARRAYS.items():
-                assert read[name].dtype == array.dtype
-                assert np.array_equal(read[name], array)
+                assert values[name].dtype == array.dtype
+                assert np.array_equal(values[name], array)
 
 
 def test_objects_are_neither_written_nor_read(tmp_path):
@@ -63,12 +63,12 @@ def test_objects_are_neither_written_nor_read(tmp_path):
         written(objects)
     np.savez(tmp_path / "objects.npz", allow_pickle=True, **objects)
     with pytest.raises(ValueError, match="^Object arrays cannot be loaded"):
-        array_file.read(tmp_path / "objects.npz")
+        arrays.read(tmp_path / "objects.npz")
 
 
-def damaged(content, chance):
+def damaged(content, seed):
     """Set two bytes of a file to something else."""
-    draw = np.random.default_rng(chance)
+    draw = np.random.default_rng(seed)
     array = np.frombuffer(content, np.uint8).copy()
     array[draw.integers(len(array), size=2)] = draw.integers(256, size=2)
     return array.tobytes()
@@ -81,10 +81,10 @@ def test_a_broken_file_gives_one_line(tmp_path):
     for content in (b"", b"PK broken", written(ARRAYS)[:200], single.getvalue()):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):
-            array_file.read(path)
-    for chance in range(300):
-        path.write_bytes(damaged(written(ARRAYS), chance))
+            arrays.read(path)
+    for seed in range(300):
+        path.write_bytes(damaged(written(ARRAYS), seed))
         with contextlib.suppress(ValueError):  # and no other error; pixels may change unseen
-            array_file.read(path)
+            arrays.read(path)
     with pytest.raises(FileNotFoundError):
-        array_file.read(tmp_path / "none.npz")
+        arrays.read(tmp_path / "none.npz")
