@@ -73,7 +73,39 @@ def test_another_error_is_passed_on(stand_in: Path, declare: mock.Mock) -> None:
     assert not declare.called
 
 
-def run(code: str) -> None:
+INSTALLED = """
+import gc, torch
+try:
+    import torchvision
+except RuntimeError as error:
+    assert "torchvision::nms" in str(error)
+from powtwo.tools import torchvision_import
+torchvision = torchvision_import.import_torchvision()
+gc.collect()  # would end a declaration that nothing holds
+assert torchvision_import.import_torchvision() is torchvision
+for name in ("nms", "qnms"):
+    torch._C._dispatch_find_schema_or_throw("torchvision::" + name, "")
+import torchvision.transforms.v2 as v2
+flipped = v2.RandomHorizontalFlip(1.0)(torch.tensor([[[1, 2]]]))
+assert flipped.tolist() == [[[2, 1]]] and torchvision.datasets.CIFAR10
+"""
+COMPLETE = """
+from unittest import mock
+from powtwo.tools import torchvision_import
+try:
+    import torchvision
+except RuntimeError:  # declared beforehand, its operators are there as on a complete install
+    torchvision_import._forget()
+    torchvision_import._declare()
+with mock.patch.object(torchvision_import, "_declare") as declare:
+    assert torchvision_import.import_torchvision().datasets.CIFAR10
+assert not declare.called
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [INSTALLED, COMPLETE], ids=["installed", "complete"])
+def test_the_installed_torchvision_becomes_usable_and_stays_so(code: str) -> None:
     """Run code in a fresh interpreter, where nothing was declared or imported."""
     command = [sys.executable, "-W", "error", "-c", code]
     environment = os.environ | {"PYTHONPATH": str(SOURCE)}
@@ -81,40 +113,3 @@ def run(code: str) -> None:
         command, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_the_installed_one_becomes_usable_and_stays_so_even_after_a_plain_import_failed() -> None:
-    run("""
-import gc, torch
-try:
-    import torchvision
-except RuntimeError as error:
-    assert "torchvision::nms" in str(error)
-from powtwo.tools.torchvision_import import import_torchvision
-torchvision = import_torchvision()
-gc.collect()
-assert import_torchvision() is torchvision
-for name in ("nms", "qnms"):
-    torch._C._dispatch_find_schema_or_throw("torchvision::" + name, "")
-import torchvision.transforms.v2 as v2
-flipped = v2.RandomHorizontalFlip(1.0)(torch.tensor([[[1, 2]]]))
-assert flipped.tolist() == [[[2, 1]]] and torchvision.datasets.CIFAR10
-""")
-
-
-@pytest.mark.slow
-def test_nothing_is_declared_where_the_installed_one_has_its_operators() -> None:
-    # Where they are missing, they are declared beforehand, which makes the install complete.
-    run("""
-from unittest import mock
-from powtwo.tools import torchvision_import
-try:
-    import torchvision
-except RuntimeError:
-    torchvision_import._forget()
-    torchvision_import._declare()
-with mock.patch.object(torchvision_import, "_declare") as declare:
-    assert torchvision_import.import_torchvision().datasets.CIFAR10
-assert not declare.called
-""")

@@ -1,7 +1,7 @@
-"""A safetensors file with an account of itself: tensors, and JSON under the metadata key `powtwo`.
+"""A safetensors file that describes itself: tensors, and JSON under the metadata key `powtwo`.
 
 The format: https://github.com/huggingface/safetensors. Nothing in it is ever unpickled, and the
-same tensors and account give the same bytes.
+same tensors and description give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 KEY = "powtwo"  # of the metadata
 
 
-def write(path: Path | str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors, from whatever device they are on, and what `about` says of them."""
+def write(path: Path | str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write tensors, from whatever device they are on, and what `description` says of them."""
     plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={KEY: json.dumps(about, sort_keys=True)})
+    save_file(plain, path, metadata={KEY: json.dumps(description, sort_keys=True)})
 
 
 def read(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -33,7 +33,7 @@ def read(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            description: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            return description, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:  # which is neither an OSError nor a ValueError
         raise ValueError(f"{path}: no safetensors file ({error}); write it again") from None

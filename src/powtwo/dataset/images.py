@@ -96,8 +96,8 @@ def _check(
     name: str, array: npt.NDArray[np.generic], dtype: type[np.generic], shape: tuple[int, ...]
 ) -> None:
     if array.dtype != dtype or array.shape != shape:
-        wanted = f"{np.dtype(dtype)} {shape}"
-        raise ValueError(f"{name}: is {array.dtype} {array.shape}; must be {wanted}")
+        expected = f"{np.dtype(dtype)} {shape}"
+        raise ValueError(f"{name}: is {array.dtype} {array.shape}; must be {expected}")
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
