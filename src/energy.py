@@ -5,7 +5,7 @@ import sys
 from powtwo.core import files
 from powtwo.core.params import StageParams
 from powtwo.core.stage import stage
-from powtwo.energy import counts, metrics
+from powtwo.energy import metrics
 from powtwo.energy.params import Energy
 from powtwo.integer import shapes
 from powtwo.sidecar.run_log import observed
@@ -21,12 +21,12 @@ def main(scheme: str) -> None:
     """Run the stage for one scheme."""
     with observed(f"energy-{scheme}"), stage("energy", Reads, scheme) as params:
         layers = shapes.read(f"models/integer/{scheme}.safetensors")
-        prices = metrics.load(params.energy)
-        files.write_json(f"metrics/energy/{scheme}.json", metrics.metrics(layers, prices))
-        rows = metrics.rows(layers, prices)
-        files.write_csv(f"plots/energy/{scheme}.csv", counts.COLUMNS, rows)
-        rows = metrics.by_convention(layers, prices)
-        files.write_csv(f"plots/conventions/{scheme}.csv", metrics.BY_CONVENTION, rows)
+        prices = metrics.load_prices(params.energy)
+        files.write_json(f"metrics/energy/{scheme}.json", metrics.scheme_metrics(layers, prices))
+        rows = metrics.term_rows(layers, prices)
+        files.write_csv(f"plots/energy/{scheme}.csv", metrics.TERM_COLUMNS, rows)
+        rows = metrics.convention_rows(layers, prices)
+        files.write_csv(f"plots/conventions/{scheme}.csv", metrics.CONVENTION_COLUMNS, rows)
 
 
 if __name__ == "__main__":

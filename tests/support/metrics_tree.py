@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from powtwo.core import files
-from powtwo.energy import counts as energy
 from powtwo.energy import metrics as energy_metrics
 from powtwo.energy.params import Energy
 from powtwo.evaluation import code_histogram, intervals, layer_quality, sensitivity
@@ -108,7 +107,7 @@ def _write_scheme(
     gained, lost = draw.randrange(4), draw.randrange(8)
     correct = right + gained - lost
     layers = energy_page.lab_layers()
-    prices = energy_metrics.load(PRICED)
+    prices = energy_metrics.load_prices(PRICED)
     sqnr = [_layer(layer, draw.uniform(12, 40), layer is layers[-1]) for layer in layers]
     files.write_json(root / f"metrics/convert/{scheme}.json", {
         "size_mb": 1.4125, "min_shift": 4, "max_shift": 11, "accumulator_bits": 21,
@@ -127,13 +126,13 @@ def _write_scheme(
         "gained": gained, "lost": lost, "p_value": draw.random(),
         "min_sqnr_db": min(row[2] for row in sqnr),
     })  # fmt: skip
-    metrics = energy_metrics.metrics(layers, prices)
+    metrics = energy_metrics.scheme_metrics(layers, prices)
     files.write_json(root / f"metrics/energy/{scheme}.json", metrics)
-    rows = energy_metrics.rows(layers, prices)
-    files.write_csv(root / f"plots/energy/{scheme}.csv", energy.COLUMNS, rows)
+    rows = energy_metrics.term_rows(layers, prices)
+    files.write_csv(root / f"plots/energy/{scheme}.csv", energy_metrics.TERM_COLUMNS, rows)
     files.write_csv(
         root / f"plots/conventions/{scheme}.csv",
-        energy_metrics.BY_CONVENTION, energy_metrics.by_convention(layers, prices),
+        energy_metrics.CONVENTION_COLUMNS, energy_metrics.convention_rows(layers, prices),
     )  # fmt: skip
     files.write_csv(root / f"plots/layers/{scheme}.csv", LAYER, sqnr)
     files.write_csv(

@@ -1,6 +1,8 @@
-"""Energy of one image: operations counted by layer and data type, then priced.
+"""Operations of each layer for one image, and their energy by a table of prices, in exact pJ.
 
-Counts know no prices and prices no layers. Sums are exact fractions, in pJ. Sources:
+Counts know no prices and prices no layers.
+
+Sources:
 1. Prices: Horowitz 2014, ISSCC, https://doi.org/10.1109/ISSCC.2014.6757323
 2. The operations of an integer layer: docs/energy.md; its arithmetic: docs/arithmetic.md
 """
@@ -10,22 +12,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, get_args
+from typing import get_args
 
+from powtwo.energy.operation_prices import Table
 from powtwo.energy.params import Energy
-from powtwo.energy.price_table import PriceTable, UnpricedError
 from powtwo.integer.shapes import LayerShape
 
+ARITHMETICS = ("float", "integer")
 CONVENTIONS: tuple[str, ...] = get_args(Energy.model_fields["zero_point"].annotation)
-KINDS = ("multiply", "accumulate", "bias", "zero_point", "requantize")
-FIGURES = ("integer_uj", "ratio", "last_integer_pj")  # of a convention; None where it has no price
 PJ_IN_UJ = 10**6
+KINDS = ("multiply", "accumulate", "bias", "zero_point", "requantize")
+
+
+Pj = Fraction | None  # None where a price is unknown
 
 
 @dataclass(frozen=True)
-class Term:
-    """Operations of one kind and data type: `times` · `each` of them."""
+class OpCounts:
+    """Operations of one kind and data type in a layer, for one image: `times` · `each`."""
 
+    layer: LayerShape
+    arithmetic: str  # of ARITHMETICS
     kind: str  # of KINDS, or of memory.KINDS
     operation: str  # its data type and name, the key of its price
     times: int  # outputs of the layer, or its inputs where each costs once
@@ -37,39 +44,22 @@ class Term:
         return self.times * self.each
 
 
-@dataclass(frozen=True)
-class OpCounts:
-    """The operations of one layer for one image, in one arithmetic."""
-
-    layer: LayerShape
-    arithmetic: str  # float, integer
-    terms: tuple[Term, ...]
-
-    def energy(self, table: PriceTable) -> Fraction:
-        """Return the layer's energy in pJ.
-
-        Raises:
-            ValueError: where the table lacks a price.
-        """
-        return sum((term.count * table[term.operation] for term in self.terms), Fraction(0))
+def float_counts(layers: Iterable[LayerShape]) -> list[OpCounts]:
+    """Count FP32: K multiplications, K − 1 additions and one addition of the bias an output."""
+    return [item for layer in layers for item in _sums(layer, "float", "fp32_multiply", "fp32_add")]
 
 
-def float_counts(layers: Sequence[LayerShape]) -> list[OpCounts]:
-    """Count FP32: K multiplies, K − 1 adds and one bias add for each output."""
-    return [OpCounts(layer, "float", _terms(layer, "fp32", "fp32_multiply")) for layer in layers]
+def integer_counts(layers: Iterable[LayerShape], convention: str) -> list[OpCounts]:
+    """Count integers: the same sums in int32, then zero points and the requantizing shift.
 
-
-def integer_counts(layers: Sequence[LayerShape], convention: str) -> list[OpCounts]:
-    """Count integers: the same with int32 sums, then the zero points and the shift.
+    A weight of ±2^k shifts the code instead of multiplying it (int4x8_shift). Its sign makes the
+    addition that follows a subtraction, which costs the same.
 
     Args:
-        layers: what computes, in order.
+        layers: the layers with weights, in order.
         convention: how z_x is subtracted: `per_use` (at each multiplication), `per_input` (once
             for each input element), `folded` (into the bias, free) or `msb_flip` (the top bit
             inverted, free for z_y too).
-
-    A weight of ±2^k shifts where another multiplies: int4x8_shift. Its sign turns the addition that
-    follows into a subtraction, which costs the same.
 
     Raises:
         ValueError: where there is no such convention.
@@ -77,118 +67,102 @@ def integer_counts(layers: Sequence[LayerShape], convention: str) -> list[OpCoun
     if convention not in CONVENTIONS:
         raise ValueError(f"energy.zero_point = {convention}: must be one of {CONVENTIONS}")
     return [
-        OpCounts(layer, "integer", (*_integer_sums(layer), *_zero_and_shift(layer, convention)))
+        item
         for layer in layers
+        for item in (
+            *_sums(layer, "integer", _product(layer), "int32_add"),
+            *_zero_point(layer, convention),
+            *_requantize(layer, convention),
+        )
     ]
 
 
-def total(counts: Iterable[OpCounts], table: PriceTable) -> Fraction:
-    """Return the energy of all layers in pJ."""
-    return sum((layer.energy(table) for layer in counts), Fraction(0))
+def total_energy(counts: Iterable[OpCounts], table: Table) -> Fraction:
+    """Return the energy of all layers in pJ.
+
+    Raises:
+        UnpricedError: where the table lacks a price.
+    """
+    return sum((item.count * table[item.operation] for item in counts), Fraction(0))
 
 
-def by_kind(
-    counts: Iterable[OpCounts], table: PriceTable, kinds: Sequence[str] = KINDS
+def energy_by_kind(
+    counts: Iterable[OpCounts], table: Table, kinds: Sequence[str] = KINDS
 ) -> dict[str, Fraction]:
-    """Return the energy of all layers in pJ for each kind of term."""
+    """Return the energy of all layers in pJ for each kind of term.
+
+    Raises:
+        UnpricedError: where the table lacks a price.
+    """
     sums = dict.fromkeys(kinds, Fraction(0))
-    for layer in counts:
-        for term in layer.terms:
-            sums[term.kind] += term.count * table[term.operation]
+    for item in counts:
+        sums[item.kind] += item.count * table[item.operation]
     return sums
 
 
-def metrics(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> dict[str, Any]:
-    """Return the energies of the float and the integer network under a convention and under each.
+def first_unpriced(counts: Iterable[OpCounts], table: Table) -> str | None:
+    """Return the first operation that the table has no price for; None where it has all."""
+    return next((item.operation for item in counts if table.get(item.operation) is None), None)
 
-    The last linear layer's are in pJ, the networks' in µJ; `ratio` is float over integer. The
-    figures of another convention are None where it needs an operation without a price.
+
+def arithmetic_energies(
+    layers: Sequence[LayerShape], table: Table, convention: str
+) -> tuple[Fraction, Pj]:
+    """Return the energy of FP32 and of integers in pJ, None for integers without a price.
 
     Raises:
-        ValueError: where the table lacks a price that FP32 or `convention` needs.
+        UnpricedError: where the table lacks a price of FP32.
     """
-    exact = float_counts(layers)
-    configured = _compare(exact, layers, table, convention)
+    integer = integer_counts(layers, convention)
+    priced = first_unpriced(integer, table) is None
+    return total_energy(float_counts(layers), table), total_energy(
+        integer, table
+    ) if priced else None
+
+
+def compared(float_pj: Pj, integer_pj: Pj) -> dict[str, float | None]:
+    """Return energies in µJ, and their ratio, float over integer; None where one is unknown."""
     return {
-        "table": table.name,
-        "zero_point": convention,
-        "macs": sum(layer.macs for layer in layers),
-        "float_uj": float(total(exact, table) / PJ_IN_UJ),
-        "last_float_pj": float(exact[-1].energy(table)),
-        **configured,
-        "conventions": {
-            name: _compare_if_priced(exact, layers, table, name) for name in CONVENTIONS
-        },
+        "float_uj": None if float_pj is None else float(float_pj / PJ_IN_UJ),
+        "integer_uj": None if integer_pj is None else float(integer_pj / PJ_IN_UJ),
+        "ratio": None if float_pj is None or integer_pj is None else float(float_pj / integer_pj),
     }
 
 
-COLUMNS = ("layer", "layer_kind", "arithmetic", "kind", "operation", "times", "each", "count",
-           "price_pj", "energy_pj", "part", "table")  # fmt: skip
-
-
-def rows(
-    counts: Iterable[OpCounts], table: PriceTable, part: str = "arithmetic"
-) -> list[tuple[Any, ...]]:
-    """Return one row of COLUMNS for each term of each layer; `part` is arithmetic or memory."""
-    return [
-        (item.layer.index, item.layer.kind, item.arithmetic, term.kind, term.operation,
-         term.times, term.each, term.count, float(table[term.operation]),
-         float(term.count * table[term.operation]), part, table.name)
-        for item in counts
-        for term in item.terms
-    ]  # fmt: skip
-
-
-def _compare(
-    exact: Sequence[OpCounts], layers: Sequence[LayerShape], table: PriceTable, convention: str
-) -> dict[str, float]:
-    counts = integer_counts(layers, convention)
-    integer = total(counts, table)
-    return {
-        "integer_uj": float(integer / PJ_IN_UJ),
-        "ratio": float(total(exact, table) / integer),
-        "last_integer_pj": float(counts[-1].energy(table)),
-    }
-
-
-def _compare_if_priced(
-    exact: Sequence[OpCounts], layers: Sequence[LayerShape], table: PriceTable, convention: str
-) -> dict[str, float] | dict[str, None]:
-    try:
-        return _compare(exact, layers, table, convention)
-    except UnpricedError:
-        return dict.fromkeys(FIGURES)
-
-
-def _terms(layer: LayerShape, adder: str, multiply: str) -> tuple[Term, ...]:
+def _sums(layer: LayerShape, arithmetic: str, multiply: str, add: str) -> list[OpCounts]:
     """Count the sum of products and the bias, the same in every arithmetic."""
-    return (
-        Term("multiply", multiply, layer.outputs, layer.fan_in),
-        Term("accumulate", f"{adder}_add", layer.outputs, layer.fan_in - 1),
-        Term("bias", f"{adder}_add", layer.outputs, 1),
-    )
+    return [
+        OpCounts(layer, arithmetic, "multiply", multiply, layer.outputs, layer.fan_in),
+        OpCounts(layer, arithmetic, "accumulate", add, layer.outputs, layer.fan_in - 1),
+        OpCounts(layer, arithmetic, "bias", add, layer.outputs, 1),
+    ]
 
 
-def _integer_sums(layer: LayerShape) -> tuple[Term, ...]:
-    # int8_multiply for equal widths, else weight by code, as int4x8_multiply: a table that knows
-    # only int8 refuses the others instead of taking them for the same.
-    shifts = layer.weight_kind == "power_of_two"
-    weight_bits = layer.weight_code_bits if shifts else layer.weight_bits
-    widths = dict.fromkeys((weight_bits, layer.input_bits))
-    name = "shift" if shifts else "multiply"
-    return _terms(layer, "int32", f"int{'x'.join(map(str, widths))}_{name}")
+def _product(layer: LayerShape) -> str:
+    """Name the product of a weight and a code: int8_multiply, int4x8_multiply, int4x8_shift.
+
+    A table that prices only int8 then refuses other widths instead of taking them for int8.
+    """
+    if layer.weight_kind == "power_of_two":
+        weight_bits, name = layer.weight_code_bits, "shift"
+    else:
+        weight_bits, name = layer.weight_bits, "multiply"
+    equal = weight_bits == layer.input_bits
+    return f"int{weight_bits}_{name}" if equal else f"int{weight_bits}x{layer.input_bits}_{name}"
 
 
-def _zero_and_shift(layer: LayerShape, convention: str) -> tuple[Term, ...]:
-    terms = []
-    if layer.input_zero_point != 0:
-        subtract = f"int{layer.input_bits}_add"
-        if convention == "per_use":
-            terms.append(Term("zero_point", subtract, layer.outputs, layer.fan_in))
-        elif convention == "per_input":
-            terms.append(Term("zero_point", subtract, layer.inputs, 1))
-    if layer.output_bits is not None:  # int32 accumulators are not requantized
-        terms.append(Term("requantize", "shift", layer.outputs, 1))
-        if layer.output_zero_point != 0 and convention != "msb_flip":
-            terms.append(Term("requantize", f"int{layer.output_bits}_add", layer.outputs, 1))
-    return tuple(terms)
+def _zero_point(layer: LayerShape, convention: str) -> list[OpCounts]:
+    costs = {"per_use": (layer.outputs, layer.fan_in), "per_input": (layer.inputs, 1)}
+    if layer.input_zero_point == 0 or convention not in costs:
+        return []
+    subtract = f"int{layer.input_bits}_add"
+    return [OpCounts(layer, "integer", "zero_point", subtract, *costs[convention])]
+
+
+def _requantize(layer: LayerShape, convention: str) -> list[OpCounts]:
+    if layer.output_bits is None:  # the output is the int32 accumulators
+        return []
+    operations = ["shift"]
+    if layer.output_zero_point != 0 and convention != "msb_flip":
+        operations.append(f"int{layer.output_bits}_add")
+    return [OpCounts(layer, "integer", "requantize", name, layer.outputs, 1) for name in operations]

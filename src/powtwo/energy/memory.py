@@ -1,88 +1,131 @@
-"""Bits that one image moves to and from memory, layer by layer, as terms that a table prices.
+"""Bits that one image moves to and from memory, and the tables `prices/memory/*.yaml` of a bit.
 
-The model, for one image and without any reuse between images: each weight and bias is read once,
-each input is read once, each output is written once. ReLU and the poolings after a layer work
-before its output is written, so that the next layer reads what was written. A caching or tiling
-that reads a value twice would cost more, one that keeps it near would cost less; padding is stored
-nowhere. Codes are packed: 4 bits are half a byte. Shifts are left out, also where each channel
-stores its own.
+The model has no reuse, neither between images nor between layers: each weight and bias is read
+once, each input is read once, each output is written once, after the ReLU and the poolings that
+follow it. Hardware that reads a value twice would pay more, hardware that caches it less. Padding
+is not stored. Codes are packed: 4 bits are half a byte. Shifts are left out, per channel too.
+
+A memory table is separate from the table of operations, so that no sum mixes them by accident.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
 
-from powtwo.energy.counts import OpCounts, Term
-from powtwo.energy.memory_table import MemoryTable
+from powtwo.core.params import Count, Section
+from powtwo.energy.counts import ARITHMETICS, OpCounts, total_energy
+from powtwo.energy.operation_prices import FOLDER, Exact, Table, read_table
 from powtwo.integer.shapes import LayerShape
 
 KINDS = ("weights_read", "activations_read", "activations_written")
-FLOAT_BITS = 32
-INT32_BITS = 32  # of biases, and of accumulators that are not requantized
+WORD_BITS = 32  # of FP32 values, of int32 biases and accumulators
 BITS_IN_KIB = 8 * 1024
 
 
-def counts(
+class MemoryLevel(Section):
+    """A memory: what an access costs, in or out, and how much it holds."""
+
+    price: Exact  # pJ an access
+    capacity_kib: Count | None  # None: no limit that matters here
+    source: str
+
+
+class MemoryTable(Table):
+    """Memories by name, such as `sram_1mb`; the operation `sram_1mb_bit` moves one bit."""
+
+    access_bits: Count
+    memory_levels: dict[str, MemoryLevel]
+
+    def get(self, operation: str) -> Fraction | None:
+        """Return the price of moving a bit in pJ, a share of an access: words are packed."""
+        level = self.memory_levels.get(operation.removesuffix("_bit"))
+        return None if level is None else level.price / self.access_bits
+
+
+def load_memory_table(name: str, folder: Path = FOLDER / "memory") -> MemoryTable:
+    """Read `<folder>/<name>.yaml` as `read_table` does."""
+    return read_table(MemoryTable, name, folder, "energy.memory")
+
+
+def memory_counts(
     layers: Sequence[LayerShape], arithmetic: str, weights_in: str, activations_in: str
 ) -> list[OpCounts]:
     """Count bits: `times` elements of `each` bits.
 
     Args:
-        layers: what computes, in order.
+        layers: the layers with weights, in order.
         arithmetic: float (all FP32, the image too) or integer (codes in their stored widths).
-        weights_in: the place that weights and biases are read from, such as dram.
-        activations_in: the place that inputs are read from and outputs written to.
+        weights_in: the memory level that weights and biases are read from, such as dram.
+        activations_in: the level that inputs are read from and outputs written to.
     """
-    return [
-        OpCounts(layer, arithmetic, _terms(layer, arithmetic, weights_in, activations_in))
-        for layer in layers
-    ]
+    weights, activations = f"{weights_in}_bit", f"{activations_in}_bit"
+    counts = []
+    for layer in layers:
+        weight_bits, input_bits, output_bits = _stored_bits(layer, arithmetic)
+        counts += [
+            OpCounts(layer, arithmetic, "weights_read", weights, layer.weights, weight_bits),
+            OpCounts(layer, arithmetic, "weights_read", weights, layer.biases, WORD_BITS),
+            OpCounts(layer, arithmetic, "activations_read", activations, layer.inputs, input_bits),
+            OpCounts(
+                layer, arithmetic, "activations_written", activations, layer.written, output_bits
+            ),
+        ]
+    return counts
 
 
-def bits(moved: Sequence[OpCounts]) -> dict[str, int]:
+def memory_energies(
+    layers: Sequence[LayerShape], table: MemoryTable, weights_in: str, activations_in: str
+) -> tuple[Fraction, Fraction]:
+    """Return what memory costs in FP32 and in integers, in pJ."""
+    exact, integer = (
+        total_energy(memory_counts(layers, arithmetic, weights_in, activations_in), table)
+        for arithmetic in ARITHMETICS
+    )
+    return exact, integer
+
+
+def bits_by_kind(moved: Iterable[OpCounts]) -> dict[str, int]:
     """Return the bits of all layers for each of KINDS."""
     sums = dict.fromkeys(KINDS, 0)
-    for layer in moved:
-        for term in layer.terms:
-            sums[term.kind] += term.count
+    for item in moved:
+        sums[item.kind] += item.count
     return sums
 
 
-def too_large(moved: Sequence[OpCounts], table: MemoryTable) -> list[str]:
-    """List what does not fit its place, which the model moves as if it did.
+def too_large(
+    layers: Sequence[LayerShape],
+    arithmetic: str,
+    table: MemoryTable,
+    weights_in: str,
+    activations_in: str,
+) -> list[str]:
+    """List what does not fit its memory level, which the model moves as if it did.
 
     Weights of all layers must fit together; of activations, the input and the output of a layer;
-    where weights and activations share a place, both.
+    where weights and activations share a level, both.
     """
-    needed: dict[str, dict[str, int]] = {}  # bits, by place and by what lies there
-    for what, kinds, layers in (
-        ("weights", KINDS[:1], [moved]),
-        ("activations", KINDS[1:], [[layer] for layer in moved]),
-    ):
-        terms = [[t for x in group for t in x.terms if t.kind in kinds] for group in layers]
-        place = terms[0][0].operation.removesuffix("_bit")
-        most = max(sum(term.count for term in group) for group in terms)
-        needed.setdefault(place, {})[what] = most
-    return [
-        f"{moved[0].arithmetic} {' and '.join(parts)}: {sum(parts.values()) / BITS_IN_KIB:,.0f} "
-        f"KiB in {place}, which holds {capacity:,} KiB"
-        for place, parts in needed.items()
-        if (capacity := table.places[place].capacity_kib) is not None
-        and sum(parts.values()) > capacity * BITS_IN_KIB
+    bits = [
+        bits_by_kind(memory_counts([x], arithmetic, weights_in, activations_in)) for x in layers
     ]
-
-
-def _terms(
-    layer: LayerShape, arithmetic: str, weights_in: str, activations_in: str
-) -> tuple[Term, ...]:
-    if arithmetic == "float":
-        weight = bias = given = made = FLOAT_BITS
-    else:
-        weight, bias, given = layer.weight_code_bits, INT32_BITS, layer.input_bits
-        made = INT32_BITS if layer.output_bits is None else layer.output_bits
-    return (
-        Term("weights_read", f"{weights_in}_bit", layer.weights, weight),
-        Term("weights_read", f"{weights_in}_bit", layer.biases, bias),
-        Term("activations_read", f"{activations_in}_bit", layer.inputs, given),
-        Term("activations_written", f"{activations_in}_bit", layer.written, made),
+    needed = {weights_in: {"weights": sum(each["weights_read"] for each in bits)}}
+    needed.setdefault(activations_in, {})["activations"] = max(
+        each["activations_read"] + each["activations_written"] for each in bits
     )
+    lines = []
+    for name, parts in needed.items():
+        capacity, kib = table.memory_levels[name].capacity_kib, sum(parts.values()) / BITS_IN_KIB
+        if capacity is not None and kib > capacity:
+            lines.append(
+                f"{arithmetic} {' and '.join(parts)}: {kib:,.0f} KiB in {name}, which holds "
+                f"{capacity:,} KiB"
+            )
+    return lines
+
+
+def _stored_bits(layer: LayerShape, arithmetic: str) -> tuple[int, int, int]:
+    """Return the bits of a weight, of an input and of an output."""
+    if arithmetic == "float":
+        return WORD_BITS, WORD_BITS, WORD_BITS
+    return layer.weight_code_bits, layer.input_bits, layer.output_bits or WORD_BITS

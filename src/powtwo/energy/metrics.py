@@ -1,6 +1,6 @@
-"""What stage energy@S says of a scheme: each table's figures, memory beside them, sensitivity.
+"""What stage energy@S writes about a scheme: figures, their terms, and the conventions by layer.
 
-No sum takes prices from two tables. Where the configured table cannot price a scheme under the
+No sum mixes prices of two tables. Where the configured table cannot price a scheme under the
 configured convention, its figures are null, `unpriced` names the operation that it lacks, and the
 table for all widths stands beside it with an FP32 of its own. Where it lacks only what another
 convention needs, the figures of that convention alone are null.
@@ -13,171 +13,190 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from powtwo.energy import counts as energy
-from powtwo.energy import memory, memory_table, price_table
-from powtwo.energy import sensitivity as energy_sensitivity
-from powtwo.energy.counts import CONVENTIONS, FIGURES, PJ_IN_UJ, OpCounts
-from powtwo.energy.memory_table import MemoryTable
+from powtwo.core.params import ParamsError
+from powtwo.energy import memory
+from powtwo.energy.counts import (
+    ARITHMETICS,
+    CONVENTIONS,
+    PJ_IN_UJ,
+    OpCounts,
+    arithmetic_energies,
+    compared,
+    energy_by_kind,
+    first_unpriced,
+    float_counts,
+    integer_counts,
+    total_energy,
+)
+from powtwo.energy.memory import MemoryTable, load_memory_table, memory_counts
+from powtwo.energy.operation_prices import PriceTable, Table, load_price_table
 from powtwo.energy.params import Energy
-from powtwo.energy.price_table import PriceTable, UnpricedError
-from powtwo.energy.sensitivity import Assumptions
+from powtwo.energy.sensitivity import sensitivity_rows
 from powtwo.integer.shapes import LayerShape
 
-ARITHMETICS = ("float", "integer")
-BY_CONVENTION = ("layer", "layer_kind", "zero_point", "kind", "energy_pj", "table")
+OF_CONVENTION = ("integer_uj", "ratio", "last_integer_pj")  # None where a price is missing
+TERM_COLUMNS = ("layer", "layer_kind", "arithmetic", "kind", "operation", "times", "each", "count",
+                "price_pj", "energy_pj", "part", "table")  # fmt: skip
+CONVENTION_COLUMNS = ("layer", "layer_kind", "zero_point", "kind", "energy_pj", "table")
 
 
 @dataclass(frozen=True)
 class Prices:
-    """The tables that the parameters name, and the assumptions that come with them."""
+    """The parameters and the tables that they name."""
 
+    params: Energy
     table: PriceTable
     all_widths: PriceTable | None  # None: the same table, or none wanted
-    places: MemoryTable | None
-    assumed: Assumptions
+    memory: MemoryTable | None
+
+    @property
+    def tables(self) -> list[PriceTable]:
+        """The tables of operations, the configured one first."""
+        return [self.table] if self.all_widths is None else [self.table, self.all_widths]
 
 
-def load(params: Energy) -> Prices:
+def load_prices(params: Energy) -> Prices:
     """Read the tables.
 
     Raises:
-        ValueError: where there is no such table or place.
+        ParamsError: where there is no such table or memory level.
     """
-    wider = params.all_widths if params.all_widths != params.table else None
-    table = price_table.load(params.table)
-    all_widths = None if wider is None else price_table.load(wider, key="energy.all_widths")
-    if params.memory is None:
-        return Prices(table, all_widths, None, Assumptions(params.zero_point))
-    places = memory_table.load(params.memory)
-    places.check("energy.weights_in", params.weights_in)
-    places.check("energy.activations_in", params.activations_in)
-    assumed = Assumptions(params.zero_point, params.weights_in, params.activations_in)
-    return Prices(table, all_widths, places, assumed)
+    table, all_widths, levels = load_price_table(params.table), None, None
+    if params.all_widths not in (None, params.table):
+        all_widths = load_price_table(params.all_widths, key="energy.all_widths")
+    if params.memory is not None:
+        levels = load_memory_table(params.memory)
+        for key, level in (("weights_in", params.weights_in),
+                           ("activations_in", params.activations_in)):  # fmt: skip
+            if level not in levels.memory_levels:
+                raise ParamsError(
+                    f"energy.{key} = {level}: no memory of {levels.name}; name one of "
+                    f"{', '.join(levels.memory_levels)}"
+                )
+    return Prices(params, table, all_widths, levels)
 
 
-def metrics(layers: Sequence[LayerShape], prices: Prices) -> dict[str, Any]:
+def scheme_metrics(layers: Sequence[LayerShape], prices: Prices) -> dict[str, Any]:
     """Return the figures of a scheme; those of the configured table stand at the top.
 
+    The last layer's energies are in pJ, the network's in µJ; `ratio` is float over integer.
+
     Raises:
-        ValueError: where neither table prices the scheme.
+        UnpricedError: where neither table prices the scheme, or one lacks a price of FP32.
     """
-    priced = _pricing(layers, prices)
+    tables = _pricing_tables(layers, prices)
+    convention, wider, levels = prices.params.zero_point, prices.all_widths, prices.memory
     return {
-        **_arithmetic(layers, prices.table, prices.assumed.zero_point),
-        "all_widths": None if prices.all_widths is None else _arithmetic(
-            layers, prices.all_widths, prices.assumed.zero_point
-        ),
-        "memory": _memory(layers, prices),
-        "sensitivity": energy_sensitivity.rows(layers, priced, prices.places, prices.assumed),
-    }  # fmt: skip
+        **_arithmetic_metrics(layers, prices.table, convention),
+        "all_widths": None if wider is None else _arithmetic_metrics(layers, wider, convention),
+        "memory": None if levels is None else _memory_metrics(layers, levels, prices.params),
+        "sensitivity": sensitivity_rows(layers, tables, levels, prices.params),
+    }
 
 
-def rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
-    """Return rows of energy.COLUMNS: the terms under each table that prices them, then memory."""
-    counts = energy.float_counts(layers) + energy.integer_counts(layers, prices.assumed.zero_point)
-    found = [row for table in _pricing(layers, prices) for row in energy.rows(counts, table)]
-    if prices.places is not None:
-        moved = [item for kind in ARITHMETICS for item in _moved(layers, prices, kind)]
-        found += energy.rows(moved, prices.places.prices, "memory")
-    return found
+def term_rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
+    """Return rows of TERM_COLUMNS: the terms under each table that prices them, then memory."""
+    params = prices.params
+    arithmetic = float_counts(layers) + integer_counts(layers, params.zero_point)
+    parts: list[tuple[str, Table, list[OpCounts]]] = [
+        ("arithmetic", table, arithmetic) for table in _pricing_tables(layers, prices)
+    ]
+    if prices.memory is not None:
+        levels = (params.weights_in, params.activations_in)
+        parts += [
+            ("memory", prices.memory, memory_counts(layers, each, *levels)) for each in ARITHMETICS
+        ]
+    return [
+        (item.layer.index, item.layer.kind, item.arithmetic, item.kind, item.operation,
+         item.times, item.each, item.count, float(table[item.operation]),
+         float(item.count * table[item.operation]), part, table.name)
+        for part, table, counts in parts
+        for item in counts
+    ]  # fmt: skip
 
 
-def by_convention(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
-    """Return rows of BY_CONVENTION: integer arithmetic of each layer by kind of operation.
+def convention_rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
+    """Return rows of CONVENTION_COLUMNS: integer arithmetic of each layer by kind of operation.
 
     Each table has rows for every convention that it can price.
     """
-    found: list[tuple[Any, ...]] = []
-    for table in filter(None, (prices.table, prices.all_widths)):
-        for convention in CONVENTIONS:
-            counts = energy.integer_counts(layers, convention)
-            try:
-                kinds = [(item.layer, energy.by_kind([item], table)) for item in counts]
-            except UnpricedError:
-                continue
-            found += [
-                (layer.index, layer.kind, convention, kind, float(value), table.name)
-                for layer, sums in kinds
-                for kind, value in sums.items()
-            ]
-    return found
+    return [
+        (layer.index, layer.kind, convention, kind, float(pj), table.name)
+        for table in prices.tables
+        for convention in CONVENTIONS
+        if not first_unpriced(integer_counts(layers, convention), table)
+        for layer in layers
+        for kind, pj in energy_by_kind(integer_counts([layer], convention), table).items()
+    ]
 
 
-def _pricing(layers: Sequence[LayerShape], prices: Prices) -> list[PriceTable]:
+def _pricing_tables(layers: Sequence[LayerShape], prices: Prices) -> list[PriceTable]:
     """List the tables that price the scheme under the configured convention.
 
     Raises:
-        ValueError: where none does, saying what the last one lacks.
+        UnpricedError: where none does, saying what the last one lacks.
     """
-    found = []
-    for table in filter(None, (prices.table, prices.all_widths)):
-        try:
-            energy.metrics(layers, table, prices.assumed.zero_point)
-        except UnpricedError as error:
-            refused = error
-        else:
-            found.append(table)
-    if not found:
-        raise refused
-    return found
+    counts = integer_counts(layers, prices.params.zero_point) + float_counts(layers)
+    tables = [table for table in prices.tables if not first_unpriced(counts, table)]
+    if not tables:
+        total_energy(counts, prices.tables[-1])  # raises
+    return tables
 
 
-def _arithmetic(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> dict[str, Any]:
-    """Return energy.metrics and the energy by kind; the integers' are None without prices."""
-    exact = energy.float_counts(layers)
-    try:
-        found = energy.metrics(layers, table, convention)
-    except UnpricedError as error:
-        nothing = dict.fromkeys(FIGURES)
-        return {
-            "table": table.name,
-            "zero_point": convention,
-            "macs": sum(layer.macs for layer in layers),
-            "float_uj": float(energy.total(exact, table) / PJ_IN_UJ),
-            "last_float_pj": float(exact[-1].energy(table)),
-            **nothing,
-            "conventions": dict.fromkeys(CONVENTIONS, nothing),
-            "kinds_uj": {"float": _microjoules(energy.by_kind(exact, table)), "integer": None},
-            "unpriced": error.operation,  # the first that the table lacks
-        }
-    integer = energy.integer_counts(layers, convention)
-    kinds = {"float": _microjoules(energy.by_kind(exact, table)),
-             "integer": _microjoules(energy.by_kind(integer, table))}  # fmt: skip
-    return found | {"kinds_uj": kinds, "unpriced": None}
-
-
-def _memory(layers: Sequence[LayerShape], prices: Prices) -> dict[str, Any] | None:
-    """Return what memory costs, apart from all arithmetic; None where no table is named."""
-    if prices.places is None:
-        return None
-    table = prices.places.prices
-    moved = {kind: _moved(layers, prices, kind) for kind in ARITHMETICS}
-    sums = {kind: energy.total(counts, table) for kind, counts in moved.items()}
-    kinds = {
-        kind: _microjoules(energy.by_kind(counts, table, memory.KINDS))
-        for kind, counts in moved.items()
-    }
+def _arithmetic_metrics(
+    layers: Sequence[LayerShape], table: PriceTable, convention: str
+) -> dict[str, Any]:
+    exact, integer = float_counts(layers), integer_counts(layers, convention)
+    unpriced = first_unpriced(integer, table)
+    figures = {name: _figures(layers, table, name) for name in CONVENTIONS}
     return {
         "table": table.name,
-        "weights_in": prices.assumed.weights_in,
-        "activations_in": prices.assumed.activations_in,
-        "float_uj": float(sums["float"] / PJ_IN_UJ),
-        "integer_uj": float(sums["integer"] / PJ_IN_UJ),
-        "ratio": float(sums["float"] / sums["integer"]),
-        "kinds_uj": kinds,
-        "bits": {kind: memory.bits(counts) for kind, counts in moved.items()},
+        "zero_point": convention,
+        "macs": sum(layer.macs for layer in layers),
+        **figures[convention],
+        "conventions": {
+            name: {key: None if unpriced else each[key] for key in OF_CONVENTION}
+            for name, each in figures.items()
+        },
+        "kinds_uj": {
+            "float": _microjoules(energy_by_kind(exact, table)),
+            "integer": None if unpriced else _microjoules(energy_by_kind(integer, table)),
+        },
+        "unpriced": unpriced,  # the first operation that the table lacks
+    }
+
+
+def _figures(
+    layers: Sequence[LayerShape], table: PriceTable, convention: str
+) -> dict[str, float | None]:
+    float_pj, integer_pj = arithmetic_energies(layers[-1:], table, convention)
+    return {
+        **compared(*arithmetic_energies(layers, table, convention)),
+        "last_float_pj": float(float_pj),
+        "last_integer_pj": None if integer_pj is None else float(integer_pj),
+    }
+
+
+def _memory_metrics(
+    layers: Sequence[LayerShape], table: MemoryTable, params: Energy
+) -> dict[str, Any]:
+    levels = (params.weights_in, params.activations_in)
+    moved = {kind: memory_counts(layers, kind, *levels) for kind in ARITHMETICS}
+    return {
+        "table": table.name,
+        "weights_in": params.weights_in,
+        "activations_in": params.activations_in,
+        **compared(*memory.memory_energies(layers, table, *levels)),
+        "kinds_uj": {
+            kind: _microjoules(energy_by_kind(counts, table, memory.KINDS))
+            for kind, counts in moved.items()
+        },
+        "bits": {kind: memory.bits_by_kind(counts) for kind, counts in moved.items()},
         "too_large": [
-            line for counts in moved.values() for line in memory.too_large(counts, prices.places)
+            line for kind in ARITHMETICS for line in memory.too_large(layers, kind, table, *levels)
         ],
     }
 
 
-def _moved(layers: Sequence[LayerShape], prices: Prices, arithmetic: str) -> list[OpCounts]:
-    _, weights_in, activations_in = prices.assumed
-    assert weights_in is not None
-    assert activations_in is not None
-    return memory.counts(layers, arithmetic, weights_in, activations_in)
-
-
-def _microjoules(values: Mapping[str, Fraction]) -> dict[str, float]:
-    return {name: float(value / PJ_IN_UJ) for name, value in values.items()}
+def _microjoules(pj: Mapping[str, Fraction]) -> dict[str, float]:
+    return {name: float(value / PJ_IN_UJ) for name, value in pj.items()}

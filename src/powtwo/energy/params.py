@@ -8,14 +8,17 @@ from pydantic import StringConstraints
 
 from powtwo.core.params import Section
 
+# Which tables and memory levels exist, the files in prices/ say: a new one needs no edit here.
+TableName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
+LevelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+
 
 class Energy(Section):
     """How operations and memory are priced."""
 
-    # Which tables and places there are, their files say; the stage refuses an unknown one.
-    table: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]
+    table: TableName
     zero_point: Literal["per_use", "per_input", "folded", "msb_flip"]
-    all_widths: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] | None = None
-    memory: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] | None = None
-    weights_in: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")] = "dram"
-    activations_in: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")] = "sram_1mb"
+    all_widths: TableName | None = None
+    memory: TableName | None = None
+    weights_in: LevelName = "dram"
+    activations_in: LevelName = "sram_1mb"

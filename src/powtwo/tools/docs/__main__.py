@@ -3,7 +3,6 @@
 from powtwo.tools.docs import (
     ablation,
     energy_page,
-    energy_passages,
     loading,
     markdown,
     readme,
@@ -13,7 +12,7 @@ from powtwo.tools.docs import (
 
 def main() -> None:
     """Bring every generated passage up to date."""
-    for name, text in energy_passages.passages().items():
+    for name, text in energy_page.passages().items():
         markdown.update(energy_page.PAGE, name, text)
     markdown.update(
         ablation.PAGE, "ablation", ablation.table(ablation.with_published(ablation.read()))

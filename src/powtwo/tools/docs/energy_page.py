@@ -1,43 +1,156 @@
-"""The working of the energy figures, term by term, as docs/energy.md shows it.
+"""The generated passages of docs/energy.md: prices, memory, networks, sensitivity, working.
 
-`inv docs` writes it anew; a test fails where the page is stale.
+`inv docs` writes them anew; a test fails where the page is stale.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from powtwo.energy import memory
 from powtwo.energy.counts import (
     CONVENTIONS,
+    KINDS,
     PJ_IN_UJ,
     OpCounts,
     float_counts,
     integer_counts,
-    total,
+    total_energy,
 )
-from powtwo.energy.price_table import PriceTable
+from powtwo.energy.memory import MemoryTable, load_memory_table
+from powtwo.energy.metrics import load_prices, scheme_metrics
+from powtwo.energy.operation_prices import PriceTable, load_price_table
+from powtwo.energy.params import Energy
 from powtwo.integer.shapes import LayerShape, of_layout
 from powtwo.tools.docs import markdown
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "energy.md"
 LAYOUT = (32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M")  # the lab's
 HIDDEN, CLASSES = (256, 128), 10
+CONFIGURED = Energy(table="lab", zero_point="per_use", all_widths="qtools", memory="horowitz")
+SHIFT = {"weight_kind": "power_of_two", "weight_code_bits": 4}
+OPERATIONS = ("fp32_multiply", "fp32_add", "int32_add", "int8_add", "int4_add", "int8_multiply",
+              "int4x8_multiply", "int4_multiply", "int2x8_multiply", "int4x8_shift", "int4_shift",
+              "shift")  # fmt: skip
+UNKNOWN = "–"
 
-Key = tuple[str, str, str, int]  # kind, operation, how it is counted, operations
+
+class Term(NamedTuple):
+    """A row of the working."""
+
+    kind: str
+    operation: str
+    operations: int
+    working: str  # their number, with its factors
 
 
-def working(layers: Sequence[LayerShape], table: PriceTable) -> str:
-    """Return Markdown: the last layer, the whole network, and each layer, with every term."""
+def lab_layers(**changes: Any) -> list[LayerShape]:
+    """List the layers of the lab's network, whose logits are codes, with `of_layout`'s options."""
+    return of_layout(LAYOUT, HIDDEN, CLASSES, **changes)
+
+
+NETWORKS: Mapping[str, Sequence[LayerShape]] = {
+    "8-bit weights and codes": lab_layers(),
+    "4-bit weights, 8-bit codes": lab_layers(weights={"weight_bits": 4}),
+    "4-bit weights and codes": lab_layers(bits=4),
+    "4-bit 0 or ±2^k, 8-bit codes": lab_layers(weights=SHIFT),
+    "the same, z = 0, int32 logits": lab_layers(weights=SHIFT, zero_point=0, logits="int32"),
+}
+
+
+def passages() -> dict[str, str]:
+    """Return the text between each pair of markers of docs/energy.md."""
+    prices = load_prices(CONFIGURED)
+    metrics = {name: scheme_metrics(layers, prices) for name, layers in NETWORKS.items()}
+    lines = {
+        "operations": operations(prices.tables),
+        "memory-levels": memory_levels(load_memory_table("horowitz")),
+        "networks": networks(metrics),
+        "sensitivity": sensitivity(metrics),
+        "working": working(lab_layers(), load_price_table("lab")),
+    }
+    return {name: "\n".join(text) for name, text in lines.items()}
+
+
+def operations(tables: Sequence[PriceTable]) -> list[str]:
+    """Show each table's price of an operation in pJ, to six digits."""
+    rows = []
+    for name in OPERATIONS:
+        prices = [table.get(name) for table in tables]
+        cells = [UNKNOWN if price is None else f"{float(price):.6g}" for price in prices]
+        rows.append([f"`{name}`", *cells])
+    return markdown.table(["operation", *(f"`{table.name}`, pJ" for table in tables)], rows)
+
+
+def memory_levels(table: MemoryTable) -> list[str]:
+    """Show the memories of a table, exactly."""
+    titles, rows = ["memory", "capacity, KiB", "64 bits, pJ", "a bit, pJ", "source"], []
+    for name, level in table.memory_levels.items():
+        capacity = UNKNOWN if level.capacity_kib is None else f"{level.capacity_kib:,}"
+        bit = table[f"{name}_bit"]
+        rows.append([f"`{name}`", capacity, decimal(64 * bit), decimal(bit), level.source])
+    return markdown.table(titles, rows)
+
+
+def networks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Show the networks' arithmetic in each table, and their memory in a table of its own."""
+    first = next(iter(metrics.values()))
+    tables = (first["table"], first["all_widths"]["table"])
+    exact = f"{first['float_uj']:.3f}"
+    arithmetic = [["FP32", *(exact, "1") * 2]]
+    moved = [["FP32", *_memory_cells(first["memory"], "float"), "1"]]
+    for name, one in metrics.items():
+        cells = [(_cell(table["integer_uj"], ".3f"), _cell(table["ratio"], ".1f"))
+                 for table in (one, one["all_widths"])]  # fmt: skip
+        arithmetic.append([name, *cells[0], *cells[1]])
+        ratio = _cell(one["memory"]["ratio"], ".1f")
+        moved.append([name, *_memory_cells(one["memory"], "integer"), ratio])
+    titles = [title for table in tables for title in (f"`{table}`, µJ", "ratio")]
+    kinds = (f"{kind.replace('_', ' ')}, µJ" for kind in memory.KINDS)
+    return [
+        *markdown.table(["arithmetic", *titles], arithmetic),
+        "",
+        *markdown.table(["memory", *kinds, "all, µJ", "ratio"], moved),
+    ]
+
+
+def sensitivity(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Show the ratio to FP32 as one assumption varies, a column for each network."""
+    ratios = {
+        (network, row["table"], row["varied"], row["value"]): row
+        for network, one in metrics.items()
+        for row in one["sensitivity"]
+    }
+    narrow, wide = CONFIGURED.table, CONFIGURED.all_widths
+    levels = load_memory_table("horowitz").memory_levels
+    rows = []
+    for title, key, table, varied, values in (
+        (f"arithmetic, `{narrow}`", "arithmetic_ratio", narrow, "zero_point", CONVENTIONS),
+        (f"arithmetic, `{wide}`", "arithmetic_ratio", wide, "zero_point", CONVENTIONS),
+        ("memory", "memory_ratio", wide, "weights_in", levels),
+        (f"arithmetic (`{wide}`) + memory", "sum_ratio", wide, "weights_in", levels),
+        ("memory", "memory_ratio", wide, "activations_in", levels),
+        (f"arithmetic (`{wide}`) + memory", "sum_ratio", wide, "activations_in", levels),
+    ):
+        for value in values:
+            found = [ratios.get((name, table, varied, value), {}).get(key) for name in metrics]
+            cells = [_cell(ratio, ".1f") for ratio in found]
+            rows.append([title, f"`{varied}`", f"`{value}`", *cells])
+    return markdown.table(["ratio of", "varied", "value", *metrics], rows)
+
+
+def working(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
+    """Show the last layer, the whole network and each layer, with every term."""
     last = layers[-1]
-    title = f"{last.kind} {last.fan_in} → {last.output_shape[0]}"
-    return "\n".join([
+    return [
         f"Prices of the table `{table.name}` ({table.process_nm} nm), for one image.",
         "",
-        f"### The last layer, {title}",
+        f"### The last layer, {last.kind} {last.fan_in} → {last.output_shape[0]}",
         "",
         *_terms([last], table),
         "",
@@ -48,12 +161,7 @@ def working(layers: Sequence[LayerShape], table: PriceTable) -> str:
         "### Layer by layer",
         "",
         *_layers(layers, table),
-    ])  # fmt: skip
-
-
-def lab_layers() -> list[LayerShape]:
-    """List the layers of the lab's network, whose logits are codes."""
-    return of_layout(LAYOUT, HIDDEN, CLASSES)
+    ]
 
 
 def decimal(value: Fraction) -> str:
@@ -64,66 +172,67 @@ def decimal(value: Fraction) -> str:
 
 def _terms(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
     """Show FP32 in full, then integers with a column for each convention."""
-    exact = _grouped(float_counts(layers))
-    columns = [_grouped(integer_counts(layers, name)) for name in CONVENTIONS]
-    rows = sorted(dict.fromkeys(key for column in columns for key in column), key=_order)
-    head = ["operation", "count", "pJ each"]
-    titles = [f"`{name}`, pJ" for name in CONVENTIONS]
-    return [
-        *_table(["FP32", *head, "pJ"], exact, [exact], table),
-        "",
-        *_table(["integer", *head, *titles], rows, columns, table),
-    ]
+    exact = {"pJ": float_counts(layers)}
+    integer = {f"`{name}`, pJ": integer_counts(layers, name) for name in CONVENTIONS}
+    return [*_term_table("FP32", exact, table), "", *_term_table("integer", integer, table)]
 
 
-def _table(
-    head: list[str], keys: Sequence[Key], columns: Sequence[Sequence[Key]], table: PriceTable
+def _term_table(
+    title: str, columns: Mapping[str, Sequence[OpCounts]], table: PriceTable
 ) -> list[str]:
-    """Make a Markdown table: a row for each term, a column for each way to add them up."""
+    """Return a row for each term, with a column of energies for each way to count."""
+    terms = [_add_up(counts) for counts in columns.values()]
     rows = []
-    for key in keys:
-        kind, operation, how, count = key
-        price = table[operation]
-        energies = [decimal(count * price) if key in column else "–" for column in columns]
-        name = kind.replace("_", " ")
-        rows.append([name, f"`{operation}`", how, decimal(price), *energies])
-    sums = [sum((key[3] * table[key[1]] for key in column), Fraction(0)) for column in columns]
-    rows.append(["**total**", "", "", "", *(f"**{decimal(value)}**" for value in sums)])
-    return markdown.table(head, rows, words=(0, 1))
+    for term in sorted({term for each in terms for term in each}, key=_order):
+        price = table[term.operation]
+        energies = [decimal(term.operations * price) if term in each else UNKNOWN for each in terms]
+        kind = term.kind.replace("_", " ")
+        rows.append([kind, f"`{term.operation}`", term.working, decimal(price), *energies])
+    sums = [f"**{decimal(total_energy(counts, table))}**" for counts in columns.values()]
+    rows.append(["**total**", "", "", "", *sums])
+    return markdown.table([title, "operation", "count", "pJ each", *columns], rows, words=(0, 1))
 
 
-def _grouped(counts: Sequence[OpCounts]) -> list[Key]:
+def _add_up(counts: Sequence[OpCounts]) -> list[Term]:
     """Add the counts of all layers up by kind and operation; one layer keeps its factors."""
-    if len(counts) == 1:
+    if counts[0].layer is counts[-1].layer:
         return [
-            (term.kind, term.operation, f"{term.times:,} × {term.each:,} = {term.count:,}",
-             term.count)
-            for term in counts[0].terms
-        ]  # fmt: skip
+            Term(x.kind, x.operation, x.count, f"{x.times:,} × {x.each:,} = {x.count:,}")
+            for x in counts
+        ]
     sums: Counter[tuple[str, str]] = Counter()
-    for layer in counts:
-        for term in layer.terms:
-            sums[term.kind, term.operation] += term.count
-    return [(*names, f"{count:,}", count) for names, count in sums.items()]
+    for item in counts:
+        sums[item.kind, item.operation] += item.count
+    return [Term(*names, count, f"{count:,}") for names, count in sums.items()]
 
 
-def _order(key: Key) -> tuple[int, int]:
-    kinds = ("multiply", "accumulate", "bias", "zero_point", "requantize")
-    return kinds.index(key[0]), -key[3]
+def _order(term: Term) -> tuple[int, int, bool]:
+    return KINDS.index(term.kind), -term.operations, term.operation != "shift"
 
 
 def _layers(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
-    """Make a Markdown table with the energy of each layer, in µJ."""
-    columns = [float_counts(layers), *(integer_counts(layers, name) for name in CONVENTIONS)]
-    head = ["layer", "kind", "input", "output", "K", "MACs", "FP32, µJ",
-            *(f"`{name}`, µJ" for name in CONVENTIONS)]  # fmt: skip
+    """Return a table of the energy of each layer, in µJ."""
+
+    def energies(of: Sequence[LayerShape]) -> list[str]:
+        columns = [float_counts(of), *(integer_counts(of, name) for name in CONVENTIONS)]
+        return [decimal(total_energy(column, table) / PJ_IN_UJ) for column in columns]
+
     rows = []
-    for position, layer in enumerate(layers):
-        energies = [decimal(column[position].energy(table) / PJ_IN_UJ) for column in columns]
+    for layer in layers:
         sizes = ["×".join(map(str, shape)) for shape in (layer.input_shape, layer.output_shape)]
-        rows.append([str(layer.index), layer.kind, *sizes, f"{layer.fan_in:,}",
-                     f"{layer.macs:,}", *energies])  # fmt: skip
-    sums = [f"**{decimal(total(column, table) / PJ_IN_UJ)}**" for column in columns]
-    macs = f"**{sum(layer.macs for layer in layers):,}**"
-    rows.append(["", "**total**", "", "", "", macs, *sums])
-    return markdown.table(head, rows, words=(1,))
+        macs = (f"{layer.fan_in:,}", f"{layer.macs:,}")
+        rows.append([str(layer.index), layer.kind, *sizes, *macs, *energies([layer])])
+    sums = [f"{sum(layer.macs for layer in layers):,}", *energies(layers)]
+    rows.append(["", "**total**", "", "", "", *(f"**{cell}**" for cell in sums)])
+    titles = ["layer", "kind", "input", "output", "K", "MACs", "FP32, µJ"]
+    conventions = (f"`{name}`, µJ" for name in CONVENTIONS)
+    return markdown.table([*titles, *conventions], rows, words=(1,))
+
+
+def _memory_cells(moved: Mapping[str, Any], arithmetic: str) -> list[str]:
+    energies = (*moved["kinds_uj"][arithmetic].values(), moved[f"{arithmetic}_uj"])
+    return [f"{value:.3f}" for value in energies]
+
+
+def _cell(value: float | None, form: str) -> str:
+    return UNKNOWN if value is None else format(value, form)

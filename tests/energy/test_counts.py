@@ -1,0 +1,247 @@
+"""Counts and their energy against figures worked by hand, term by term, in exact fractions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from energy_cases import LAB, LAYERS, NARROW, QTOOLS, SHIFTS, some_layers
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from powtwo.energy.counts import (
+    CONVENTIONS,
+    OpCounts,
+    energy_by_kind,
+    float_counts,
+    integer_counts,
+    total_energy,
+)
+from powtwo.energy.operation_prices import ListedPrice, PriceTable, UnpricedError
+from powtwo.integer.shapes import LayerShape
+from powtwo.network.architecture import Architecture
+from powtwo.tools.docs.energy_page import CLASSES, HIDDEN, LAYOUT, lab_layers
+
+LAST = LAYERS[-1]  # linear 128 → 10
+conventions = st.sampled_from(CONVENTIONS)
+
+
+def priced(counts: list[OpCounts]) -> list[tuple[str, str, int, Fraction]]:
+    return [(t.kind, t.operation, t.count, t.count * LAB[t.operation]) for t in counts]
+
+
+def integer_energy(
+    layers: list[LayerShape], convention: str = "per_use", table: PriceTable = LAB
+) -> Fraction:
+    return total_energy(integer_counts(layers, convention), table)
+
+
+def test_last_layer_float_term_by_term() -> None:
+    counts = float_counts([LAST])
+    assert priced(counts) == [
+        ("multiply", "fp32_multiply", 1280, 4736),
+        ("accumulate", "fp32_add", 1270, 1143),
+        ("bias", "fp32_add", 10, 9),
+    ]
+    assert total_energy(counts, LAB) == 5888
+
+
+SUMS = [
+    ("multiply", "int8_multiply", 1280, 256),
+    ("accumulate", "int32_add", 1270, 127),
+    ("bias", "int32_add", 10, 1),
+]
+REQUANTIZE = ("requantize", "shift", 10, Fraction("0.1"))
+ADD = ("requantize", "int8_add", 10, Fraction("0.3"))
+PER_USE = ("zero_point", "int8_add", 1280, Fraction("38.4"))
+PER_INPUT = ("zero_point", "int8_add", 128, Fraction("3.84"))
+
+
+@pytest.mark.parametrize(
+    ("convention", "terms", "last_pj", "network_pj", "network_uj"),
+    [
+        ("per_use", [PER_USE, REQUANTIZE, ADD], "422.8", "17523126.16", "17.523"),
+        ("per_input", [PER_INPUT, REQUANTIZE, ADD], "388.24", "15932970.64", "15.933"),
+        ("folded", [REQUANTIZE, ADD], "384.4", "15930562.96", "15.931"),
+        ("msb_flip", [REQUANTIZE], "384.1", "15926864.74", "15.927"),
+    ],
+)
+def test_integers_term_by_term_and_in_total(
+    convention: str, terms: list[object], last_pj: str, network_pj: str, network_uj: str
+) -> None:
+    counts = integer_counts([LAST], convention)
+    assert priced(counts) == SUMS + terms
+    assert total_energy(counts, LAB) == Fraction(last_pj)
+    total = integer_energy(LAYERS, convention)
+    assert total == Fraction(network_pj)
+    assert f"{float(total) / 1e6:.3f}" == network_uj
+
+
+def test_whole_network_float() -> None:
+    assert total_energy(float_counts(LAYERS), LAB) == 244_193_024
+    assert sum(layer.macs for layer in LAYERS) == 53_085_440
+
+
+def test_kinds_add_up_to_the_total() -> None:
+    kinds = energy_by_kind(integer_counts(LAYERS, "per_use"), LAB)
+    assert sum(kinds.values()) == Fraction("17523126.16")
+    assert kinds["zero_point"] == Fraction("1592563.2")
+    assert kinds["requantize"] == Fraction("4930.96")
+
+
+def test_padding_is_multiplied_but_is_no_input() -> None:
+    """The design's 15.933 µJ pays for stored elements; with the padding it would be 15.934."""
+    assert sum(layer.inputs for layer in LAYERS) == 80_256
+    padded = sum(
+        layer.input_shape[0] * (layer.input_shape[1] + 2) * (layer.input_shape[2] + 2)
+        if layer.kind == "conv2d"
+        else layer.inputs
+        for layer in LAYERS
+    )
+    assert integer_energy(LAYERS, "folded") + padded * LAB["int8_add"] == Fraction("15933742.84")
+
+
+def test_shapes_macs_weights_and_biases_equal_torch() -> None:
+    network = Architecture(LAYOUT, HIDDEN, CLASSES).build()
+    counter, sizes = FlopCounterMode(display=False), {}
+    for name, module in network.named_children():
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name: sizes.update(
+                {name: (tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))}
+            )
+        )
+    with counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, 32, 32))
+    flops = counter.get_flop_counts()
+    weighted = {name: module for name, module in network.named_children()
+                if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))}  # fmt: skip
+    for layer, (name, module) in zip(LAYERS, weighted.items(), strict=True):
+        assert sum(flops[f"Sequential.{name}"].values()) == 2 * layer.macs
+        assert sizes[name] == (layer.input_shape, layer.output_shape)
+        assert (module.weight.numel(), module.weight.shape[0]) == (layer.weights, layer.biases)
+
+
+def test_last_layer_of_4_bit_weights_term_by_term() -> None:
+    counts = integer_counts(NARROW[-1:], "per_use")
+    assert [(t.kind, t.operation, t.count) for t in counts] == [
+        ("multiply", "int4x8_multiply", 1280),
+        ("accumulate", "int32_add", 1270),
+        ("bias", "int32_add", 10),
+        ("zero_point", "int8_add", 1280),
+        ("requantize", "shift", 10),
+        ("requantize", "int8_add", 10),
+    ]
+    # 1280·P + 127 + 1 + 32 + 0.1 + 0.25
+    hand = 1280 * QTOOLS["int4x8_multiply"] + Fraction("160.35")
+    assert total_energy(counts, QTOOLS) == hand
+
+
+def test_last_layer_of_shifts_term_by_term() -> None:
+    counts = integer_counts(SHIFTS[-1:], "per_use")
+    assert priced(counts) == [
+        ("multiply", "int4x8_shift", 1280, Fraction("12.8")),
+        ("accumulate", "int32_add", 1270, 127),
+        ("bias", "int32_add", 10, 1),
+    ]
+    assert total_energy(counts, LAB) == Fraction("140.8")  # FP32: 5888, 41.8 times as much
+
+
+def test_a_network_of_shifts_costs_41_times_less_than_fp32() -> None:
+    total = integer_energy(SHIFTS)
+    # 53,085,440 shifts and int32 additions, 123,264 requantizing shifts: z is 0 everywhere
+    assert total == 53_085_440 * Fraction("0.11") + 123_264 * Fraction("0.01")
+    assert total == Fraction("5840631.04")
+    assert math.floor(244_193_024 / total) == 41
+
+
+def test_int32_logits_are_not_requantized() -> None:
+    layers = lab_layers(logits="int32")
+    assert integer_energy(layers[-1:]) == Fraction("422.4")
+    assert integer_counts(layers[:-1], "per_use") == integer_counts(LAYERS[:-1], "per_use")
+
+
+def test_zero_point_of_zero_costs_nothing() -> None:
+    layer = replace(LAST, input_zero_point=0, output_zero_point=0)
+    assert {integer_energy([layer], name) for name in CONVENTIONS} == {Fraction("384.1")}
+
+
+@pytest.mark.parametrize("widths", [(4, 8), (8, 4), (4, 4)])
+def test_other_widths_are_not_taken_for_int8(widths: tuple[int, int]) -> None:
+    layer = replace(LAST, weight_bits=widths[0], input_bits=widths[1])
+    name = {(4, 4): "int4"}.get(widths, f"int{widths[0]}x{widths[1]}")
+    with pytest.raises(UnpricedError, match=f"no price for {name}_multiply"):
+        integer_energy([layer])
+
+
+def test_unknown_convention_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"energy\.zero_point = none: must be one of"):
+        integer_counts(LAYERS, "none")
+
+
+prices = st.fixed_dictionaries(
+    {name: st.fractions(0, 10, max_denominator=100) for name in LAB.prices}
+)
+
+
+def with_prices(values: dict[str, Fraction]) -> PriceTable:
+    listed = {name: ListedPrice(price=price, source="course") for name, price in values.items()}
+    return LAB.model_copy(update={"prices": listed})
+
+
+@given(some_layers, some_layers, conventions, st.integers(1, 9))
+def test_energy_adds_up_over_layers_and_is_linear_in_batch(
+    first: list[LayerShape], second: list[LayerShape], convention: str, images: int
+) -> None:
+    energies = [integer_energy(layers, convention) for layers in (first, second)]
+    assert integer_energy(first + second, convention) == sum(energies)
+    assert integer_energy(first * images, convention, QTOOLS) == images * integer_energy(
+        first, convention, QTOOLS
+    )
+
+
+@given(some_layers, conventions, prices, prices)
+def test_energy_is_linear_and_monotone_in_prices(
+    layers: list[LayerShape],
+    convention: str,
+    one: dict[str, Fraction],
+    other: dict[str, Fraction],
+) -> None:
+    def at(values: dict[str, Fraction]) -> Fraction:
+        counts = float_counts(layers) + integer_counts(layers, convention)
+        return total_energy(counts, with_prices(values))
+
+    both = at({name: one[name] + 3 * other[name] for name in one})
+    assert both == at(one) + 3 * at(other)
+    assert both >= at(one)
+
+
+@given(some_layers, prices)
+def test_conventions_are_ordered(layers: list[LayerShape], values: dict[str, Fraction]) -> None:
+    table = with_prices(values)
+    pj = {name: integer_energy(layers, name, table) for name in CONVENTIONS}
+    assert pj["per_use"] >= pj["folded"] >= pj["msb_flip"]
+    assert pj["per_input"] >= pj["folded"]
+
+
+@given(
+    st.sampled_from(["add", "multiply", "shift"]), st.integers(0, 1),
+    st.fractions(0, 1, max_denominator=100), conventions,
+)  # fmt: skip
+def test_energy_is_monotone_in_every_coefficient(
+    name: str, power: int, more: Fraction, convention: str
+) -> None:
+    formula = QTOOLS.formulas[name]
+    factors = list(formula.coefficients)
+    factors[power] += more
+    dearer = formula.model_copy(update={"coefficients": tuple(factors)})
+    table = QTOOLS.model_copy(update={"formulas": {**QTOOLS.formulas, name: dearer}})
+    for layers in (NARROW, SHIFTS):
+        counts = integer_counts(layers, convention)
+        used = any(item.operation.endswith(f"_{name}") for item in counts)
+        grown = total_energy(counts, table) - total_energy(counts, QTOOLS)
+        assert (grown > 0) == (used and more > 0)
+        assert grown >= 0

@@ -1,0 +1,100 @@
+"""The stage's script: files it writes, errors of one line, no PyTorch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+from energy_cases import write_integer_file
+
+from powtwo.energy.metrics import TERM_COLUMNS
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+
+def run_stage(
+    folder: Path, table: str = "lab", **energy: object
+) -> subprocess.CompletedProcess[str]:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["schemes"] = {"lab": next(iter(params["schemes"].values()))}
+    params["export"]["schemes"] = []
+    params["energy"] = {"table": table, "zero_point": "per_use"} | energy
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    command = [sys.executable, str(ROOT / "src" / "energy.py"), "lab"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "plots/energy/lab.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert int(row["count"]) == int(row["times"]) * int(row["each"])
+        assert Fraction(row["energy_pj"]) == int(row["count"]) * Fraction(row["price_pj"])
+    return rows
+
+
+def test_stage_writes_metrics_and_terms(tmp_path: Path) -> None:
+    write_integer_file(tmp_path / "models/integer/lab.safetensors")
+    done = run_stage(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    metrics = json.loads((tmp_path / "metrics/energy/lab.json").read_text(encoding="utf-8"))
+    # conv: 64 outputs, K = 27; linear: 5 outputs, K = 16, int32 out
+    float_pj = Fraction("4.6") * (64 * 27 + 5 * 16)
+    integer_pj = (64 * 27 + 5 * 16) * Fraction("0.33") + 64 * Fraction("0.04")
+    assert metrics["macs"] == 64 * 27 + 5 * 16
+    assert metrics["float_uj"] == float(float_pj / 10**6)
+    assert metrics["integer_uj"] == float(integer_pj / 10**6)
+    assert metrics["ratio"] == pytest.approx(float(float_pj / integer_pj), rel=1e-7)
+    assert metrics["last_float_pj"] == 368  # 4.6 · 5 · 16
+    assert metrics["last_integer_pj"] == 26.4  # 0.33 · 5 · 16
+    assert metrics["conventions"]["per_use"]["integer_uj"] == metrics["integer_uj"]
+    assert metrics["conventions"]["msb_flip"]["last_integer_pj"] == 24  # 0.3 · 5 · 16
+
+    rows = read_rows(tmp_path)
+    assert list(rows[0]) == list(TERM_COLUMNS)
+    assert {row["layer"] for row in rows} == {"0", "3"}
+    for arithmetic, total in (("float", float_pj), ("integer", integer_pj)):
+        energies = [Fraction(row["energy_pj"]) for row in rows if row["arithmetic"] == arithmetic]
+        assert sum(energies) == total
+
+
+def test_stage_reads_the_kind_of_the_weights_and_prices_memory(tmp_path: Path) -> None:
+    shifts = {"weight_kind": "power_of_two", "weight_code_bits": 4}
+    zero = {"input_zero_point": 0, "output_zero_point": 0}
+    write_integer_file(tmp_path / "models/integer/lab.safetensors", weights=shifts | zero)
+    done = run_stage(tmp_path, memory="horowitz")
+    assert (done.returncode, done.stderr) == (0, "")
+    metrics = json.loads((tmp_path / "metrics/energy/lab.json").read_text(encoding="utf-8"))
+    # 1,808 shifts and int32 additions, 64 requantizing shifts
+    assert metrics["integer_uj"] == pytest.approx((1808 * 0.11 + 64 * 0.01) / 10**6)
+    assert metrics["memory"]["bits"]["integer"] == {
+        "weights_read": 4 * 188 + 32 * 9,
+        "activations_read": 8 * (192 + 16),
+        "activations_written": 8 * 16 + 32 * 5,
+    }
+    traffic = [row for row in read_rows(tmp_path) if row["part"] == "memory"]
+    assert {row["table"] for row in traffic} == {"horowitz"}
+
+
+def test_stage_refuses_in_one_line(tmp_path: Path) -> None:
+    write_integer_file(tmp_path / "models/integer/lab.safetensors")
+    done = run_stage(tmp_path, table="none")
+    assert done.returncode == 1
+    assert (
+        done.stderr == "energy-lab: energy.table = none: no such table; name one of lab, qtools\n"
+    )
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_energy_needs_no_torch() -> None:
+    code = "import sys, powtwo.energy.metrics, powtwo.tools.docs.energy_page as page; "
+    code += "page.passages(); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)

@@ -1,0 +1,107 @@
+"""Schemes that the configured table of prices lacks, as the comparison shows them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import metrics_tree
+import pytest
+from energy_cases import FLIPPED, LAYERS, NARROW, PRICES, QTOOLS
+from test_report import Page, run_stage, sources, write_params
+
+from powtwo.core import files
+from powtwo.energy import memory, metrics
+from powtwo.energy.counts import CONVENTIONS, integer_counts, total_energy
+from powtwo.energy.metrics import Prices, load_prices, scheme_metrics
+from powtwo.integer.shapes import LayerShape
+from powtwo.report import page as report
+from powtwo.report import results
+from powtwo.tools.docs.energy_page import CONFIGURED
+
+pytestmark = pytest.mark.slow
+MSB_FLIP = load_prices(CONFIGURED.model_copy(update={"zero_point": "msb_flip"}))
+
+
+def write_energy(root: Path, scheme: str, layers: Sequence[LayerShape], prices: Prices) -> None:
+    files.write_json(root / f"metrics/energy/{scheme}.json", scheme_metrics(layers, prices))
+    rows = metrics.term_rows(layers, prices)
+    files.write_csv(root / f"plots/energy/{scheme}.csv", metrics.TERM_COLUMNS, rows)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two schemes, of which the second has 4-bit weights, compared."""
+    root = tmp_path_factory.mktemp("mixed")
+    metrics_tree.write(root, ["lab", "w4a8"])
+    write_energy(root, "w4a8", NARROW, PRICES)
+    write_params(root, ["lab", "w4a8"])
+    done = run_stage(root)
+    assert (done.returncode, done.stderr) == (0, "")
+    return root
+
+
+def test_compare_uses_a_table_that_prices_every_scheme(mixed: Path) -> None:
+    compared = files.read_json(mixed / "metrics/compare.json")
+    assert compared["energy_table"] == "qtools"
+    for name, layers in (("lab", LAYERS), ("w4a8", NARROW)):
+        pj = total_energy(integer_counts(layers, "per_use"), QTOOLS)
+        assert compared["schemes"][name]["energy_uj"] == pytest.approx(float(pj / 10**6))
+    with (mixed / "plots/energy-sensitivity.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["scheme", *scheme_metrics(NARROW, PRICES)["sensitivity"][0]]
+    assert [row["scheme"] for row in rows] == ["lab"] * 28 + ["w4a8"] * 14
+    for scheme in results.read(mixed, ["lab", "w4a8"]).schemes:
+        assert {row["table"] for row in scheme.tables["energy"]} == {"qtools"}
+        assert {row["kind"] for row in scheme.tables["memory"]} == set(memory.KINDS)
+        assert scheme.energy == scheme.metrics["energy"]["all_widths"]
+
+
+def test_the_configured_table_is_used_where_it_prices_every_scheme(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab", "other"])
+    run = results.read(tmp_path, ["lab", "other"])
+    assert (run.energy_table, run.best["energy_uj"]) == ("lab", 17.523126)
+    write_energy(tmp_path, "lab", NARROW, PRICES)
+    for order in (["lab", "other"], ["other", "lab"]):
+        assert results.read(tmp_path, order).energy_table == "qtools"
+
+
+def test_every_number_of_a_page_in_the_wider_table_equals_its_source(mixed: Path) -> None:
+    shown = Counter()
+    for tag, attributes in Page((mixed / "report/index.html").read_text("utf-8")).elements:
+        number = attributes.get("data-value" if tag in ("td", "th") else "value")
+        if number is not None:
+            name, _, key = (attributes["title"] or "").partition(": ")
+            assert {float(number)} == sources(mixed, name, key), (name, key)
+            shown[name, key] += 1
+    for scheme in ("lab", "w4a8"):
+        file = f"metrics/energy/{scheme}.json"
+        assert shown[file, "all_widths.integer_uj"]
+        # The configured table's own figures stand once, among the others; w4a8 has none.
+        assert shown[file, "integer_uj"] == (scheme == "lab")
+        assert all(shown[file, f"all_widths.conventions.{c}.integer_uj"] == 1 for c in CONVENTIONS)
+
+
+def test_the_report_shows_a_dash_for_a_convention_without_a_price(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    write_energy(tmp_path, "lab", FLIPPED, MSB_FLIP)
+    run = results.read(tmp_path, ["lab"])
+    assert (run.energy_table, run.best["energy_uj"]) == ("lab", 5.8406311)
+    page = report.page(run, report.pictures(run))
+    for name in CONVENTIONS:
+        (cell,) = re.findall(rf'<td[^>]*json: conventions.{name}.integer_uj">([^<]*)<', page)
+        assert cell == ("5.8406311" if name == "msb_flip" else results.MISSING)
+    columns = [dict(zip(results.SENSITIVITY, row, strict=True)) for row in results.sensitivity(run)]
+    assert sum(row["arithmetic_ratio"] is None for row in columns) == 3
+
+
+def test_schemes_that_share_no_table_are_an_error(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab", "w4a8"])
+    write_energy(tmp_path, "w4a8", NARROW, PRICES)
+    path = tmp_path / "metrics/energy/lab.json"
+    files.write_json(path, files.read_json(path) | {"all_widths": None})
+    with pytest.raises(ValueError, match="energy: no table prices every scheme"):
+        _ = results.read(tmp_path, ["lab", "w4a8"]).energy_table
