@@ -79,6 +79,9 @@ def test_a_table_is_judged_by_the_configured_convention_alone() -> None:
     rows = terms(FLIPPED, prices, "arithmetic")
     pj = sum(row["energy_pj"] for row in rows if row["arithmetic"] == "integer")
     assert pj == pytest.approx(FLIPPED_UJ * 10**6)
+    # Where the configured convention has no price, no other has figures at the top either.
+    conventions = scheme_metrics(FLIPPED, PRICES)["conventions"]
+    assert conventions == dict.fromkeys(CONVENTIONS, NOTHING)
     by_layer = [dict(zip(CONVENTION_COLUMNS, row, strict=True))
                 for row in convention_rows(FLIPPED, prices)]  # fmt: skip
     assert {row["zero_point"] for row in by_layer} == {"msb_flip"}

@@ -98,7 +98,15 @@ def test_memory_prices_are_a_64th_of_an_access() -> None:
 
 @pytest.mark.parametrize(
     "operation",
-    ["int1_add", "int64_multiply", "int1x8_multiply", "int8_divide", "fp16_add", "cast"],
+    [
+        "int1_add",
+        "int64_multiply",
+        "int1x8_multiply",
+        "int8x64_multiply",
+        "int8_divide",
+        "fp16_add",
+        "cast",
+    ],
 )
 def test_what_the_source_does_not_cover_is_refused(operation: str) -> None:
     with pytest.raises(UnpricedError, match=f"= qtools: has no price for {operation}") as caught:

@@ -66,9 +66,8 @@ def load_prices(params: Energy) -> Prices:
         all_widths = load_price_table(params.all_widths, key="energy.all_widths")
     if params.memory is not None:
         levels = load_memory_table(params.memory)
-        for key, level in (("weights_in", params.weights_in),
-                           ("activations_in", params.activations_in)):  # fmt: skip
-            if level not in levels.memory_levels:
+        for key in ("weights_in", "activations_in"):
+            if (level := getattr(params, key)) not in levels.memory_levels:
                 raise ParamsError(
                     f"energy.{key} = {level}: no memory of {levels.name}; name one of "
                     f"{', '.join(levels.memory_levels)}"

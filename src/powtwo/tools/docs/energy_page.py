@@ -105,9 +105,9 @@ def networks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     arithmetic = [["FP32", *(exact, "1") * 2]]
     moved = [["FP32", *_memory_cells(first["memory"], "float"), "1"]]
     for name, one in metrics.items():
-        cells = [(_cell(table["integer_uj"], ".3f"), _cell(table["ratio"], ".1f"))
-                 for table in (one, one["all_widths"])]  # fmt: skip
-        arithmetic.append([name, *cells[0], *cells[1]])
+        cells = [_cell(table[key], form) for table in (one, one["all_widths"])
+                 for key, form in (("integer_uj", ".3f"), ("ratio", ".1f"))]  # fmt: skip
+        arithmetic.append([name, *cells])
         ratio = _cell(one["memory"]["ratio"], ".1f")
         moved.append([name, *_memory_cells(one["memory"], "integer"), ratio])
     titles = [title for table in tables for title in (f"`{table}`, µJ", "ratio")]
@@ -183,7 +183,8 @@ def _term_table(
     """Return a row for each term, with a column of energies for each way to count."""
     terms = [_add_up(counts) for counts in columns.values()]
     rows = []
-    for term in sorted({term for each in terms for term in each}, key=_order):
+    distinct = dict.fromkeys(term for each in terms for term in each)
+    for term in sorted(distinct, key=lambda term: (KINDS.index(term.kind), -term.operations)):
         price = table[term.operation]
         energies = [decimal(term.operations * price) if term in each else UNKNOWN for each in terms]
         kind = term.kind.replace("_", " ")
@@ -204,10 +205,6 @@ def _add_up(counts: Sequence[OpCounts]) -> list[Term]:
     for item in counts:
         sums[item.kind, item.operation] += item.count
     return [Term(*names, count, f"{count:,}") for names, count in sums.items()]
-
-
-def _order(term: Term) -> tuple[int, int, bool]:
-    return KINDS.index(term.kind), -term.operations, term.operation != "shift"
 
 
 def _layers(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
