@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import metrics_tree
 import pytest
-from metrics_tree import RECORDED, read_csv
+from metrics_tree import RECORDED
 from report_page import FIGURES, Page, render_text, values_at
 
-from powtwo.core import files
 from powtwo.report import page, results, tables
 from powtwo.report.columns import ENERGY_SENSITIVITY, MISSING
 from powtwo.report.figures import style
 from powtwo.report.tables import Cell, Table
-
-LAYERS = 4
 
 
 def test_page_nests_and_ids_are_unique(html: str) -> None:
@@ -75,21 +73,20 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
     for _, value, file, key in numbers:
         assert values_at(tree, file, key) == {value}, (file, key)
     counts = Counter((tag, file.rpartition("/")[0]) for tag, _, file, _ in numbers)
-    schemes = len(RECORDED)
+    schemes, layers = len(RECORDED), 4
     assert counts == {
         ("td", "metrics/evaluate"): schemes * 12,
         ("td", "metrics/convert"): schemes,
-        # two columns of the comparison, four conventions, FP32, two totals, and what else there is
-        ("td", "metrics/energy"): schemes * (2 + 5 + 2) + other_energy(tree),
-        # a count, a price and an energy; what each layer reads and writes, in float and integers
-        ("td", "plots/energy"): 3 * last_terms(tree) + schemes * LAYERS * 6,
-        ("th", "plots/energy"): schemes * LAYERS,
-        ("td", "plots/conventions"): schemes * LAYERS * 4,
-        ("th", "plots/conventions"): schemes * LAYERS,
-        # the last layer lacks its clipped outputs, output bits, output exponent and shift; but the
-        # one of `lab` has 8-bit codes
-        ("td", "plots/layers"): schemes * LAYERS * 11 - 2 * 4,
-        ("th", "plots/layers"): schemes * LAYERS,
+        # two columns of the comparison, four conventions, FP32, two totals, and 54 others
+        ("td", "metrics/energy"): schemes * (2 + 5 + 2 + 54),
+        # a count, a price and an energy a term; what each layer reads and writes, float and integer
+        ("td", "plots/energy"): 3 * (9 + 7 + 6) + schemes * layers * 6,
+        ("th", "plots/energy"): schemes * layers,
+        ("td", "plots/conventions"): schemes * layers * 4,
+        ("th", "plots/conventions"): schemes * layers,
+        # the last layer of two schemes lacks clipped outputs, output bits and exponent, and shift
+        ("td", "plots/layers"): schemes * layers * 11 - 2 * 4,
+        ("th", "plots/layers"): schemes * layers,
         # under two tables of prices: four conventions, and two kinds of tensors in five places
         ("td", "plots"): schemes * 2 * (4 + 2 * 5),
         ("data", "metrics/evaluate"): 5 + 8 + 3 * schemes,
@@ -97,30 +94,9 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
     }
 
 
-def last_terms(tree: Path) -> int:
-    """Count the terms of all last layers in the configured table."""
-    return sum(
-        (row["part"], row["table"], row["layer"]) == ("arithmetic", "lab", rows[-1]["layer"])
-        for rows in (read_csv(tree / f"plots/energy/{name}.csv") for name in RECORDED)
-        for row in rows
-    )
-
-
-def other_energy(tree: Path) -> int:
-    """Count the numbers in metrics/energy that have no place of their own on the page."""
-    own = {"conventions", "float_uj", "integer_uj", "last_float_pj", "last_integer_pj", "ratio",
-           "sensitivity"}  # fmt: skip
-    energies = [files.read_json(tree / f"metrics/energy/{name}.json") for name in RECORDED]
-    return sum(
-        isinstance(value, int | float) and not isinstance(value, bool)
-        for energy in energies
-        for _, value in tables._leaves({key: energy[key] for key in energy if key not in own})
-    )
-
-
 def test_titles_of_a_layers_columns_say_what_its_cells_hold(run: results.Results) -> None:
     table = tables.layers(run.schemes[0])
-    assert len(table.rows) == LAYERS
+    assert len(table.rows) == 4
     for row in table.rows:
         keys = [cell.source.rpartition(", ")[2] for cell in row]
         assert dict(zip(table.titles, keys, strict=True)) == {
@@ -137,6 +113,17 @@ def test_titles_of_a_layers_columns_say_what_its_cells_hold(run: results.Results
             "weight exponent": "weight_exponent_min",
             "shift": "shift_min",
         }
+
+
+@pytest.mark.parametrize("by_layer", [tables.conventions_by_layer, tables.memory_by_layer])
+def test_titles_of_sums_by_layer_say_what_their_cells_hold(
+    run: results.Results, by_layer: Callable[[results.SchemeResult], Table]
+) -> None:
+    table = by_layer(run.schemes[0])
+    for row in table.rows:
+        for title, cell in list(zip(table.titles, row, strict=True))[1:]:
+            names = title.removesuffix(", pJ").replace(" ", "_").split(":_")
+            assert cell.source.split(", ")[1 : 1 + len(names)] == names
 
 
 def test_a_layer_shows_the_range_of_its_channels_and_a_dash_for_what_it_lacks(
