@@ -97,10 +97,10 @@ def test_every_text_stands_out(chrome: WebDriver, page: Path, light: str) -> Non
         "Emulation.setDeviceMetricsOverride",
         {"width": 1280, "height": height, "deviceScaleFactor": 1, "mobile": False},
     )
-    found = chrome.execute_script(CONTRASTS)
-    assert sum(in_picture for _, in_picture, _ in found) > 200
-    assert sum(not in_picture for _, in_picture, _ in found) > 500
-    assert [text for text in found if text[2] < 4.5] == []
+    texts = chrome.execute_script(CONTRASTS)
+    assert sum(in_picture for _, in_picture, _ in texts) > 200
+    assert sum(not in_picture for _, in_picture, _ in texts) > 500
+    assert [text for text in texts if text[2] < 4.5] == []
 
 
 def test_pictures_have_names_that_are_read_aloud(chrome: WebDriver, page: Path) -> None:

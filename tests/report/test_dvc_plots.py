@@ -63,9 +63,9 @@ class Repository:
 
     def plots(self, *arguments: str) -> dict[str, Spec]:
         """Return the Vega-Lite specifications that DVC would draw, by name."""
-        found = json.loads(self.run("dvc", "plots", *arguments, "--json"))
-        assert "errors" not in found
-        drawn = [(name, plot) for name, plots in found["data"].items() for plot in plots]
+        printed = json.loads(self.run("dvc", "plots", *arguments, "--json"))
+        assert "errors" not in printed
+        drawn = [(name, plot) for name, plots in printed["data"].items() for plot in plots]
         return {name: plot["content"] for name, plot in drawn if plot["type"] == "vega"}
 
     def run(self, *command: str) -> str:
@@ -118,9 +118,9 @@ def calculated(spec: Spec) -> dict[str, list[str]]:
 
 def facets(spec: Spec) -> list[str]:
     """Return the fields of the data that tell one facet from another."""
-    found = [facet["field"] for facet in spec.get("facet", {}).values() if "field" in facet]
-    made = calculated(spec)
-    return [name for field in found for name in made.get(field, [field])]
+    fields = [facet["field"] for facet in spec.get("facet", {}).values() if "field" in facet]
+    sources = calculated(spec)
+    return [name for field in fields for name in sources.get(field, [field])]
 
 
 def test_a_template_is_where_dvc_looks_and_is_used() -> None:

@@ -198,16 +198,16 @@ def test_the_picture_names_the_layers_that_matter_most(
 def test_a_scheme_without_sensitivity_says_so(tmp_path: Path) -> None:
     metrics_tree.write(tmp_path)
     metrics_tree.forget_sensitivity(tmp_path, ["lab", "shift"])
-    found = results.read(tmp_path, RECORDED)
-    html = render_text(found)
+    run = results.read(tmp_path, RECORDED)
+    html = render_text(run)
     Page(html)
     assert html.count("Sensitivity was not measured: ") == 2
-    assert f"How {found.best.name} depends on each layer was not measured" in html
+    assert f"How {run.best.name} depends on each layer was not measured" in html
 
 
 def test_all_text_is_escaped(tmp_path: Path) -> None:
     cell = Cell('<b>&"', 1.5, '<i>"')
-    macros = page.environment().get_template("macros.html.j2").module
+    macros = page.templates().get_template("macros.html.j2").module
     written = macros.data_table(Table(["<u>"], [[cell]]))  # type: ignore[attr-defined]
     assert '<th scope="col"><button type="button">&lt;u&gt;</button></th>' in written
     assert (
@@ -215,7 +215,7 @@ def test_all_text_is_escaped(tmp_path: Path) -> None:
         "</th>" in written
     )
     metrics_tree.write(tmp_path, ["lab"], ["<b>", "a&b", '"', "{{ best }}", "$x_$", "_x"])
-    found = results.read(tmp_path, ["lab"])
-    html = page.render(found, page.draw_figures(found))
+    run = results.read(tmp_path, ["lab"])
+    html = page.render(run, page.draw_figures(run))
     Page(html)
     assert "{{ best }}" in html

@@ -25,9 +25,9 @@ def run_compare(root: Path) -> str:
     return printed.getvalue()
 
 
-def render_text(found: results.Results) -> str:
+def render_text(run: results.Results) -> str:
     """Return the page with empty pictures, which takes no second."""
-    return page.render(found, {name: Figure() for name in FIGURES})
+    return page.render(run, {name: Figure() for name in FIGURES})
 
 
 class Page(HTMLParser):
@@ -59,13 +59,13 @@ class Page(HTMLParser):
 
     def numbers(self) -> list[tuple[str, float, str, str]]:
         """List the figures: tag, value, and the file and the key that it is said to be of."""
-        found = []
+        numbers = []
         for tag, attributes in self.elements:
             value = attributes.get("data-value" if tag in ("td", "th") else "value")
             if value is not None:
                 file, _, key = (attributes["title"] or "").partition(": ")
-                found.append((tag, float(value), file, key))
-        return found
+                numbers.append((tag, float(value), file, key))
+        return numbers
 
 
 def values_at(root: Path, file: str, key: str) -> set[float]:

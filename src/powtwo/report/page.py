@@ -5,7 +5,7 @@ Its text and HTML are in `templates/`; this module gives it figures, tables and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,7 +15,7 @@ from powtwo.report import tables
 from powtwo.report.columns import MISSING, shown
 from powtwo.report.figures import energy, heatmaps, pareto, style, training
 from powtwo.report.figures.histograms import histograms
-from powtwo.report.results import LayerSensitivity, Results
+from powtwo.report.results import Results
 
 
 def draw_figures(results: Results) -> dict[str, Figure]:
@@ -35,41 +35,24 @@ def draw_figures(results: Results) -> dict[str, Figure]:
 def render(results: Results, figures: Mapping[str, Figure]) -> str:
     """Return the HTML of the report, with what `draw_figures` drew."""
     best = results.best
-    return (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            results=results,
-            best=best,
-            best_first=sorted(results.schemes, key=lambda scheme: scheme is not best),
-            sensitivity=_most_sensitive(best.layer_sensitivity()),
-            svg={name: Markup(style.svg_body(figure, name)) for name, figure in figures.items()},
-            tables=tables,
-        )
-    )
+    return templates().get_template("page.html.j2").render(
+        results=results,
+        best=best,
+        best_first=sorted(results.schemes, key=lambda scheme: scheme is not best),
+        svg={name: Markup(style.svg_body(figure, name)) for name, figure in figures.items()},
+        tables=tables,
+    )  # fmt: skip
 
 
-def environment() -> Environment:
+def templates() -> Environment:
     """Return what renders the templates: all text escaped, a name that is missing an error."""
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("powtwo.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["shown"] = shown
-    made.globals["MISSING"] = MISSING
-    return made
-
-
-def _most_sensitive(
-    rows: Sequence[LayerSensitivity],
-) -> dict[str, LayerSensitivity]:
-    """Return the first layer that loses most when quantized alone, and gains most in float."""
-    if not rows:
-        return {}
-    return {
-        "lost": min((row for row in rows if row.alone == "quantized"), key=lambda row: row.points),
-        "gained": max((row for row in rows if row.alone == "float"), key=lambda row: row.points),
-    }
+    environment.filters["shown"] = shown
+    environment.globals["MISSING"] = MISSING
+    return environment
