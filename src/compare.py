@@ -6,7 +6,8 @@ from typing import Any
 from powtwo.core import files
 from powtwo.core.params import SchemeName, StageParams
 from powtwo.core.stage import stage
-from powtwo.report import figures, page, results
+from powtwo.report import columns, page, results
+from powtwo.report.figures import style
 from powtwo.sidecar.run_log import observed
 
 
@@ -20,27 +21,30 @@ def main() -> None:
     """Run the stage."""
     with observed("compare"), stage("compare", Reads) as params:
         run = results.read(Path(), list(params.schemes))
-        rows = {scheme.name: scheme.row for scheme in run.schemes}
-
-        metrics = {"best": run.best.name, "energy_table": run.energy_table, "schemes": rows}
-        files.write_json("metrics/compare.json", metrics)
-        columns = ("scheme", *(column.name for column in results.COLUMNS))
-        files.write_csv(
-            "plots/schemes.csv", columns, [(name, *row.values()) for name, row in rows.items()]
-        )
-        files.write_csv(
-            "plots/energy-sensitivity.csv", results.SENSITIVITY, results.sensitivity(run)
-        )
-        files.write_csv(
-            "plots/sensitivity.csv", results.LAYER_SENSITIVITY, results.layer_sensitivity(run)
-        )
-        drawn = page.pictures(run)
-        for picture in drawn:
-            figures.save_png(picture.drawing, f"plots/{picture.name}.png")
-        figures.training_curves(run.epochs, "plots/training.png")
-        files.write_text("report/index.html", page.page(run, drawn))
-        print(results.table(run))
+        write_tables(run)
+        figures = page.draw_figures(run)
+        for name, figure in figures.items():
+            style.save_png(figure, f"plots/{name}.png")
+        files.write_text("report/index.html", page.render(run, figures))
+        print(results.plain_text(run))
         print(f"cheapest within a standard error of the best on validation: {run.best.name}")
+
+
+def write_tables(run: results.Results) -> None:
+    """Write metrics/compare.json and the tables that `dvc plots` draws."""
+    rows = {scheme.name: scheme.row for scheme in run.schemes}
+    metrics = {"best": run.best.name, "energy_table": run.energy_table, "schemes": rows}
+    files.write_json("metrics/compare.json", metrics)
+    for name, titles, lines in (
+        (
+            "schemes",
+            ("scheme", *(column.name for column in columns.SCHEME_COLUMNS)),
+            [(scheme, *row.values()) for scheme, row in rows.items()],
+        ),
+        ("energy-sensitivity", columns.ENERGY_SENSITIVITY, results.energy_sensitivity(run)),
+        ("sensitivity", results.LayerSensitivity._fields, results.layer_sensitivity(run)),
+    ):
+        files.write_csv(f"plots/{name}.csv", titles, lines)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ from pathlib import Path
 import metrics_tree
 import pytest
 from energy_cases import FLIPPED, LAYERS, NARROW, PRICES, QTOOLS
-from test_report import Page, run_stage, sources, write_params
+from report_page import Page, render_text, run_compare, values_at
 
 from powtwo.core import files
 from powtwo.energy import memory, metrics
 from powtwo.energy.counts import CONVENTIONS, integer_counts, total_energy
 from powtwo.energy.metrics import Prices, load_prices, scheme_metrics
 from powtwo.integer.shapes import LayerShape
-from powtwo.report import page as report
 from powtwo.report import results
+from powtwo.report.columns import ENERGY_SENSITIVITY, MISSING
 from powtwo.tools.docs.energy_page import CONFIGURED
 
 pytestmark = pytest.mark.slow
@@ -37,10 +37,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two schemes, of which the second has 4-bit weights, compared."""
     root = tmp_path_factory.mktemp("mixed")
     metrics_tree.write(root, ["lab", "w4a8"])
+    write_energy(root, "lab", LAYERS, PRICES)
     write_energy(root, "w4a8", NARROW, PRICES)
-    write_params(root, ["lab", "w4a8"])
-    done = run_stage(root)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_compare(root)
     return root
 
 
@@ -55,13 +54,15 @@ def test_compare_uses_a_table_that_prices_every_scheme(mixed: Path) -> None:
     assert list(rows[0]) == ["scheme", *scheme_metrics(NARROW, PRICES)["sensitivity"][0]]
     assert [row["scheme"] for row in rows] == ["lab"] * 28 + ["w4a8"] * 14
     for scheme in results.read(mixed, ["lab", "w4a8"]).schemes:
-        assert {row["table"] for row in scheme.tables["energy"]} == {"qtools"}
-        assert {row["kind"] for row in scheme.tables["memory"]} == set(memory.KINDS)
+        assert {row["table"] for row in scheme.plots["energy"]} == {"qtools"}
+        assert {row["kind"] for row in scheme.plots["memory"]} == set(memory.KINDS)
         assert scheme.energy == scheme.metrics["energy"]["all_widths"]
 
 
 def test_the_configured_table_is_used_where_it_prices_every_scheme(tmp_path: Path) -> None:
     metrics_tree.write(tmp_path, ["lab", "other"])
+    for name in ("lab", "other"):
+        write_energy(tmp_path, name, LAYERS, PRICES)
     run = results.read(tmp_path, ["lab", "other"])
     assert (run.energy_table, run.best["energy_uj"]) == ("lab", 17.523126)
     write_energy(tmp_path, "lab", NARROW, PRICES)
@@ -71,12 +72,10 @@ def test_the_configured_table_is_used_where_it_prices_every_scheme(tmp_path: Pat
 
 def test_every_number_of_a_page_in_the_wider_table_equals_its_source(mixed: Path) -> None:
     shown = Counter()
-    for tag, attributes in Page((mixed / "report/index.html").read_text("utf-8")).elements:
-        number = attributes.get("data-value" if tag in ("td", "th") else "value")
-        if number is not None:
-            name, _, key = (attributes["title"] or "").partition(": ")
-            assert {float(number)} == sources(mixed, name, key), (name, key)
-            shown[name, key] += 1
+    page = Page((mixed / "report/index.html").read_text(encoding="utf-8"))
+    for _, value, name, key in page.numbers():
+        assert {value} == values_at(mixed, name, key), (name, key)
+        shown[name, key] += 1
     for scheme in ("lab", "w4a8"):
         file = f"metrics/energy/{scheme}.json"
         assert shown[file, "all_widths.integer_uj"]
@@ -90,11 +89,12 @@ def test_the_report_shows_a_dash_for_a_convention_without_a_price(tmp_path: Path
     write_energy(tmp_path, "lab", FLIPPED, MSB_FLIP)
     run = results.read(tmp_path, ["lab"])
     assert (run.energy_table, run.best["energy_uj"]) == ("lab", 5.8406311)
-    page = report.page(run, report.pictures(run))
+    page = render_text(run)
     for name in CONVENTIONS:
         (cell,) = re.findall(rf'<td[^>]*json: conventions.{name}.integer_uj">([^<]*)<', page)
-        assert cell == ("5.8406311" if name == "msb_flip" else results.MISSING)
-    columns = [dict(zip(results.SENSITIVITY, row, strict=True)) for row in results.sensitivity(run)]
+        assert cell == ("5.8406311" if name == "msb_flip" else MISSING)
+    rows = results.energy_sensitivity(run)
+    columns = [dict(zip(ENERGY_SENSITIVITY, row, strict=True)) for row in rows]
     assert sum(row["arithmetic_ratio"] is None for row in columns) == 3
 
 

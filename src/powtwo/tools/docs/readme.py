@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from powtwo.core import files
-from powtwo.report.results import MISSING, SHORT, Results, SchemeResult, read, shown
+from powtwo.report.columns import MAIN_COLUMNS, MISSING, shown
+from powtwo.report.results import Results, SchemeResult, read
 from powtwo.tools import published, publishing
 from powtwo.tools.docs import markdown
 
@@ -180,10 +181,13 @@ def _of_seeds(rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _table(found: Results) -> list[str]:
     rows = [
-        [f"`{scheme.name}`", *(shown(scheme.row[column.name], column.form) for column in SHORT)]
+        [
+            f"`{scheme.name}`",
+            *(shown(scheme.row[column.name], column.form) for column in MAIN_COLUMNS),
+        ]
         for scheme in found.schemes
     ]
-    return _schemes([column.title for column in SHORT], rows)
+    return _schemes([column.title for column in MAIN_COLUMNS], rows)
 
 
 def _schemes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The picture of what the codes are used for: weights and outputs of each layer in steps."""
+"""Which codes are used: weights and outputs of each layer in steps of their scale."""
 
 from __future__ import annotations
 
@@ -7,46 +7,45 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from powtwo.report.figures import BLUE, FAINT, ORANGE, TEXT, canvas, style
+from powtwo.report.figures.style import BLUE, FAINT, ORANGE, TEXT, canvas, project_style
 from powtwo.report.results import Row, SchemeResult
 
 TENSORS = {"weight": "Weights", "output": "Outputs"}
 
 
+@project_style()
 def histograms(scheme: SchemeResult) -> Figure:
     """Draw a histogram of each layer's float weights and outputs, and the limits of their codes.
 
     Counts stand on a logarithmic axis, since most values are near zero and the few at the limits
     are what one looks for.
     """
-    rows = scheme.tables["histograms"]
-    kinds = {row["layer"]: row["kind"] for row in scheme.tables["layers"]}
-    with style():
-        figure = canvas(0.7 + 0.62 * len(kinds))
-        grid = figure.subplots(len(kinds), len(TENSORS), squeeze=False)
-        for line, (layer, kind) in zip(grid, kinds.items(), strict=True):
-            for axes, tensor in zip(line, TENSORS, strict=True):
-                found = [row for row in rows if (row["layer"], row["tensor"]) == (layer, tensor)]
-                _bars(axes, found)
-            line[0].set_ylabel(f"{layer}\n{kind}", rotation=0, ha="right", va="center")
-        for axes, title in zip(grid[0], TENSORS.values(), strict=True):
-            axes.set_title(f"{title}, steps of their scale")
-        figure.align_ylabels()
+    rows = scheme.plots["histograms"]
+    kinds = {row["layer"]: row["kind"] for row in scheme.plots["layers"]}
+    figure = canvas(0.7 + 0.62 * len(kinds))
+    grid = figure.subplots(len(kinds), len(TENSORS), squeeze=False)
+    for line, (layer, kind) in zip(grid, kinds.items(), strict=True):
+        for axes, tensor in zip(line, TENSORS, strict=True):
+            _draw(axes, [row for row in rows if (row["layer"], row["tensor"]) == (layer, tensor)])
+        line[0].set_ylabel(f"{layer}\n{kind}", rotation=0, ha="right", va="center")
+    for axes, title in zip(grid[0], TENSORS.values(), strict=True):
+        axes.set_title(f"{title}, steps of their scale")
+    figure.align_ylabels()
     return figure
 
 
-def _bars(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw(axes: Axes, bins: Sequence[Row]) -> None:
     """Draw one histogram; an output of int32 has none."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    if not rows:
+    if not bins:
         axes.set_xticks([])
         axes.text(0.5, 0.4, "int32: no codes", transform=axes.transAxes, ha="center")
         return
-    edges = [row["low"] for row in rows] + [rows[-1]["high"]]
-    counts = [row["count"] for row in rows]
+    edges = [row["low"] for row in bins] + [bins[-1]["high"]]
+    counts = [row["count"] for row in bins]
     axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75)
-    limits = (rows[0]["code_low"], rows[0]["code_high"])
+    limits = (bins[0]["code_low"], bins[0]["code_high"])
     for limit in limits:
         axes.axvline(limit, color=ORANGE, linewidth=1.2)
     axes.set_yscale("symlog", linthresh=1)

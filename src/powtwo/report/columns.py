@@ -1,0 +1,73 @@
+"""The columns of the report: a figure each, where it comes from, and how it is shown.
+
+A column added here appears on the page, in plots/schemes.csv and in metrics/compare.json.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MISSING = "–"  # shown for a figure that a stage could not give
+
+
+class Column(NamedTuple):
+    """A figure of each scheme."""
+
+    name: str  # in plots/schemes.csv and metrics/compare.json
+    title: str  # on the page, with its unit
+    part: str  # it is read from metrics/<part>/<scheme>.json
+    key: str  # in that file
+    form: str  # format specification
+    detail: bool = False  # left out where space is short
+
+
+class LayerColumn(NamedTuple):
+    """A figure of each layer of a scheme."""
+
+    key: str  # in plots/layers/<scheme>.csv
+    title: str  # on the page, with its unit
+    form: str  # format specification
+
+
+SCHEME_COLUMNS = (
+    Column("accuracy", "accuracy", "evaluate", "accuracy", ".2%"),
+    Column("accuracy_low", "at least", "evaluate", "accuracy_low", ".2%", True),
+    Column("accuracy_high", "at most", "evaluate", "accuracy_high", ".2%", True),
+    Column("validation_accuracy", "on validation", "evaluate", "validation_accuracy", ".2%"),
+    Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
+    Column("drop_points_low", "drop at least", "evaluate", "drop_points_low", ".2f", True),
+    Column("drop_points_high", "drop at most", "evaluate", "drop_points_high", ".2f", True),
+    Column("gained", "only integers right", "evaluate", "gained", ",.0f", True),
+    Column("lost", "only floats right", "evaluate", "lost", ",.0f", True),
+    Column("p_value", "p-value", "evaluate", "p_value", ".2g"),
+    Column("agreement", "agreement", "evaluate", "agreement", ".2%"),
+    Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
+    Column("size_mb", "file, MB", "convert", "size_mb", ".2f"),
+    Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
+    Column("ratio", "energy ratio", "energy", "ratio", ".2f"),
+)
+MAIN_COLUMNS = tuple(column for column in SCHEME_COLUMNS if not column.detail)
+LAYER_COLUMNS = (
+    LayerColumn("sqnr_db", "output SQNR, dB", ".1f"),
+    LayerColumn("weight_sqnr_db", "weight SQNR, dB", ".1f"),
+    LayerColumn("clipped_activations", "outputs clipped", ".3%"),
+    LayerColumn("clipped_weights", "weights clipped", ".3%"),
+    LayerColumn("accuracy_quantized_alone", "quantized alone", ".1%"),
+    LayerColumn("accuracy_float_alone", "float alone", ".1%"),
+    LayerColumn("output_bits", "output bits", "d"),
+    LayerColumn("output_exponent", "output exponent", "d"),
+    LayerColumn("weight_bits", "weight bits", "d"),
+)
+# Columns with the range over all output channels, from <key>_min and <key>_max of plots/layers.
+LAYER_RANGES = {"weight_exponent": "weight exponent", "shift": "shift"}
+
+# Columns of plots/energy-sensitivity.csv; after the scheme, keys of a row in metrics/energy.
+ENERGY_SENSITIVITY = ("scheme", "varied", "value", "table", "zero_point", "weights_in",
+                      "activations_in", "arithmetic_float_uj", "arithmetic_integer_uj",
+                      "arithmetic_ratio", "memory_float_uj", "memory_integer_uj", "memory_ratio",
+                      "sum_ratio", "ratio_of", "ratio")  # fmt: skip
+
+
+def shown(value: float | None, form: str) -> str:
+    """Return a figure as the page shows it."""
+    return MISSING if value is None else format(value, form)

@@ -1,0 +1,77 @@
+"""Energy by layer: float against integer, and by kind of operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from powtwo.report.figures import style
+from powtwo.report.figures.style import canvas, project_style
+from powtwo.report.results import Row, SchemeResult
+
+OPERATION_COLORS = {
+    "multiply": style.BLUE,
+    "accumulate": style.SKY,
+    "zero_point": style.ORANGE,
+    "requantize": style.PINK,
+    "bias": style.GREEN,
+}
+
+
+@project_style()
+def by_layer(scheme: SchemeResult) -> Figure:
+    """Draw the energy of each layer: float against integer, then the integers by operation."""
+    rows = scheme.plots["energy"]
+    layers = dict[int, str]((row["layer"], row["layer_kind"]) for row in rows)
+    positions = np.arange(len(layers))
+    figure = canvas(1.4 + 0.36 * len(layers))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for arithmetic, color, offset in (("float", style.FAINT, -0.2), ("integer", style.BLUE, 0.2)):
+        widths = [_microjoules(rows, layer, arithmetic=arithmetic) for layer in layers]
+        left.barh(positions + offset, widths, 0.36, color=color, label=arithmetic)
+        _write_values(left, widths, offset)
+    left.set_title("Float and integer (µJ)")
+    _stack_operations(right, rows, list(layers))
+    right.set_title("Integer alone, by operation (µJ)")
+    figure.suptitle(scheme.name, x=0.01, ha="left", fontsize=style.TEXT + 1)
+    left.set_yticks(positions, [f"{layer} {kind}" for layer, kind in layers.items()])
+    left.invert_yaxis()
+    for axes in (left, right):
+        axes.legend(frameon=False, loc="lower right", fontsize=style.TEXT - 1)
+        axes.margins(x=0.22)
+        axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _stack_operations(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) -> None:
+    """Draw a bar for each layer, its integer energy in pieces by kind of operation."""
+    starts = [0.0] * len(layers)
+    for kind, color in OPERATION_COLORS.items():
+        widths = [_microjoules(rows, layer, arithmetic="integer", kind=kind) for layer in layers]
+        label = kind.replace("_", " ")
+        axes.barh(range(len(layers)), widths, 0.7, starts, color=color, label=label)
+        starts = [start + width for start, width in zip(starts, widths, strict=True)]
+    _write_values(axes, starts)
+
+
+def _write_values(axes: Axes, widths: Sequence[float], offset: float = 0) -> None:
+    """Write the value at the end of each bar, three digits of it."""
+    for row, width in enumerate(widths):
+        axes.annotate(
+            f"{width:.3g}", (width, row + offset), (4, 0), textcoords="offset points",
+            va="center", fontsize=style.TEXT - 1,
+        )  # fmt: skip
+
+
+def _microjoules(rows: Sequence[Row], layer: int, **wanted: str) -> float:
+    picojoules: float = sum(
+        row["energy_pj"] or 0
+        for row in rows
+        if row["layer"] == layer
+        and row["kind"] in OPERATION_COLORS  # memory is never added to arithmetic
+        and all(row[key] == value for key, value in wanted.items())
+    )
+    return picojoules / 1e6

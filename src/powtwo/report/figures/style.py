@@ -1,0 +1,96 @@
+"""How figures look and how they are saved.
+
+Bytes are stable: fixed size and resolution, no date, no version, ids from a fixed salt, and no
+settings of the user.
+
+Sources:
+1. Colors that color-blind readers can distinguish: Okabe and Ito 2008,
+   https://jfly.uni-koeln.de/color/
+2. Isotonic regression by pooling adjacent violators: Barlow et al. 1972
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from powtwo.core import files
+
+BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"  # source 1
+INK, FAINT = "#1b1f24", "#8b929b"
+# Colors that the page chooses anew for light and dark, and its names for them.
+CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", BLUE: "--blue", ORANGE: "--orange", SKY: "--sky"}
+WIDTH = 7.2  # inches
+TEXT = 9  # points
+SETTINGS = Path(__file__).with_name("powtwo.mplstyle")
+
+
+@contextmanager
+def project_style() -> Iterator[None]:
+    """Draw with the project's settings and none of the user's; also as a decorator."""
+    with mpl.style.context(["default", SETTINGS]):
+        yield
+
+
+def canvas(height: float) -> Figure:
+    """Return an empty figure, `height` inches high, that needs no window system."""
+    figure = Figure(figsize=(WIDTH, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@project_style()
+def save_png(figure: Figure, path: Path | str) -> None:
+    """Write a figure as PNG."""
+    with files.atomic(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+
+
+@project_style()
+def svg_body(figure: Figure, name: str) -> str:
+    """Return the figure as SVG, from the attributes of its outermost element on.
+
+    The page opens that element, and says there what the figure shows. Every id begins with `name`,
+    and the colors of CSS_VARIABLES are those of the page.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = buffer.getvalue().partition("<svg ")[2]  # no XML declaration within a page
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(url\(|href=")#', rf"\1#{name}-", text).strip()
+    for color, variable in CSS_VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    return text
+
+
+def space_labels(wanted: Sequence[float], gap: float) -> list[float]:
+    """Move positions in [0, 1] as little as it takes to lie `gap` apart (source 2).
+
+    Args:
+        wanted: the position that each label would have, in any order.
+        gap: the least distance; made smaller where they would not all fit.
+
+    Returns:
+        The position of each, of least squared distance to `wanted`.
+    """
+    gap = min(gap, 1 / max(1, len(wanted) - 1))
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    pools: list[list[float]] = []  # what is left of a position once its gaps are taken off
+    for rank, index in enumerate(order):
+        pools.append([wanted[index] - rank * gap])
+        while len(pools) > 1 and fmean(pools[-2]) >= fmean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    flat = [fmean(pool) for pool in pools for _ in pool]
+    room = 1 - (len(wanted) - 1) * gap
+    placed = {i: min(max(flat[k], 0), room) + k * gap for k, i in enumerate(order)}
+    return [placed[index] for index in range(len(wanted))]

@@ -1,0 +1,217 @@
+"""The tables of the page, as data: every cell knows the file and the key it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, SCHEME_COLUMNS, shown
+from powtwo.report.results import Results, Row, SchemeResult
+
+# Keys of metrics/energy/<scheme>.json that have a place of their own on the page.
+_SHOWN_ELSEWHERE = ("conventions", "float_uj", "integer_uj", "ratio", "last_float_pj",
+                    "last_integer_pj", "table", "zero_point")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of a table."""
+
+    text: str
+    value: float | None = None  # sorts the column; None: the text does
+    source: str = ""  # file and key
+
+
+@dataclass(frozen=True)
+class Table:
+    """Titles of columns, rows of cells, and a row that stays last."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    total: Sequence[Cell] = ()
+
+
+def number(value: float | None, source: str, form: str = ",.8g") -> Cell:
+    """Return a cell of a figure, or of a dash where the stage could not give one."""
+    return Cell(shown(value, form), value, source)
+
+
+def compare_schemes(results: Results) -> Table:
+    """Return every column of every scheme."""
+    rows = [
+        [Cell(scheme.name)]
+        + [
+            number(scheme.row[column.name], scheme.source(column.part, column.key), column.form)
+            for column in SCHEME_COLUMNS
+        ]
+        for scheme in results.schemes
+    ]
+    return Table(["scheme", *(column.title for column in SCHEME_COLUMNS)], rows)
+
+
+def layers(scheme: SchemeResult) -> Table:
+    """Return every weighted layer: noise, clipping, sensitivity, exponents, shifts."""
+    rows = [
+        _layer(row, f"plots/layers/{scheme.name}.csv: layer {row['layer']}")
+        for row in scheme.plots["layers"]
+    ]
+    titles = [*(column.title for column in LAYER_COLUMNS), *LAYER_RANGES.values()]
+    return Table(["layer", *titles], rows)
+
+
+def _layer(row: Row, place: str) -> list[Cell]:
+    cells = [Cell(f"{row['layer']} {row['kind']}", row["layer"], f"{place}, layer")]
+    for column in LAYER_COLUMNS:
+        cells.append(number(row[column.key], f"{place}, {column.key}", column.form))
+    for key in LAYER_RANGES:
+        low, high = row[f"{key}_min"], row[f"{key}_max"]
+        text = shown(low, "d") if low == high else f"{low} to {high}"
+        cells.append(Cell(text, low, f"{place}, {key}_min"))
+    return cells
+
+
+def zero_points(results: Results) -> Table:
+    """Return the integer energy of each scheme under each zero-point convention, in µJ."""
+    names = list(results.best.energy["conventions"])
+    rows = []
+    for scheme in results.schemes:
+        cells = [Cell(scheme.name), _energy(scheme, "float_uj")]
+        rows.append(cells + [_energy(scheme, f"conventions.{name}.integer_uj") for name in names])
+    return Table(["scheme", "FP32, µJ", *(f"{name}, µJ" for name in names)], rows)
+
+
+def _energy(scheme: SchemeResult, key: str) -> Cell:
+    return number(dict(_leaves(scheme.energy))[key], scheme.source("energy", key))
+
+
+def energy_assumptions(results: Results) -> Table:
+    """Return how the ratio to FP32 of each scheme moves with each assumption, one at a time.
+
+    A scheme has a dash under a price table that lacks one of its operations.
+    """
+    by_assumption: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for scheme in results.schemes:
+        for row in scheme.metrics["energy"]["sensitivity"]:
+            key = (row["table"], row["varied"], row["value"])
+            by_assumption.setdefault(key, {})[scheme.name] = row
+    ratio_of = {row["varied"]: row["ratio_of"]
+                for schemes in by_assumption.values() for row in schemes.values()}  # fmt: skip
+    names = [scheme.name for scheme in results.schemes]
+    rows = []
+    for key in sorted(by_assumption, key=lambda key: key[0]):
+        table, varied, value = key
+        cells = [Cell(f"{varied} = {value}"), Cell(table), Cell(ratio_of[varied])]
+        for name in names:
+            ratio = by_assumption[key].get(name, {}).get("ratio")
+            source = f"plots/energy-sensitivity.csv: {name}, {varied} = {value}, {table}, ratio"
+            cells.append(number(ratio, source, ".2f"))
+        rows.append(cells)
+    return Table(["assumed", "prices", "FP32 costs times as much in", *names], rows)
+
+
+def other_energy(results: Results) -> Table:
+    """Return every other figure that the stage energy wrote, a column for each scheme.
+
+    Memory, the figures of the table that the comparison does not use, and why a price is missing
+    are here under the keys that they have in the file.
+    """
+    schemes = {scheme.name: _others(scheme) for scheme in results.schemes}
+    keys = dict.fromkeys(key for values in schemes.values() for key in values)
+    rows = [
+        [Cell(key)]
+        + [
+            _any_value(values.get(key), f"metrics/energy/{name}.json: {key}")
+            for name, values in schemes.items()
+        ]
+        for key in keys
+    ]
+    return Table(["key", *schemes], rows)
+
+
+def _others(scheme: SchemeResult) -> dict[str, Any]:
+    parent = f"{scheme.energy_key}." if scheme.energy_key else ""
+    elsewhere = ("sensitivity.", *(f"{parent}{key}." for key in _SHOWN_ELSEWHERE))
+    leaves = _leaves(scheme.metrics["energy"])
+    return {key: value for key, value in leaves if not f"{key}.".startswith(elsewhere)}
+
+
+def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of everything in nested JSON."""
+    if isinstance(values, (Mapping, list)):
+        pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
+        for key, value in pairs:
+            yield from _leaves(value, f"{path}.{key}" if path else f"{key}")
+    else:
+        yield path, values
+
+
+def _any_value(value: Any, source: str) -> Cell:
+    if value is None or isinstance(value, bool | str):
+        return Cell(MISSING if value is None else str(value), None, source)
+    return number(value, source)
+
+
+def last_layer_terms(scheme: SchemeResult, arithmetic: str) -> Table:
+    """Return each term of the last layer, with its count and its price in pJ.
+
+    Args:
+        scheme: whose layer it is.
+        arithmetic: `float` or `integer`.
+    """
+    rows = scheme.plots["energy"]
+    terms = [
+        _term(row, f"plots/energy/{scheme.name}.csv")
+        for row in rows
+        if (row["layer"], row["arithmetic"]) == (rows[-1]["layer"], arithmetic)
+    ]
+    total = [Cell("total"), Cell(""), Cell(""), Cell(""), _energy(scheme, f"last_{arithmetic}_pj")]
+    return Table([arithmetic, "operation", "count", "pJ each", "pJ"], terms, total)
+
+
+def _term(row: Row, file: str) -> list[Cell]:
+    names = ("arithmetic", "kind", "operation", "table")
+    source = ", ".join([f"{file}: layer {row['layer']}", *(row[name] for name in names)])
+    count = f"{row['times']:,} × {row['each']:,} = {row['count']:,}"
+    return [
+        Cell(row["kind"].replace("_", " ")),
+        Cell(row["operation"]),
+        Cell(count, row["count"], f"{source}, count"),
+        number(row["price_pj"], f"{source}, price_pj"),
+        number(row["energy_pj"], f"{source}, energy_pj"),
+    ]
+
+
+def conventions_by_layer(scheme: SchemeResult) -> Table:
+    """Return the integer energy of each layer under each zero-point convention, in pJ."""
+    rows, file = scheme.plots["conventions"], f"plots/conventions/{scheme.name}.csv"
+    return _sums_by_layer(rows, file, ("zero_point", "table"), lambda names: names[0])
+
+
+def memory_by_layer(scheme: SchemeResult) -> Table:
+    """Return the energy of what each layer reads and writes, in pJ; no row without prices."""
+    rows, file = scheme.plots["memory"], f"plots/energy/{scheme.name}.csv"
+    return _sums_by_layer(
+        rows, file, ("arithmetic", "kind", "table"),
+        lambda names: f"{names[0]}: {names[1].replace('_', ' ')}",
+    )  # fmt: skip
+
+
+def _sums_by_layer(
+    rows: Sequence[Row], file: str, keys: Sequence[str], title: Callable[[Sequence[str]], str]
+) -> Table:
+    """Add up the energy of each layer, in a column for each combination of values of `keys`."""
+    sums: dict[tuple[int, str], dict[tuple[str, ...], float]] = {}
+    for row in rows:
+        of_layer = sums.setdefault((row["layer"], row["layer_kind"]), {})
+        column = tuple(row[key] for key in keys)
+        of_layer[column] = of_layer.get(column, 0) + row["energy_pj"]
+    columns = list(next(iter(sums.values()), ()))
+    cells = []
+    for (layer, kind), of_layer in sums.items():
+        place = f"{file}: layer {layer}"
+        cells.append(
+            [Cell(f"{layer} {kind}", layer, f"{place}, layer")]
+            + [number(of_layer[c], f"{place}, {', '.join(c)}, sum of pJ") for c in columns]
+        )
+    return Table(["layer", *(f"{title(column)}, pJ" for column in columns)], cells)

@@ -1,0 +1,221 @@
+"""The page: each of its figures equals its source, and it stands alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import metrics_tree
+import pytest
+from metrics_tree import RECORDED
+from report_page import FIGURES, Page, render_text, values_at
+
+from powtwo.report import page, results, tables
+from powtwo.report.columns import ENERGY_SENSITIVITY, MISSING
+from powtwo.report.figures import style
+from powtwo.report.tables import Cell, Table
+
+
+def test_page_nests_and_ids_are_unique(html: str) -> None:
+    elements = Page(html).elements
+    assert html.startswith("<!DOCTYPE html>")
+    assert Counter(tag for tag, _ in elements)["h1"] == 1
+    ids = Counter(a["id"] for _, a in elements if "id" in a)
+    assert [name for name, count in ids.items() if count > 1] == []
+    used = set(re.findall(r"url\(#([^)]+)\)", html))
+    used |= {(a["xlink:href"] or "")[1:] for _, a in elements if "xlink:href" in a}
+    assert used
+    assert used <= set(ids)
+
+
+def test_page_needs_no_network(html: str) -> None:
+    for tag, attributes in Page(html).elements:
+        for name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href"):
+            value = attributes.get(name) or ""
+            assert not re.match(r"(https?:)?//", value), (tag, value)
+    assert "@import" not in html
+    assert set(re.findall(r"https?://[^\"'\s)<]+", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert [a["href"] for a in Page(html).all("link")] == ["data:,"]
+
+
+def test_links_lead_to_files(tree: Path, html: str) -> None:
+    hrefs = {a["href"] or "" for a in Page(html).all("a")}
+    assert hrefs
+    assert [href for href in hrefs if not (tree / "report" / href).resolve().is_file()] == []
+
+
+def test_pictures_are_inline_and_described(html: str) -> None:
+    drawn = Page(html).all("svg")
+    assert len(drawn) == len(FIGURES)
+    assert all(a["role"] == "img" and len(a["aria-label"] or "") > 40 for a in drawn)
+    assert Page(html).all("img") == []
+    for svg in re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL):
+        ElementTree.fromstring(svg)
+
+
+def test_pictures_follow_light_and_dark(html: str) -> None:
+    assert "prefers-color-scheme: dark" in html
+    body = html[html.index("<body>") :]
+    assert [color for color in style.CSS_VARIABLES if color in body] == []
+    declared = Counter(re.findall(r"(--\w+):", html))
+    assert set(declared.values()) == {2}  # light and dark
+    assert set(re.findall(r"var\((--\w+)\)", html)) <= set(declared)
+
+
+def test_every_number_equals_its_source(tree: Path, html: str) -> None:
+    numbers = Page(html).numbers()
+    for _, value, file, key in numbers:
+        assert values_at(tree, file, key) == {value}, (file, key)
+    counts = Counter((tag, file.rpartition("/")[0]) for tag, _, file, _ in numbers)
+    schemes, layers = len(RECORDED), 4
+    assert counts == {
+        ("td", "metrics/evaluate"): schemes * 12,
+        ("td", "metrics/convert"): schemes,
+        # two columns of the comparison, four conventions, FP32, two totals, and 54 others
+        ("td", "metrics/energy"): schemes * (2 + 5 + 2 + 54),
+        # a count, a price and an energy a term; what each layer reads and writes, float and integer
+        ("td", "plots/energy"): 3 * (9 + 7 + 6) + schemes * layers * 6,
+        ("th", "plots/energy"): schemes * layers,
+        ("td", "plots/conventions"): schemes * layers * 4,
+        ("th", "plots/conventions"): schemes * layers,
+        # the last layer of two schemes lacks clipped outputs, output bits and exponent, and shift
+        ("td", "plots/layers"): schemes * layers * 11 - 2 * 4,
+        ("th", "plots/layers"): schemes * layers,
+        # under two tables of prices: four conventions, and two kinds of tensors in five places
+        ("td", "plots"): schemes * 2 * (4 + 2 * 5),
+        ("data", "metrics/evaluate"): 5 + 8 + 3 * schemes,
+        ("data", "metrics/energy"): 3,
+    }
+
+
+def test_titles_of_a_layers_columns_say_what_its_cells_hold(run: results.Results) -> None:
+    table = tables.layers(run.schemes[0])
+    assert len(table.rows) == 4
+    for row in table.rows:
+        keys = [cell.source.rpartition(", ")[2] for cell in row]
+        assert dict(zip(table.titles, keys, strict=True)) == {
+            "layer": "layer",
+            "output SQNR, dB": "sqnr_db",
+            "weight SQNR, dB": "weight_sqnr_db",
+            "outputs clipped": "clipped_activations",
+            "weights clipped": "clipped_weights",
+            "quantized alone": "accuracy_quantized_alone",
+            "float alone": "accuracy_float_alone",
+            "output bits": "output_bits",
+            "output exponent": "output_exponent",
+            "weight bits": "weight_bits",
+            "weight exponent": "weight_exponent_min",
+            "shift": "shift_min",
+        }
+
+
+@pytest.mark.parametrize("by_layer", [tables.conventions_by_layer, tables.memory_by_layer])
+def test_titles_of_sums_by_layer_say_what_their_cells_hold(
+    run: results.Results, by_layer: Callable[[results.SchemeResult], Table]
+) -> None:
+    table = by_layer(run.schemes[0])
+    for row in table.rows:
+        for title, cell in list(zip(table.titles, row, strict=True))[1:]:
+            names = title.removesuffix(", pJ").replace(" ", "_").split(":_")
+            assert cell.source.split(", ")[1 : 1 + len(names)] == names
+
+
+def test_a_layer_shows_the_range_of_its_channels_and_a_dash_for_what_it_lacks(
+    run: results.Results,
+) -> None:
+    first, *_, last = tables.layers(run.schemes[2]).rows
+    assert [cell.text for cell in first[-2:]] == ["-7 to -6", "7 to 8"]
+    assert [cell.text for cell in last[-2:]] == ["-8", MISSING]
+    assert sum(cell.text == MISSING for cell in last) == 4
+
+
+def test_what_else_energy_measured_is_shown_under_its_key(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    path = tmp_path / "metrics/energy/lab.json"
+    metrics_tree.change_json(path, new={"weights_uj": 1.25, "where": "sram", "nothing": None})
+    html = render_text(results.read(tmp_path, ["lab"]))
+    for key, text in (("weights_uj", "1.25"), ("where", "sram"), ("nothing", MISSING)):
+        assert re.search(rf'title="metrics/energy/lab.json: new.{key}">{text}<', html)
+
+
+def test_ratios_of_one_row_assume_the_same(tmp_path: Path) -> None:
+    schemes = {"lab": {"lab": 2.0, "qtools": 3.0}, "minmax-ceil": {"qtools": 4.0}}
+    metrics_tree.write(tmp_path, list(schemes))
+    for name, ratios in schemes.items():
+        rows = [
+            dict.fromkeys(ENERGY_SENSITIVITY)
+            | {"table": table, "varied": varied, "value": value, "ratio_of": f"of {varied}"}
+            | {"ratio": ratio * factor}
+            for table, ratio in ratios.items()
+            for varied, value, factor in (("zero_point", "folded", 1), ("weights_in", "dram", 10))
+        ]
+        metrics_tree.change_json(tmp_path / f"metrics/energy/{name}.json", sensitivity=rows)
+    table = tables.energy_assumptions(results.read(tmp_path, list(schemes)))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["zero_point = folded", "lab", "of zero_point", "2.00", MISSING],
+        ["weights_in = dram", "lab", "of weights_in", "20.00", MISSING],
+        ["zero_point = folded", "qtools", "of zero_point", "3.00", "4.00"],
+        ["weights_in = dram", "qtools", "of weights_in", "30.00", "40.00"],
+    ]
+
+
+def test_the_last_layer_shows_the_labs_answer(html: str) -> None:
+    for text in ("10 × 128 = 1,280", ">5,888<", ">422.8<", ">38.4<"):
+        assert text in html
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "told"),
+    [
+        # quantized alone of 0.94; float alone of 0.93
+        (((0.94, 0.92, 0.93, 0.92), (0.93, 0.94, 0.97, 0.97)),
+         "layer 2 conv2d costs most, 2.0 points, and layer 5 linear gives most back, 4.0."),
+        (((0.94, 0.95, 0.94, 0.94), (0.93, 0.92, 0.92, 0.93)),
+         "no layer costs any, and none gives any back."),
+    ],
+)  # fmt: skip
+def test_the_picture_names_the_layers_that_matter_most(
+    tmp_path: Path, accuracies: tuple[tuple[float, ...], ...], told: str
+) -> None:
+    metrics_tree.write(tmp_path, ["shift"])
+    quantized, left_in_float = accuracies
+    metrics_tree.change_csv(
+        tmp_path / "plots/layers/shift.csv",
+        accuracy_quantized_alone=quantized, accuracy_float_alone=left_in_float,
+    )  # fmt: skip
+    (label,) = (a["aria-label"] or "" for a in Page(render_text(results.read(
+        tmp_path, ["shift"]))).all("svg") if "alone" in (a["aria-label"] or ""))  # fmt: skip
+    assert label.startswith("Accuracy on 100 validation images, of which one is 1 points")
+    assert label.endswith(f"Under shift {told}")
+
+
+def test_a_scheme_without_sensitivity_says_so(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path)
+    metrics_tree.forget_sensitivity(tmp_path, ["lab", "shift"])
+    run = results.read(tmp_path, RECORDED)
+    html = render_text(run)
+    Page(html)
+    assert html.count("Sensitivity was not measured: ") == 2
+    assert f"How {run.best.name} depends on each layer was not measured" in html
+
+
+def test_all_text_is_escaped(tmp_path: Path) -> None:
+    cell = Cell('<b>&"', 1.5, '<i>"')
+    macros = page.templates().get_template("macros.html.j2").module
+    written = macros.data_table(Table(["<u>"], [[cell]]))  # type: ignore[attr-defined]
+    assert '<th scope="col"><button type="button">&lt;u&gt;</button></th>' in written
+    assert (
+        '<th scope="row" class="number" data-value="1.5" title="&lt;i&gt;&#34;">&lt;b&gt;&amp;&#34;'
+        "</th>" in written
+    )
+    metrics_tree.write(tmp_path, ["lab"], ["<b>", "a&b", '"', "{{ best }}", "$x_$", "_x"])
+    run = results.read(tmp_path, ["lab"])
+    html = page.render(run, page.draw_figures(run))
+    Page(html)
+    assert "{{ best }}" in html

@@ -1,0 +1,145 @@
+"""The comparison: what it says is what was measured, and its bytes stay the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import metrics_tree
+import pytest
+from closure import ROOT
+from metrics_tree import RECORDED, read_csv
+from report_page import FIGURES, run_compare
+
+from powtwo.core import files
+from powtwo.report import results
+
+
+def measured(root: Path, scheme: str) -> dict[str, float]:
+    """Read the comparison's figures straight from the files."""
+    convert, evaluate, energy = (
+        files.read_json(root / f"metrics/{part}/{scheme}.json")
+        for part in ("convert", "evaluate", "energy")
+    )
+    names = ("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "drop_points",
+             "drop_points_low", "drop_points_high", "gained", "lost", "p_value", "agreement",
+             "min_sqnr_db")  # fmt: skip
+    return {name: evaluate[name] for name in names} | {
+        "size_mb": convert["size_mb"],
+        "energy_uj": energy["integer_uj"],
+        "ratio": energy["ratio"],
+    }
+
+
+def test_tables_equal_the_metrics(tree: Path) -> None:
+    rows = read_csv(tree / "plots/schemes.csv")
+    assert [row.pop("scheme") for row in rows] == list(RECORDED)
+    compared = files.read_json(tree / "metrics/compare.json")
+    for scheme, row in zip(RECORDED, rows, strict=True):
+        assert {name: float(value) for name, value in row.items()} == measured(tree, scheme)
+        assert compared["schemes"][scheme] == measured(tree, scheme)
+
+
+def test_stdout_has_a_line_for_each_scheme(tree: Path) -> None:
+    head, *lines, best = (tree / "stdout.txt").read_text(encoding="utf-8").splitlines()
+    assert best.endswith(f": {files.read_json(tree / 'metrics/compare.json')['best']}")
+    assert [line.split()[0] for line in lines] == list(RECORDED)
+    for scheme, line in zip(RECORDED, lines, strict=True):
+        assert f"{measured(tree, scheme)['accuracy']:.2%}" in line
+        assert f"{measured(tree, scheme)['energy_uj']:.3f}" in line
+    assert len({len(line) for line in [head, *lines]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        # A standard error of 90 of 100 images is 3: 87 are as good, 86 are not.
+        ([("a", 0.90, 3), ("b", 0.87, 2), ("c", 0.86, 1)], "b"),
+        ([("a", 0.80, 1), ("b", 0.90, 3), ("c", 0.90, 2)], "c"),
+        ([("b", 0.88, 2), ("c", 0.89, 2), ("a", 0.90, 3)], "c"),  # of equal energy
+        ([("d", 0.90, 2), ("c", 0.90, 2)], "d"),  # the order of params.yaml
+        ([("a", 1.00, 2), ("b", 0.99, 1)], "a"),  # 100 of 100 leave no error
+    ],
+)
+def test_the_cheapest_within_a_standard_error_is_best(
+    rows: list[tuple[str, float, float]], best: str
+) -> None:
+    by_name = {name: {"validation_accuracy": p, "energy_uj": uj} for name, p, uj in rows}
+    assert results.choose(by_name, 100) == best
+
+
+def test_validation_and_not_test_accuracy_chooses(tmp_path: Path) -> None:
+    schemes = {"b": "lab", "a": "lab"}  # of equal energy, and not the first
+    metrics_tree.write(tmp_path, schemes)
+    for name, test, validation in (("a", 0.9, 0.99), ("b", 1.0, 0.98)):
+        path = tmp_path / f"metrics/evaluate/{name}.json"
+        metrics_tree.change_json(path, accuracy=test, validation_accuracy=validation)
+    assert results.read(tmp_path, list(schemes)).best.name == "a"
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path)
+    settings = tmp_path / "matplotlibrc"  # a user's taste changes nothing
+    settings.write_text("font.size: 20\nsavefig.dpi: 30\nsvg.fonttype: path\n", encoding="utf-8")
+    command = [sys.executable, "-W", "error", str(ROOT / "src/compare.py")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONHASHSEED": "1"}, check=False,
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    written = [f"plots/{name}.png" for name in FIGURES]
+    written += ["metrics/compare.json", "plots/schemes.csv", "plots/sensitivity.csv",
+                "plots/energy-sensitivity.csv", "report/index.html"]  # fmt: skip
+    for name in written:
+        content = (tmp_path / name).read_bytes()
+        assert content == (tree / name).read_bytes(), name
+        assert b"Date" not in content or not name.endswith("png")
+
+
+@pytest.mark.parametrize("part", [*results.METRICS, *results.PLOTS])
+def test_file_of_a_removed_scheme_is_an_error(tmp_path: Path, part: str) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    name = f"metrics/{part}/old.json" if part in results.METRICS else f"plots/{part}/old.csv"
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="params.yaml has no scheme old; .*`inv prune`") as caught:
+        results.read(tmp_path, ["lab"])
+    assert str(caught.value).startswith(f"{name}: ")
+
+
+def test_missing_file_ends_the_stage_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics_tree.write(tmp_path)
+    (tmp_path / "metrics/convert/lab.json").unlink()
+    with pytest.raises(SystemExit) as ended:
+        run_compare(tmp_path)
+    assert ended.value.code == 1
+    message = "compare: metrics/convert/lab.json: no such file; make it with `inv repro`\n"
+    assert capsys.readouterr().err == message
+    assert not (tmp_path / "report").exists()
+
+
+def points_of(root: Path, scheme: str) -> list[tuple[str, str, str, float]]:
+    """Read straight from the files what a layer costs alone: layer, kind, how, points."""
+    evaluate = files.read_json(root / f"metrics/evaluate/{scheme}.json")
+    references = {"quantized": evaluate["sensitivity_float_accuracy"],
+                  "float": evaluate["sensitivity_accuracy"]}  # fmt: skip
+    return [
+        (row["layer"], row["kind"], how, 100 * (float(row[f"accuracy_{how}_alone"]) - reference))
+        for row in read_csv(root / f"plots/layers/{scheme}.csv")
+        for how, reference in references.items()
+    ]
+
+
+def test_sensitivities_are_compared_with_the_network_of_the_other_layers(tree: Path) -> None:
+    rows = read_csv(tree / "plots/sensitivity.csv")
+    assert {row["images"] for row in rows} == {"100"}
+    wanted = [(name, *of_layer) for name in RECORDED for of_layer in points_of(tree, name)]
+    for row, (*names, points) in zip(rows, wanted, strict=True):
+        assert [row[key] for key in ("scheme", "layer", "kind", "alone")] == names
+        assert float(row["points"]) == pytest.approx(points)
+        difference = float(row["accuracy"]) - float(row["reference"])
+        assert float(row["points"]) == pytest.approx(100 * difference)
