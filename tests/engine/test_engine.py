@@ -7,26 +7,29 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import given, settings
-from networks import ROUNDINGS, networks, random_network, random_pixels
+from networks import ROUNDINGS, network_of, networks, random_network, random_pixels
 from processor import VNNI, needs_vnni
+from ties import tie_network
 
-from powtwo import engine
-from powtwo.engine import Engine, Float, Int8
-from powtwo.engine.floats import FloatStep, exact_parts
-from powtwo.engine.int8 import fits
+from powtwo.engine import choose, int8
+from powtwo.engine.base import Engine, Reference
+from powtwo.engine.choose import make
+from powtwo.engine.floats import Float, FloatStep, exact_parts
+from powtwo.engine.int8 import Int8, fits
 from powtwo.integer.layer import ActivationQParams, Layer, accumulate
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
 FAST = [Float, pytest.param(Int8, marks=needs_vnni)]
 
 
 def assert_equal(candidate: type[Engine], network: IntegerNetwork, pixels: torch.Tensor) -> None:
-    expected = [output for _, output in network.outputs(pixels)]
-    outputs = list(candidate(network).outputs(pixels))
-    for index, (ours, right) in enumerate(zip(outputs, expected, strict=True)):
+    engine, expected = candidate(network), [output for _, output in network.outputs(pixels)]
+    for index, (ours, right) in enumerate(zip(engine.outputs(pixels), expected, strict=True)):
         assert ours.dtype == right.dtype, index
         assert torch.equal(ours, right), index
-    assert torch.equal(candidate(network).logits(pixels), expected[-1])
+    assert torch.equal(engine.logits(pixels), expected[-1])
+    assert torch.equal(engine.logits(pixels, batch_size=4), expected[-1])
 
 
 @pytest.mark.parametrize("candidate", FAST)
@@ -37,25 +40,17 @@ def test_equals_the_reference(candidate: type[Engine], network: IntegerNetwork) 
 
 
 @pytest.mark.parametrize("candidate", FAST)
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("n", [0, 1, 4, 9, 14, 15, 20])
-def test_equals_the_reference_around_every_tie(
-    candidate: type[Engine], rounding: str, n: int
+@pytest.mark.parametrize("n", [0, 1, 4, 9, 14, 15, 20, 31])
+def test_equals_the_reference_around_every_tie_of_every_code(
+    candidate: type[Engine], rounding: str, n: int, per_channel: bool
 ) -> None:
-    """A linear layer of one weight and all codes as input, its bias sweeping across the ties."""
-    network = random_network(0, rounding)
-    last = network.layers[5]
-    biases = torch.arange(-6, 6) + (1 << n >> 1)
-    layer = replace(
-        last,
-        weight=torch.ones((12, 12), dtype=torch.int8) * (torch.arange(12) == 0),
-        bias=torch.cat([biases]).to(torch.int32),
-        output=replace(last.input, exponent=last.input.exponent + n),
-        weight_exponent=0,
-    )
-    layer = replace(layer, weight=layer.weight.to(torch.int8))
-    network = replace(network, layers=(*network.layers[:5], layer))
-    assert_equal(candidate, network, random_pixels(8, count=200))
+    last = tie_network(rounding, n, relu=False, per_channel=per_channel).layers[-1]
+    layers = (Layer("flatten"), last)
+    network = network_of(*layers, rounding=rounding, shape=(12, 1, 1), classes="abcdefghijkl")
+    every = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 12, 1, 1)
+    assert_equal(candidate, network, every)
 
 
 def big_network(scale: int) -> IntegerNetwork:
@@ -77,34 +72,25 @@ def test_a_bias_beyond_float32_is_added_in_float64() -> None:
 @pytest.mark.parametrize("kind", ["conv2d", "linear"])
 def test_products_beyond_float32_are_summed_in_parts_that_it_holds(kind: str) -> None:
     """Every weight and every input at its largest, then an odd sum that float32 would round."""
-    channels, inside = (1000, 9) if kind == "conv2d" else (3000, 1)
-    weight = torch.full((2, channels, 3, 3) if inside == 9 else (2, channels), 127)
+    channels, kernel = (1000, (3, 3)) if kind == "conv2d" else (3000, ())
+    weight = torch.full((2, channels, *kernel), 127, dtype=torch.int8)
     weight[0].view(-1)[-1] = 126
     bias = torch.tensor([2, -1], dtype=torch.int32)
-    layer = Layer(
-        kind,
-        weight=weight.to(torch.int8),
-        bias=bias,
-        input=ActivationQParams(0, 0, 8),
-        stride=1,
-        kernel=3,
-    )
+    layer = Layer(kind, weight, bias, input=ActivationQParams(0, 0), kernel=len(kernel) and 3)
     parts = exact_parts(layer)
-    one = 127 * inside * 255
+    one = 255 * 127 * (9 if kernel else 1)
     assert [part.start for part in parts] == list(range(0, channels, (2**24 - 1) // one))
     assert parts[-1].stop == channels
-    x = torch.full((1, channels, 3, 3) if inside == 9 else (1, channels), 255)
-    step = FloatStep(layer, "floor", torch.device("cpu"))
-    expected = accumulate(layer, x.to(torch.uint8))
-    assert int(expected[0, 0].item()) % 2 == 1
+    x = torch.full((1, channels, *kernel), 255, dtype=torch.uint8)
+    step = FloatStep(layer, Rounding.FLOOR, torch.device("cpu"))
+    expected = accumulate(layer, x)
+    assert expected[0, 0].item() % 2 == 1
     assert torch.equal(step(x.float()).to(torch.int32), expected)
 
 
 def test_a_kernel_too_large_for_any_part_is_left_to_the_reference() -> None:
-    layer = Layer(
-        "conv2d", weight=torch.full((1, 1, 23, 23), 127, dtype=torch.int8),
-        bias=torch.zeros(1, dtype=torch.int32), input=ActivationQParams(0, 0, 8), stride=1, kernel=23,
-    )  # fmt: skip
+    weight, bias = torch.full((1, 1, 23, 23), 127, dtype=torch.int8), torch.zeros(1).int()
+    layer = Layer("conv2d", weight, bias, input=ActivationQParams(0, 0), kernel=23)
     with pytest.raises(ValueError, match="17131665: float32 is exact below 16777216"):
         exact_parts(layer)
 
@@ -112,39 +98,54 @@ def test_a_kernel_too_large_for_any_part_is_left_to_the_reference() -> None:
 @needs_vnni
 def test_a_layer_beyond_the_kernels_falls_back_to_the_reference() -> None:
     network = big_network(2**28)
-    assert not fits(network.layers[4], "floor")
+    assert not fits(network.layers[4], Rounding.FLOOR)
     assert_equal(Int8, network, random_pixels(9))
 
 
+HALF, WHOLE = 2**23, 2**24  # below them float32 holds each multiple of one half, each integer
+
+
+@pytest.mark.parametrize(
+    ("rounding", "n", "limit"),
+    [("floor", 15, HALF), ("half_up", 15, HALF), ("half_even", 15, WHOLE), ("floor", 0, WHOLE),
+     ("half_up", 16, 0), ("half_even", 16, 0)],
+)  # fmt: skip
+def test_a_layer_fits_the_kernels_up_to_what_float32_holds(
+    rounding: str, n: int, limit: int
+) -> None:
+    """A bias at the limit: with the products of eight bits, and with what the rounding adds."""
+    added = {"floor": -(1 << n >> 1) + (n > 0) / 2, "half_up": (n > 0) / 2, "half_even": 0}
+    codes, weight = ActivationQParams(0, 0), torch.ones(1, 1, dtype=torch.int8)
+    largest = limit - 255 - added[rounding] - (0.5 if added[rounding] % 1 else 1)
+    for bias, expected in ((int(largest), limit > 0), (int(largest) + 1, False)):
+        layer = Layer("linear", weight, torch.tensor([bias], dtype=torch.int32),
+                      weight_exponent=-n, input=codes, output=codes)  # fmt: skip
+        saturates = n <= int8.SATURATING_SHIFT and bias < HALF
+        assert fits(layer, Rounding(rounding)) == (expected or saturates)
+
+
 def test_auto_takes_int8_where_it_is_exact() -> None:
-    assert isinstance(engine.make(random_network(0)), Int8 if VNNI else Float)
+    assert isinstance(make(random_network(0)), Int8 if VNNI else Float)
 
 
 def test_auto_falls_back_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Kernels without VNNI saturate at 16 bits: stand in for them by clipping a real kernel."""
-    from powtwo.engine import int8
-
-    honest = int8._Convolution.__call__
-    monkeypatch.setattr(
-        int8._Convolution, "__call__", lambda self, x: honest(self, x).clamp(max=200)
-    )
-    chosen = engine.make(random_network(0))
-    assert isinstance(chosen, Float)
+    honest = int8._Kernel.__call__
+    monkeypatch.setattr(int8._Kernel, "__call__", lambda self, x: honest(self, x).clamp(max=200))
+    assert isinstance(make(random_network(0)), Float)
     assert "engine int8 is not exact here (layer 0 differs" in capsys.readouterr().err
 
 
 def test_auto_ends_at_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    from powtwo.engine import choose
-
     monkeypatch.setattr(choose, "_inexact", lambda *_: "broken on purpose")
-    assert isinstance(engine.make(random_network(0)), engine.Reference)
+    assert isinstance(make(random_network(0)), Reference)
 
 
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(ValueError, match="engine = 'gpu': must be auto, float, int8, reference"):
-        engine.make(random_network(0), "gpu")
+        make(random_network(0), "gpu")
 
 
 def test_of_equal_logits_the_first_class_wins() -> None:
@@ -153,4 +154,4 @@ def test_of_equal_logits_the_first_class_wins() -> None:
     tied = replace(last, weight=last.weight * 0, bias=torch.tensor([1, 7, 7, 7, 2]).int())
     network = replace(network, layers=(*network.layers[:5], tied))
     for name in ("reference", "float", "int8"):
-        assert engine.make(network, name).predict(random_pixels(0)).tolist() == [1] * 6
+        assert make(network, name).predict(random_pixels(0), batch_size=5).tolist() == [1] * 6

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import strategies as st
 
 from powtwo.dataset.normalization import Normalization
-from powtwo.engine import Engine, make
-from powtwo.integer.fixedpoint import Grid, by_channel, quantize
-from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat
+from powtwo.engine.base import Engine, Reference
+from powtwo.integer.fixedpoint import Grid, dequantize, quantize
+from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat, as_exponents
 from powtwo.integer.network import Input, IntegerNetwork
 from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer
@@ -30,36 +32,33 @@ def random_network(  # noqa: PLR0917
 ) -> IntegerNetwork:
     """Make conv → pool → conv → flatten → linear → linear with weights that give many ties."""
     generator = torch.Generator().manual_seed(seed)
-    coding = WeightFormat(min(weight_bits, 4) if kind == "power_of_two" else weight_bits, kind)
-    limit = Grid.of_weights(coding.width).quant_max
+    weights = WeightFormat(min(weight_bits, 4) if kind == "power_of_two" else weight_bits, kind)
+    limit = Grid.of_weights(weights.width).quant_max
     middle = 2 ** (bits - 1) if zero_point is None else zero_point
+    hidden = ActivationQParams(-5, middle, bits)
     codes = ActivationQParams(-7)
 
-    def layer(kind: str, shape: tuple[int, ...], last: bool = False, **plain: int) -> Layer:
+    def layer(kind: str, shape: tuple[int, ...], last: bool = False, **geometry: int) -> Layer:
         nonlocal codes
         weight = torch.randint(-limit, limit + 1, shape, generator=generator)
         weight[::2] = weight[::2].clamp(-1, 1) * min(limit, 4)  # multiples of 4: sums tie often
-        if coding.kind == "power_of_two":
-            weight = quantize(weight.double(), 0, coding.grid)
+        if weights.kind == "power_of_two":
+            weight = quantize(weight.double(), 0, weights.grid)
         bias = torch.randint(-3000, 3000, shape[:1], generator=generator) // 4 * 4
-        shifts = torch.randint(
-            3, 10, shape[:1] if per_channel and not last else (), generator=generator
-        )
-        output = None if last and logits == "int32" else ActivationQParams(-5, middle, bits)
-        exponent = (-5 - codes.exponent - shifts).tolist()
-        made = Layer(
+        channels = shape[:1] if per_channel and not last else ()
+        shifts = torch.randint(3, 10, channels, generator=generator)
+        read, codes = codes, hidden
+        return Layer(
             kind,
             weight.to(torch.int8),
             bias.to(torch.int32),
-            weight_exponent=tuple(exponent) if isinstance(exponent, list) else exponent,
-            weight_format=coding,
-            input=codes,
-            output=output,
+            weight_exponent=as_exponents((hidden.exponent - read.exponent - shifts).tolist()),
+            weight_format=weights,
+            input=read,
+            output=None if last and logits == "int32" else hidden,
             relu=relu and not last,
-            **plain,
+            **geometry,
         )
-        codes = output or codes
-        return made
 
     half = size // 2
     layers = (
@@ -70,8 +69,18 @@ def random_network(  # noqa: PLR0917
         layer("linear", (12, 6 * half * half)),
         layer("linear", (5, 12), last=True),
     )
-    given = Input((3, size, size), ActivationQParams(-7), Normalization("dyadic"))
-    return IntegerNetwork("random", rounding, tuple("abcde"), given, layers)
+    return network_of(*layers, rounding=rounding, shape=(3, size, size), classes="abcde")
+
+
+def network_of(
+    *layers: Layer,
+    rounding: str = "floor",
+    shape: tuple[int, int, int] = (3, 8, 8),
+    classes: str = "ab",
+) -> IntegerNetwork:
+    """Make a network of these layers that reads plain pixels."""
+    pixels = Input(shape, ActivationQParams(-7), Normalization("dyadic"))
+    return IntegerNetwork("random", Rounding(rounding), tuple(classes), pixels, layers)
 
 
 def random_pixels(seed: int, count: int = 6, size: int = 8) -> torch.Tensor:
@@ -82,22 +91,19 @@ def random_pixels(seed: int, count: int = 6, size: int = 8) -> torch.Tensor:
     return pixels
 
 
-def identical_floats(
-    network: IntegerNetwork | None = None,
-) -> tuple[Engine, list[FoldedLayer]]:
+def identical_floats(network: IntegerNetwork | None = None) -> tuple[Engine, list[FoldedLayer]]:
     """Return an integer network and the float network that it stands for, weight by weight."""
     network = network or random_network(4, "half_even", relu=False)
-    layers = []
-    for layer in network.layers:
-        plain = {"stride": layer.stride, "padding": layer.padding, "kernel": layer.kernel}
-        if layer.has_weights:
-            exponents = by_channel(torch.tensor(layer.weight_exponent), layer.weight.dim() + 1)
-            weight = layer.weight.double() * 2.0**exponents
-            bias = layer.bias.double() * 2.0**layer.accumulator_exponent
-            layers.append(FoldedLayer(layer.kind, weight, bias, layer.relu, **plain))
-        else:
-            layers.append(FoldedLayer(layer.kind, **plain))
-    return make(network, "reference"), layers
+    return Reference(network), [_folded(layer) for layer in network.layers]
+
+
+def _folded(layer: Layer) -> FoldedLayer:
+    values: dict[str, Any] = {}
+    if layer.has_weights:
+        bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
+        values = {"weight": layer.weight_values, "bias": bias, "relu": layer.relu}
+    names = ("kind", "stride", "padding", "kernel")
+    return FoldedLayer(**{name: getattr(layer, name) for name in names}, **values)
 
 
 networks = st.builds(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from networks import random_network
 
-from powtwo.integer.layer import Layer
+from powtwo.integer.layer import Layer, as_exponents
 from powtwo.integer.network import IntegerNetwork
 
 
@@ -18,18 +18,16 @@ def tie_network(rounding: str, n: int, relu: bool, per_channel: bool) -> Integer
     shifts = torch.arange(n - 6, n + 6).clamp(0, 31) if per_channel else torch.tensor(n)
     half = torch.where(shifts < 31, (1 << shifts) >> 1, 0)  # in 31 bits a tie would overflow
     signs = torch.tensor([1, -1] * 6)
-    exponent = (-shifts).tolist()
     layer = Layer(
         "linear",
         weight=(torch.arange(12) == 0).expand(12, 12).to(torch.int8),
         bias=(signs * half + torch.arange(-6, 6)).to(torch.int32),
-        weight_exponent=tuple(exponent) if per_channel else exponent,
+        weight_exponent=as_exponents((-shifts).tolist()),
         input=codes,
         output=codes,
         relu=relu,
     )
-    classes = tuple("abcdefghijkl")
-    return replace(network, classes=classes, layers=(*network.layers[:5], layer))
+    return replace(network, classes=tuple("abcdefghijkl"), layers=(*network.layers[:5], layer))
 
 
 def lopsided_network(rounding: str) -> IntegerNetwork:

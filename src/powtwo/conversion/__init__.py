@@ -1,1 +1,19 @@
-"""What a scheme may ask for; the calibrated network and its file; from it to integers."""
+"""From a float network with exponents to integers.
+
+scheme        what params.yaml may ask for, checked without PyTorch
+layer_config  what a scheme asks of each weighted layer
+calibrated    the calibrated network, which conversion reads, and its file
+to_integer    the conversion itself
+"""
+
+from powtwo.core.lazy import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "calibrated": ["Calibrated", "CalibratedLayer"],
+        "layer_config": ["LayerQuantConfig"],
+        "scheme": ["Activations", "Quantizer", "Scheme", "Weights"],
+        "to_integer": ["Conversion", "Move", "convert", "convert_layer", "metrics"],
+    },
+)

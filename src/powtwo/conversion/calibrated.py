@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from powtwo.core import tensors as tensor_files
-from powtwo.dataset.normalization import Normalization
-from powtwo.integer.layer import ActivationQParams, WeightFormat
+from powtwo.integer.layer import ActivationQParams, Exponents, WeightFormat, as_exponents
 from powtwo.integer.network import Input
 from powtwo.network.folded import FoldedLayer
+
+PARTS = ("weight", "bias")  # of a layer that are tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class CalibratedLayer:
     """A float layer and the codes that its weights and its output shall have."""
 
     folded: FoldedLayer
-    weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
+    weight_exponent: Exponents = 0
     weight_format: WeightFormat = WeightFormat()  # noqa: RUF009  # frozen, so safe to share
     output: ActivationQParams | None = None  # None: int32 accumulators, or no output of its own
     adapted: FoldedLayer | None = None  # what becomes integers in place of `folded`, if not it
@@ -49,7 +50,7 @@ class Calibrated:
         """Write a safetensors file; exponents go to its metadata."""
         tensors = {}
         for index, layer in enumerate(self.layers):
-            for name in ("weight", "bias"):
+            for name in PARTS:
                 tensor, adapted = getattr(layer.folded, name), getattr(layer.adapted, name, None)
                 if tensor is not None:
                     tensors[f"layers.{index}.{name}"] = tensor
@@ -57,7 +58,7 @@ class Calibrated:
                     tensors[f"layers.{index}.adapted_{name}"] = adapted
         about = {
             "classes": self.classes,
-            "input": asdict(self.input),
+            "input": self.input.metadata(),
             "layers": [_describe(layer) for layer in self.layers],
         }
         tensor_files.write(path, tensors, about)
@@ -67,17 +68,11 @@ class Calibrated:
         """Read what `save` wrote."""
         about, tensors = tensor_files.read(path)
         layers = tuple(_read(i, values, tensors) for i, values in enumerate(about["layers"]))
-        given = about["input"]
-        read = Input(
-            tuple(given["shape"]),
-            ActivationQParams(**given["codes"]),
-            Normalization.of_metadata(given["normalization"]),
-        )
-        return cls(tuple(about["classes"]), read, layers)
+        return cls(tuple(about["classes"]), Input.of_metadata(about["input"]), layers)
 
 
 def _describe(layer: CalibratedLayer) -> dict[str, Any]:
-    plain = [field.name for field in fields(FoldedLayer) if field.name not in ("weight", "bias")]
+    plain = [field.name for field in fields(FoldedLayer) if field.name not in PARTS]
     return {
         "folded": {name: getattr(layer.folded, name) for name in plain},
         "weight_exponent": layer.weight_exponent,
@@ -87,16 +82,13 @@ def _describe(layer: CalibratedLayer) -> dict[str, Any]:
 
 
 def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> CalibratedLayer:
-    parts: dict[str, Any] = {
-        name: tensors.get(f"layers.{index}.{name}") for name in ("weight", "bias")
-    }
-    folded = FoldedLayer(**values["folded"], **parts)
-    prefix = f"layers.{index}.adapted_"
-    adapted = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
-    exponent = values["weight_exponent"]
+    prefix = f"layers.{index}."
+    own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
+    folded = FoldedLayer(**values["folded"], weight=own.get("weight"), bias=own.get("bias"))
+    adapted = {name: own[f"adapted_{name}"] for name in PARTS if f"adapted_{name}" in own}
     return CalibratedLayer(
         folded,
-        tuple(exponent) if isinstance(exponent, list) else exponent,
+        as_exponents(values["weight_exponent"]),
         WeightFormat(**values["weight_format"]),
         ActivationQParams(**values["output"]) if values["output"] else None,
         replace(folded, **adapted) if adapted else None,  # type: ignore[arg-type]

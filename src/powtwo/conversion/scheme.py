@@ -100,7 +100,7 @@ class Scheme(Section):
     logits: Literal["int32", "codes"] = "int32"
     equalize: bool = False
     bias_correction: bool = False
-    layers: dict[LayerName, LayerBits] = {}
+    layers: dict[LayerName, LayerBits] = Field(default_factory=dict)
 
     @field_validator("layers")
     @classmethod

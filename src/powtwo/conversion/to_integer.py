@@ -7,6 +7,7 @@ w̄ = round(w / 2^e_w), clamped        b̄ = round or floor(b / 2^(e_x + e_w))
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,8 +16,18 @@ from torch import Tensor
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
 from powtwo.integer.fixedpoint import MAX_SHIFT, by_output, clipped, quantize, scaled
-from powtwo.integer.layer import INT32_LIMIT, ActivationQParams, Layer, check
+from powtwo.integer.layer import (
+    INT32_LIMIT,
+    ActivationQParams,
+    Exponents,
+    Layer,
+    as_exponents,
+    check,
+)
 from powtwo.integer.network import IntegerNetwork
+from powtwo.network.folded import FoldedLayer
+
+BIAS_LIMIT = 2.0**62  # of biases in int64, before it is known whether they fit int32
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Conversion:
 
     network: IntegerNetwork
     moves: tuple[Move, ...]
-    clipped_weights: int  # weights beyond the largest code
+    clipped_weights: int  # float weights that round to a code beyond the largest
 
 
 def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
@@ -55,18 +66,16 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     """
     layers: list[Layer] = []
     moves: list[Move] = []
-    clipped = 0
     codes = calibrated.input.codes
     for index, layer in enumerate(calibrated.layers):
-        fitted, moved = _fit(index, layer, codes, scheme.bias)
-        layers.append(_quantize(index, fitted, codes, scheme.bias))
+        converted, moved = _convert(index, layer, codes, scheme)
+        layers.append(converted)
         moves += moved
-        clipped += _clipped(fitted)
-        codes = fitted.output or codes
-    network = IntegerNetwork(
-        name, scheme.rounding, calibrated.classes, calibrated.input, tuple(layers)
-    )
-    return Conversion(network, tuple(moves), clipped)
+        codes = converted.output or codes
+    classes, pixels = calibrated.classes, calibrated.input
+    network = IntegerNetwork(name, scheme.rounding, classes, pixels, tuple(layers))
+    clipped_weights = sum(map(_clipped, layers, calibrated.folded))
+    return Conversion(network, tuple(moves), clipped_weights)
 
 
 def convert_layer(
@@ -77,17 +86,16 @@ def convert_layer(
     Raises:
         ValueError: as `convert`.
     """
-    fitted, _ = _fit(index, layer, codes, scheme.bias)
-    converted = _quantize(index, fitted, codes, scheme.bias)
+    converted, _ = _convert(index, layer, codes, scheme)
     check(index, converted)
     return converted
 
 
 def metrics(conversion: Conversion) -> dict[str, int]:
     """Sum a conversion up: shifts, accumulator bits (sign included), clipped weights, moves."""
-    computing = [layer for layer in conversion.network.layers if layer.has_weights]
-    shifts = torch.cat([layer.shift.view(-1) for layer in computing if layer.output])
-    worst = max(int(layer.bound.max()) for layer in computing)
+    weighted = [layer for layer in conversion.network.layers if layer.has_weights]
+    shifts = torch.cat([layer.shift.view(-1) for layer in weighted if layer.output])
+    worst = max(int(layer.bound.max()) for layer in weighted)
     return {
         "min_shift": int(shifts.min()),
         "max_shift": int(shifts.max()),
@@ -97,113 +105,104 @@ def metrics(conversion: Conversion) -> dict[str, int]:
     }
 
 
-def _fit(
-    index: int, layer: CalibratedLayer, codes: ActivationQParams, bias: str
-) -> tuple[CalibratedLayer, list[Move]]:
-    """Coarsen exponents until shifts, then accumulators, have what the hardware has."""
-    shifted, moves = _fit_shift(index, layer, codes)
-    fitted, more = _fit_accumulators(index, shifted, codes, bias)
-    return fitted, moves + more
+def _convert(
+    index: int, layer: CalibratedLayer, codes: ActivationQParams, scheme: Scheme
+) -> tuple[Layer, list[Move]]:
+    if layer.source.weight is None:
+        return _plain(layer), []
+    layer, moves = _fit_shift(index, layer, codes)
+    converted, more = _fit_accumulators(index, layer, codes, scheme.bias)
+    assert converted.bias is not None
+    steps = int(converted.bias.abs().max())
+    if steps >= INT32_LIMIT:
+        raise ValueError(
+            f"layer {index}: a bias of {steps} steps; it must stay below 2^31: "
+            "use a coarser exponent"
+        )
+    return replace(converted, bias=converted.bias.to(torch.int32)), moves + more
 
 
 def _fit_shift(
     index: int, layer: CalibratedLayer, codes: ActivationQParams
 ) -> tuple[CalibratedLayer, list[Move]]:
-    """Coarsen exponents until every shift is 0 … 31."""
+    """Coarsen e_y until no shift is below 0, then e_w where one is above 31."""
     if layer.output is None:
         return layer, []
-    moves = []
     weights = torch.tensor(layer.weight_exponent)
-    shifts = layer.output.exponent - codes.exponent - weights
-    output = layer.output
-    if (lacking := -int(shifts.min())) > 0:
-        output = replace(output, exponent=output.exponent + lacking)
-        moves.append(Move(index, "output", layer.output.exponent, output.exponent))
-        shifts = shifts + lacking
-    if int((excess := (shifts - MAX_SHIFT).clamp(min=0)).max()) > 0:
-        moves += _weight_moves(index, weights, weights + excess, Move.kept)
-        weights = weights + excess
-    exponent = tuple(weights.tolist()) if weights.dim() else int(weights)
-    return replace(layer, output=output, weight_exponent=exponent), moves
+    shifts = layer.output.exponent - codes.exponent - weights  # n = e_y − e_x − e_w
+    coarser = max(0, -int(shifts.min()))
+    output = replace(layer.output, exponent=layer.output.exponent + coarser)
+    exponents = weights + (shifts + coarser - MAX_SHIFT).clamp(min=0)
+    fitted = replace(layer, output=output, weight_exponent=as_exponents(exponents.tolist()))
+    moves = [
+        *_moves(index, "output", layer.output.exponent, output.exponent),
+        *_moves(index, "weight", layer.weight_exponent, fitted.weight_exponent),
+    ]
+    return fitted, moves
 
 
 def _fit_accumulators(
     index: int, layer: CalibratedLayer, codes: ActivationQParams, bias: str
-) -> tuple[CalibratedLayer, list[Move]]:
-    """Coarsen the exponents of channels whose accumulators would leave int32, one at a time.
+) -> tuple[Layer, list[Move]]:
+    """Quantize, and coarsen e_w of channels whose accumulators would leave int32, step by step.
 
     Weight decay takes a channel that died to weights of next to nothing, and its bias stays: in
     steps as fine as such weights ask for, the bias alone can need more than 32 bits. The exponent
     of a whole tensor is left alone, for it would cost every channel.
     """
-    before = torch.tensor(layer.weight_exponent)
-    weights = before
-    while weights.dim() and bool((beyond := _beyond(_build(layer, codes, bias))).any()):
-        weights = weights + beyond
-        layer = replace(layer, weight_exponent=tuple(weights.tolist()))
-    return layer, _weight_moves(index, before, weights, "accumulators below 2^31")
+    before = layer.weight_exponent
+    while True:
+        converted = _quantize(layer, codes, bias)
+        beyond = converted.bound >= INT32_LIMIT
+        if converted.output is not None:
+            beyond &= converted.shift > 0  # a shift of 0 cannot get smaller
+        if isinstance(before, int) or not beyond.any():
+            kept = "accumulators below 2^31"
+            return converted, list(_moves(index, "weight", before, layer.weight_exponent, kept))
+        exponents = torch.tensor(layer.weight_exponent) + beyond
+        layer = replace(layer, weight_exponent=as_exponents(exponents.tolist()))
 
 
-def _weight_moves(index: int, before: Tensor, after: Tensor, kept: str) -> list[Move]:
-    """Return a move for each exponent that is another; one for all channels has no dimension."""
-    pairs = zip(before.view(-1).tolist(), after.view(-1).tolist(), strict=True)
-    return [
-        Move(index, "weight", *pair, kept, channel if before.dim() else None)
-        for channel, pair in enumerate(pairs)
-        if pair[0] != pair[1]
-    ]
+def _moves(
+    index: int, tensor: str, before: Exponents, after: Exponents, kept: str = Move.kept
+) -> Iterator[Move]:
+    """Yield a move for each exponent that is another."""
+    pairs = torch.tensor([before, after]).view(2, -1).T.tolist()
+    for channel, (old, new) in enumerate(pairs):
+        if old != new:
+            whose = channel if isinstance(before, tuple) else None
+            yield Move(index, tensor, old, new, kept, whose)
 
 
-def _beyond(layer: Layer) -> Tensor:
-    """Say which channels can leave int32 and have a shift that can be smaller, bool (O,)."""
-    beyond = layer.bound >= INT32_LIMIT
-    return beyond if layer.output is None else beyond & (layer.shift > 0)
-
-
-def _quantize(index: int, layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
-    built = _build(layer, codes, bias)
-    if built.bias is None:
-        return built
-    if bool((built.bias.abs() >= INT32_LIMIT).any()):
-        raise ValueError(
-            f"layer {index}: a bias of {_bias_steps(layer, codes, bias).abs().max().item():.0f} "
-            "steps; it must stay below 2^31: use a coarser exponent"
-        )
-    return replace(built, bias=built.bias.to(torch.int32))
-
-
-def _build(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
-    """Return the layer in integers, its bias int64 and at most 2^31 in size."""
-    folded = layer.source
-    plain = Layer(folded.kind, stride=folded.stride, padding=folded.padding, kernel=folded.kernel)
-    if folded.weight is None or folded.bias is None:
-        return plain
-    weight = quantize(
-        folded.weight, by_output(layer.weight_exponent, folded.weight), layer.weight_format.grid
-    )
+def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
+    """Return a weighted layer in integers; its bias is int64 and may be beyond int32."""
+    source = layer.source
+    assert source.weight is not None
+    assert source.bias is not None
+    exponent = by_output(layer.weight_exponent, source.weight)
+    steps = scaled(source.bias, torch.tensor(layer.weight_exponent) + codes.exponent)
+    rounded: Tensor = {"floor": torch.floor, "nearest": torch.round}[bias](steps)
     return replace(
-        plain,
-        weight=weight.to(torch.int8),
-        bias=_bias_steps(layer, codes, bias).clamp(-INT32_LIMIT, INT32_LIMIT).to(torch.int64),
+        _plain(layer),
+        weight=quantize(source.weight, exponent, layer.weight_format.grid).to(torch.int8),
+        bias=rounded.clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int64),
         weight_exponent=layer.weight_exponent,
         weight_format=layer.weight_format,
         input=codes,
         output=layer.output,
-        relu=folded.relu,
+        relu=source.relu,
     )
 
 
-def _bias_steps(layer: CalibratedLayer, codes: ActivationQParams, rounding: str) -> Tensor:
-    """Return the bias in steps of the accumulator, whole numbers in float64 (O,)."""
-    assert layer.source.bias is not None
-    exponent = torch.tensor(layer.weight_exponent) + codes.exponent
-    steps = scaled(layer.source.bias, exponent)
-    return torch.floor(steps) if rounding == "floor" else torch.round(steps)
+def _plain(layer: CalibratedLayer) -> Layer:
+    """Return what a layer of any kind has: its geometry."""
+    source = layer.source
+    return Layer(source.kind, stride=source.stride, padding=source.padding, kernel=source.kernel)
 
 
-def _clipped(layer: CalibratedLayer) -> int:
-    """Count the float weights that round to a code beyond the largest, before any learning."""
-    weight = layer.folded.weight
-    if weight is None:
+def _clipped(layer: Layer, folded: FoldedLayer) -> int:
+    """Count float weights beyond the largest code, before any learning."""
+    if folded.weight is None:
         return 0
-    return int(clipped(weight, by_output(layer.weight_exponent, weight), layer.weight_format.grid))
+    exponent = by_output(layer.weight_exponent, folded.weight)
+    return int(clipped(folded.weight, exponent, layer.weight_format.grid))

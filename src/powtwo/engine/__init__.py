@@ -1,13 +1,19 @@
-"""Fast engines, each equal to the reference in every bit.
+"""Fast engines, each equal to the reference in every bit; none has arithmetic rules of its own.
 
-`reference` is the definition, `float` runs integers through float convolutions, `int8` through the
-CPU's int8 kernels. `auto` takes the fastest that proves exact for this network on this machine.
-None has arithmetic rules of its own.
+base    what every engine is; the reference, which is the definition
+floats  integers through float convolutions
+int8    the CPU's int8 kernels
+choose  an engine by name, or the fastest that proves exact for this network on this machine
 """
 
-from powtwo.engine.base import Engine, Reference
-from powtwo.engine.choose import ENGINES, make
-from powtwo.engine.floats import Float
-from powtwo.engine.int8 import Int8
+from powtwo.core.lazy import lazily
 
-__all__ = ["ENGINES", "Engine", "Float", "Int8", "Reference", "make"]
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "base": ["Engine", "Reference"],
+        "choose": ["ENGINES", "make"],
+        "floats": ["Float"],
+        "int8": ["Int8"],
+    },
+)

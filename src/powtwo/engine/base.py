@@ -11,9 +11,11 @@ from torch import Tensor
 
 from powtwo.integer.network import IntegerNetwork
 
+BATCH = 256  # images at a time, for memory alone
+
 
 class Engine:
-    """Runs an integer network on batches of pixels."""
+    """Runs an integer network on images; results do not depend on how they are batched."""
 
     name: ClassVar[str]
 
@@ -22,20 +24,23 @@ class Engine:
         self.device = torch.device(device)
 
     def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
-        """Yield each layer's output for uint8 pixels (N, C, H, W): uint8 codes or int32."""
+        """Yield each layer's output for one batch, uint8 (N, C, H, W): uint8 codes or int32."""
         raise NotImplementedError
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return the last layer's output, (N, classes)."""
-        return deque(self.outputs(pixels), maxlen=1).pop()  # the others are let go
+    def logits(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
+        """Return the last layer's output, (N, classes), for any number of images."""
+        return torch.cat([self._logits(batch) for batch in torch.split(images, batch_size)])
 
-    def predict(self, pixels: Tensor) -> Tensor:
+    def predict(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
         """Return the class of each image, int64 (N,); of equal logits the first wins."""
-        return self.logits(pixels).to(torch.int32).argmax(1)
+        return self.logits(images, batch_size).to(torch.int32).argmax(1)
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        return deque(self.outputs(pixels), maxlen=1).pop()  # the others are let go
 
 
 class Reference(Engine):
-    """The arithmetic of `integer_layer`, step by step, on the CPU."""
+    """The arithmetic of `powtwo.integer`, step by step, on the CPU."""
 
     name = "reference"
 

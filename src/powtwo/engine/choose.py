@@ -25,10 +25,10 @@ def make(network: IntegerNetwork, name: str = "auto", device: str = "cpu") -> En
     Raises:
         ValueError: where no engine has this name.
     """
-    if name != "auto":
-        if name not in ENGINES:
-            raise ValueError(f"engine = {name!r}: must be auto, {', '.join(sorted(ENGINES))}")
+    if name in ENGINES:
         return ENGINES[name](network, device)
+    if name != "auto":
+        raise ValueError(f"engine = {name!r}: must be auto, {', '.join(sorted(ENGINES))}")
     for candidate in (Int8, Float) if device == "cpu" else (Float,):
         reason = _inexact(candidate, network, device)
         if reason is None:

@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from powtwo.engine.base import Engine
-from powtwo.integer import fixedpoint
+from powtwo.integer.fixedpoint import FLOAT32_EXACT, by_channel, power_of_two
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
-
-EXACT = 2**24  # below it float32 holds every integer
 
 
 class Float(Engine):
@@ -41,8 +39,8 @@ class Float(Engine):
             codes = layer.output or codes
             yield _codes(x, None if layer.has_weights and layer.output is None else codes)
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return the last layer's output, (N, classes), without leaving floats before it."""
+    def _logits(self, pixels: Tensor) -> Tensor:
+        # Floats stay floats up to the last layer.
         x = self._begin(pixels)
         for step in self.steps:
             x = step(x)
@@ -61,7 +59,7 @@ class FloatStep:
         self.layer, self.rounding = layer, rounding
         if layer.weight is None or layer.bias is None:
             return
-        whole = int(layer.bound.max()) < EXACT
+        whole = int(layer.bound.max()) < FLOAT32_EXACT
         self.parts = [slice(None)] if whole else exact_parts(layer)
         form = torch.channels_last if layer.kind == "conv2d" else torch.contiguous_format
         self.weights = [
@@ -75,10 +73,12 @@ class FloatStep:
     def _prepare_shift(self, layer: Layer, output: ActivationQParams) -> None:
         # Scaling by 2^−n is exact, so floor and round see what the integers are.
         # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
-        shift = fixedpoint.by_channel(layer.shift, self.weights[0].dim())
-        self.scale = fixedpoint.power_of_two(-shift).to(self.bias)
+        shift = by_channel(layer.shift, self.weights[0].dim())
+        self.scale = power_of_two(-shift).to(self.bias)
+        self.round = self.rounding.steps
         if (constant := self.rounding.bias_constant(layer.shift)) is not None:
             self.bias = self.bias + constant.to(self.bias)
+            self.round = Rounding.FLOOR.steps
         self.low = 0 if layer.relu else output.grid.quant_min - output.zero_point
         self.high = output.grid.quant_max - output.zero_point
 
@@ -89,13 +89,13 @@ class FloatStep:
             return x.flatten(1)
         if layer.kind == "maxpool2d":
             return F.max_pool2d(x, layer.kernel, layer.stride)
-        return self._finish(self._accumulate(x))
+        return self._requantize(self._accumulate(x))
 
     def _accumulate(self, x: Tensor) -> Tensor:
         """Return the accumulators, float32 where that holds their bound, else float64."""
         if self.bias.dtype == torch.float32:
             return self._sum(x, self.weights[0], self.bias)
-        total = fixedpoint.by_channel(self.bias, x.dim())
+        total = by_channel(self.bias, x.dim())
         for part, weight in zip(self.parts, self.weights, strict=True):
             total = total + self._sum(x[:, part], weight)
         return total
@@ -108,13 +108,10 @@ class FloatStep:
         with torch.backends.cudnn.flags(enabled=False):
             return F.conv2d(x, weight, bias, stride=self.layer.stride, padding=self.layer.padding)
 
-    def _finish(self, accumulators: Tensor) -> Tensor:
+    def _requantize(self, accumulators: Tensor) -> Tensor:
         if self.layer.output is None:
             return accumulators.clamp_(min=0) if self.layer.relu else accumulators
-        accumulators *= self.scale
-        rounded = (
-            accumulators.round_() if self.rounding is Rounding.HALF_EVEN else accumulators.floor_()
-        )
+        rounded = self.round(accumulators.mul_(self.scale))
         return rounded.clamp_(self.low, self.high).to(torch.float32)
 
 
@@ -127,15 +124,15 @@ def exact_parts(layer: Layer) -> list[slice]:
     assert layer.weight is not None
     weight = layer.weight.to(torch.int64).abs()
     sums = weight.view(*weight.shape[:2], -1).sum(2) * layer.largest_input  # (O, I)
-    if int(sums.max()) >= EXACT:
+    if int(sums.max()) >= FLOAT32_EXACT:
         raise ValueError(
             f"one input channel's products can reach {int(sums.max())}: float32 is exact below "
-            f"{EXACT}; use the reference"
+            f"{FLOAT32_EXACT}; use the reference"
         )
     starts, total = [0], torch.zeros(len(sums), dtype=torch.int64)
     for channel, column in enumerate(sums.T):
         total = total + column
-        if int(total.max()) >= EXACT:
+        if int(total.max()) >= FLOAT32_EXACT:
             starts.append(channel)
             total = column
     return [slice(*ends) for ends in pairwise([*starts, len(sums.T)])]

@@ -8,17 +8,18 @@ every tie. `fits` says when each float step is exact, or harmless because the co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from powtwo.engine.base import Engine
+from powtwo.integer.fixedpoint import FLOAT32_EXACT
 from powtwo.integer.layer import Layer, accumulate, pool_or_flatten
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
-EXACT = 2**24  # below it float32 holds every integer
-HALVES = 2**23  # below it float32 holds every multiple of one half
+HALVES = FLOAT32_EXACT // 2  # below it float32 holds every multiple of one half
 SATURATING_SHIFT = 14  # 2^23 / 2^14 = 512: beyond HALVES a code is clamped at either end
 LARGEST_SHIFT = 15  # codes of 128 to 255 have steps of 2^−16 in float32, half a unit in 2^15
 
@@ -41,19 +42,22 @@ class Int8(Engine):
 
 
 def fits(layer: Layer, rounding: Rounding) -> bool:
-    """Tell whether the kernels are exact for a computing layer, whatever its input.
+    """Tell whether the kernels are exact for a weighted layer, whatever its input.
 
-    The sum and the bias must each be exact floats. Their total T must be exact too, or so large
-    that rounding it cannot bring the code back from its clamp: float addition is monotone, and
-    |T| ≥ 2^23 means |T| / 2^n ≥ 512 for n ≤ 14. Last, T / 2^n + z must be exact below 256.
+    The sum of products and the bias must each be exact floats. Their total T must be exact too, or
+    so large that rounding it cannot bring the code back from its clamp: float addition is monotone,
+    and |T| ≥ 2^23 means |T| / 2^n ≥ 512 for n ≤ 14. Last, T / 2^n + z must be exact below 256.
     """
     assert layer.bias is not None
-    sums = layer.bound - layer.bias.to(torch.int64).abs()  # holds half a unit already
-    biases = layer.bias.to(torch.int64).abs() + layer.half_unit + 1
     if layer.output is None:
-        return bool((layer.bound < EXACT).all())
-    exact = sums + biases < (EXACT if rounding is Rounding.HALF_EVEN else HALVES)
-    saturates = (sums < EXACT) & (biases < HALVES) & (layer.shift <= SATURATING_SHIFT)
+        return bool((layer.bound < FLOAT32_EXACT).all())
+    constant = rounding.after_half_even(layer.shift)
+    if constant is None:
+        return False
+    bias = (layer.bias + constant).abs()
+    products = layer.bound - layer.half_unit - layer.bias.to(torch.int64).abs()
+    exact = products + bias < torch.where(constant % 1 == 0, FLOAT32_EXACT, HALVES)
+    saturates = (products < FLOAT32_EXACT) & (bias < HALVES) & (layer.shift <= SATURATING_SHIFT)
     return bool(((exact | saturates) & (layer.shift <= LARGEST_SHIFT)).all())
 
 
@@ -61,8 +65,8 @@ def _step(network: IntegerNetwork, layer: Layer) -> Callable[[Tensor], Tensor]:
     if not layer.has_weights:
         return lambda x: _pool_or_flatten(layer, x)
     if fits(layer, network.rounding):
-        return (_Convolution if layer.kind == "conv2d" else _Linear)(layer, network.rounding)
-    return lambda x: network.finish(layer, accumulate(layer, x))
+        return _Kernel(layer, network.rounding)
+    return lambda x: network.requantize_output(layer, accumulate(layer, x))
 
 
 def _pool_or_flatten(layer: Layer, x: Tensor) -> Tensor:
@@ -75,72 +79,42 @@ def _pool_or_flatten(layer: Layer, x: Tensor) -> Tensor:
 
 
 class _Kernel:
-    """What a convolution and a linear layer share: scales, bias, zero points, clamp."""
+    """A weighted layer as one oneDNN call: clamp(round_half_even((a + bias) / 2^n + z))."""
 
     def __init__(self, layer: Layer, rounding: Rounding) -> None:
         assert layer.weight is not None
+        assert layer.bias is not None
         assert layer.input is not None
-        self.layer = layer
-        self.input_zero_point = layer.input.zero_point
-        # Each channel's scale is 2^(n_max − n) and the output's 2^n_max, so that x / 2^n comes out.
         shift = layer.shift if layer.output else torch.tensor(0)
+        constant = rounding.after_half_even(shift)
+        assert constant is not None, "`fits` said so"
+        # Each channel's scale is 2^(n_max − n) and the output's 2^n_max, so that x / 2^n comes out.
         largest = int(shift.max())
         gains = (1 << (largest - shift)).float().expand(len(layer.weight)).contiguous()
-        self.weight_scale = gains
-        self.weight_zero_point = torch.zeros(len(layer.weight), dtype=torch.int64)
-        self.bias = _bias(layer, rounding) * gains
-        self.output_scale = float(2**largest)
-        self.output_zero_point = layer.output.zero_point if layer.output else 0
-        self.output_type = torch.uint8 if layer.output else torch.float32
+        zero_points = torch.zeros(len(layer.weight), dtype=torch.int64)
+        bias = (layer.bias + constant).float() * gains
+        self.layer, self.input_zero_point = layer, layer.input.zero_point
+        sides: tuple[Any, ...] = ()
+        if layer.kind == "conv2d":
+            sides = ([layer.stride] * 2, [layer.padding] * 2, [1, 1], 1)
+            self.operator = torch.ops.onednn.qconv2d_pointwise
+            packing = (layer.weight, gains, 1.0, self.input_zero_point, *sides, None)
+            weight = torch.ops.onednn.qconv_prepack(*packing)
+        else:
+            self.operator = torch.ops.onednn.qlinear_pointwise
+            weight = torch.ops.onednn.qlinear_prepack(layer.weight, None)
+        coded = (layer.output.zero_point, torch.uint8) if layer.output else (0, torch.float32)
+        output = (float(2**largest), *coded)
+        self.arguments = (weight, gains, zero_points, bias, *sides, *output, "none", [], "")
 
-    def finish(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.operator(x, 1.0, self.input_zero_point, *self.arguments)
         output = self.layer.output
         if output is None:
-            x = x.to(torch.int32)
-            return x.clamp(min=0) if self.layer.relu else x
+            return x.clamp_(min=0).to(torch.int32) if self.layer.relu else x.to(torch.int32)
         low = output.zero_point if self.layer.relu else 0
         if low > 0 or output.grid.quant_max < 255:
             x = x.clamp_(low, output.grid.quant_max)
         return x
-
-
-class _Convolution(_Kernel):
-    def __init__(self, layer: Layer, rounding: Rounding) -> None:
-        super().__init__(layer, rounding)
-        self.sides = ([layer.stride] * 2, [layer.padding] * 2, [1, 1], 1)
-        self.weight = torch.ops.onednn.qconv_prepack(
-            layer.weight, self.weight_scale, 1.0, self.input_zero_point, *self.sides, None
-        )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        return self.finish(
-            torch.ops.onednn.qconv2d_pointwise(
-                x, 1.0, self.input_zero_point,
-                self.weight, self.weight_scale, self.weight_zero_point, self.bias, *self.sides,
-                self.output_scale, self.output_zero_point, self.output_type, "none", [], "",
-            )
-        )  # fmt: skip
-
-
-class _Linear(_Kernel):
-    def __init__(self, layer: Layer, rounding: Rounding) -> None:
-        super().__init__(layer, rounding)
-        self.weight = torch.ops.onednn.qlinear_prepack(layer.weight, None)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.finish(
-            torch.ops.onednn.qlinear_pointwise(
-                x, 1.0, self.input_zero_point,
-                self.weight, self.weight_scale, self.weight_zero_point, self.bias,
-                self.output_scale, self.output_zero_point, self.output_type, "none", [], "",
-            )
-        )  # fmt: skip
-
-
-def _bias(layer: Layer, rounding: Rounding) -> Tensor:
-    """Return the float bias that turns rounding half to even into `rounding`, (O,)."""
-    assert layer.bias is not None
-    if layer.output is None:
-        return layer.bias.float()
-    return (layer.bias.double() + rounding.after_half_even(layer.shift)).float()

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 import torch
 from torch import Tensor
 
-from powtwo.engine import Engine
+from powtwo.engine.base import Engine
 from powtwo.evaluation.code_histogram import CodeHistogram
 from powtwo.integer.fixedpoint import by_channel, by_output, clipped, dequantize, scaled
 from powtwo.integer.layer import Layer

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from powtwo.engine import Engine
+from powtwo.engine.base import Engine
 from powtwo.evaluation.comparison import classify
 from powtwo.evaluation.layer_quality import values
 from powtwo.integer.fixedpoint import by_channel, dequantize, scaled

@@ -58,7 +58,7 @@ def of_network(network: IntegerNetwork, format_name: str) -> list[Step]:
                 "may give them; requantize the one before"
             )
         weight = None if layer.weight is None else tuple(layer.weight.shape)
-        made = shapes.output(index, vars(layer), weight, shape)
+        made = shapes.output_shape(index, vars(layer), weight, shape)
         steps.append(Step(index, layer, shape, made))
         shape = made
     return steps
@@ -86,9 +86,7 @@ def is_folded(layer: Layer, rounding: str) -> bool:
 
 def input_table(given: Input) -> npt.NDArray[np.uint8] | None:
     """Return the code of every pixel, uint8 (C, 256); None where the code is the pixel itself."""
-    pixels = torch.arange(256, dtype=torch.uint8).expand(1, given.shape[0], 1, 256)
-    codes = given.encode(pixels)
-    return None if torch.equal(codes, pixels) else codes.reshape(-1, 256).numpy()
+    return given.table()
 
 
 def shifts(layer: Layer) -> list[int]:

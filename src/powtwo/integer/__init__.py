@@ -1,1 +1,22 @@
-"""The arithmetic that defines what is right; the integer network, its file, its shapes."""
+"""The arithmetic that defines what is right; the integer network, its file, its shapes.
+
+rounding    what each rounding mode of a shift means
+fixedpoint  codes, power-of-two scales, rounding shifts
+layer       one layer of integers and its arithmetic
+network     the input and the layers together: the reference
+file        the network as safetensors; metadata: its JSON, read without PyTorch
+shapes      shapes and MACs of layers, read without PyTorch
+"""
+
+from powtwo.core.lazy import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "rounding": ["Rounding"],
+        "fixedpoint": ["Grid", "dequantize", "quantize", "shift"],
+        "layer": ["ActivationQParams", "Layer", "WeightFormat", "accumulate", "requantize"],
+        "network": ["Input", "IntegerNetwork"],
+        "shapes": ["LayerShape"],
+    },
+)

@@ -19,6 +19,8 @@ from torch import Tensor
 from powtwo.integer.rounding import Rounding
 
 MAX_SHIFT = 31  # of an int32 accumulator
+FLOAT32_EXACT = 2**24  # below it float32 holds every integer
+FLOAT64_EXACT = 2**53  # and float64
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Grid:
 
     @property
     def max_abs(self) -> float:
-        """Return the largest magnitude in steps: half the width; all of it where 0 is the lowest."""
+        """Return the largest magnitude in steps: half the width, or all of it where z is lowest."""
         width = self.quant_max - self.quant_min
         return width if self.zero_point == self.quant_min else width / 2
 
@@ -128,7 +130,7 @@ def by_output(exponent: int | tuple[int, ...], weight: Tensor) -> Tensor:
     return by_channel(torch.tensor(exponent), weight.dim() + 1)
 
 
-def shift(accumulators: Tensor, n: int | Tensor, rounding: Rounding | str) -> Tensor:
+def shift(accumulators: Tensor, n: int | Tensor, rounding: Rounding) -> Tensor:
     """Divide integers by 2^n with a right shift and round.
 
     Args:
@@ -140,12 +142,12 @@ def shift(accumulators: Tensor, n: int | Tensor, rounding: Rounding | str) -> Te
         int64 integers of the same shape.
 
     Raises:
-        ValueError: where `n` or `rounding` is out of range.
+        ValueError: where `n` is out of range.
     """
     amounts = torch.as_tensor(n, dtype=torch.int64, device=accumulators.device)
     if bool(((amounts < 0) | (amounts > MAX_SHIFT)).any()):
         raise ValueError(f"n = {n}: a shift must be 0 to {MAX_SHIFT}; coarsen an exponent")
-    return Rounding(rounding).shift(accumulators.to(torch.int64), amounts)
+    return rounding.shift(accumulators.to(torch.int64), amounts)
 
 
 # log2 of a float may be rounded across an integer or a half. The mantissa tells exactly, and makes

@@ -20,6 +20,12 @@ from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding, half_unit
 
 INT32_LIMIT = 2**31
+Exponents = int | tuple[int, ...]  # one for a whole weight, or one for each output channel
+
+
+def as_exponents(values: int | list[int]) -> Exponents:
+    """Return exponents as a layer holds them, from JSON or a tensor's `tolist`."""
+    return tuple(values) if isinstance(values, list) else values
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Layer:
     kind: str  # conv2d, linear, maxpool2d, flatten
     weight: Tensor | None = None  # int8 (O, I, kH, kW) or (O, I)
     bias: Tensor | None = None  # int32 (O,)
-    weight_exponent: int | tuple[int, ...] = 0  # a tuple: one for each output channel
+    weight_exponent: Exponents = 0
     weight_format: WeightFormat = WeightFormat()  # frozen, so safe to share
     input: ActivationQParams | None = None
     output: ActivationQParams | None = None  # None: the accumulators themselves, int32

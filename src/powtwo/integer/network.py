@@ -1,27 +1,23 @@
-"""The integer network: its input, its layers, its file.
-
-The file, `models/integer/<scheme>.safetensors`, is the contract with everything downstream; its
-keys are listed in docs/integer-file.md.
-"""
+"""The integer network: its input, its layers, and the reference that runs them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from powtwo.core import tensors as tensor_files
 from powtwo.dataset.normalization import Normalization
-from powtwo.integer import fixedpoint
+from powtwo.integer import file, fixedpoint
 from powtwo.integer.layer import (
     ActivationQParams,
     Layer,
-    WeightFormat,
     accumulate,
     check,
     pool_or_flatten,
@@ -29,12 +25,10 @@ from powtwo.integer.layer import (
 )
 from powtwo.integer.rounding import Rounding
 
-FORMAT = 1  # of the file
-
 
 @dataclass(frozen=True)
 class Input:
-    """What the network eats: pixels (C, H, W) of eight bits, and how they become codes."""
+    """The input: pixels (C, H, W) of eight bits, and how they become codes."""
 
     shape: tuple[int, int, int]
     codes: ActivationQParams
@@ -46,6 +40,28 @@ class Input:
             return pixels
         values = self.normalization(pixels, torch.float64)
         return fixedpoint.quantize(values, self.codes.exponent, self.codes.grid).to(torch.uint8)
+
+    def table(self) -> npt.NDArray[np.uint8] | None:
+        """Return the code of each pixel value, uint8 (C, 256); None where that is the pixel."""
+        pixels = torch.arange(256, dtype=torch.uint8).expand(1, self.shape[0], 1, 256)
+        codes = self.encode(pixels)
+        return None if torch.equal(codes, pixels) else codes[0, :, 0].numpy()
+
+    def metadata(self) -> dict[str, Any]:
+        """Describe the input for a file; `of_metadata` reads it."""
+        described = {"shape": self.shape, **asdict(self.codes)}
+        described["normalize"] = self.normalization.kind
+        if self.normalization.mean is not None:
+            described |= {"mean": self.normalization.mean, "std": self.normalization.std}
+        return described
+
+    @classmethod
+    def of_metadata(cls, values: Mapping[str, Any]) -> Input:
+        """Make the input that `metadata` described."""
+        channels, height, width = values["shape"]
+        codes = ActivationQParams(values["exponent"], values["zero_point"], values["bits"])
+        normalization = Normalization.of_metadata({**values, "kind": values["normalize"]})
+        return cls((channels, height, width), codes, normalization)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +91,15 @@ class IntegerNetwork:
         """
         x = self.input.encode(pixels)
         for layer in self.layers:
-            accumulators = accumulate(layer, x) if layer.has_weights else None
-            x = (
-                pool_or_flatten(layer, x)
-                if accumulators is None
-                else self.finish(layer, accumulators)
-            )
-            yield accumulators, x
+            if layer.has_weights:
+                accumulators = accumulate(layer, x)
+                x = self.requantize_output(layer, accumulators)
+                yield accumulators, x
+            else:
+                x = pool_or_flatten(layer, x)
+                yield None, x
 
-    def finish(self, layer: Layer, accumulators: Tensor) -> Tensor:
+    def requantize_output(self, layer: Layer, accumulators: Tensor) -> Tensor:
         """Apply ReLU and requantize: int32 accumulators in, uint8 codes or int32 out."""
         if layer.relu:
             accumulators = accumulators.clamp(min=0)
@@ -96,7 +112,7 @@ class IntegerNetwork:
         return deque(self.outputs(pixels), maxlen=1).pop()[1]  # the others are let go
 
     def accumulator_bound(self, index: int) -> Tensor:
-        """Return a bound on |partial sums| of a computing layer, in any order, int64 (O,).
+        """Return a bound on |partial sums| of a weighted layer, in any order, int64 (O,).
 
         `Layer.bound` lets every input be any code. Codes that come out of a ReLU are not below the
         zero point, so that products of positive weights only add and those of negative ones only
@@ -106,15 +122,15 @@ class IntegerNetwork:
         layer = self.layers[index]
         assert layer.weight is not None
         assert layer.bias is not None
-        low, high = self._inputs(index)
+        low, high = self._input_range(index)
         weight, bias = layer.weight.to(torch.int64).flatten(1), layer.bias.to(torch.int64)
         ends = torch.stack([weight * low, weight * high])  # of each product; 0 lies between
         most = ends.amax(0).sum(1) + bias.clamp(min=0)
         least = ends.amin(0).sum(1) + bias.clamp(max=0)
         return torch.maximum(most, -least) + layer.half_unit
 
-    def _inputs(self, index: int) -> tuple[int, int]:
-        """Return the least and the largest x − z that a computing layer can read."""
+    def _input_range(self, index: int) -> tuple[int, int]:
+        """Return the least and the largest x − z that a weighted layer can read."""
         codes = self.layers[index].input
         assert codes is not None
         low, high = codes.grid.quant_min - codes.zero_point, codes.grid.quant_max - codes.zero_point
@@ -122,126 +138,25 @@ class IntegerNetwork:
         return (0 if before is not None and before.relu else low), high
 
     def save(self, path: Path | str) -> None:
-        """Write the file of the contract."""
-        tensors, about = {}, []
-        for index, layer in enumerate(self.layers):
-            about.append(_describe(layer))
-            if layer.weight is None or layer.bias is None:
-                continue
-            tensors[f"layers.{index}.weight"] = layer.weight
-            tensors[f"layers.{index}.bias"] = layer.bias
-            if layer.output is not None and layer.shift.dim():
-                tensors[f"layers.{index}.shift"] = layer.shift.to(torch.int32)
-        metadata = {
-            "format": FORMAT,
+        """Write the file of docs/integer-file.md."""
+        network = {
             "scheme": self.scheme,
             "rounding": self.rounding,
             "classes": self.classes,
-            "input": _describe_input(self.input),
-            "layers": about,
+            "input": self.input.metadata(),
         }
-        tensor_files.write(path, tensors, metadata)
+        file.write(path, network, self.layers)
 
     @classmethod
     def load(cls, path: Path | str) -> IntegerNetwork:
-        """Read the file of the contract; nothing is unpickled.
+        """Read the file of docs/integer-file.md; nothing is unpickled.
 
         Raises:
-            ValueError: where the file is of another format, or a layer breaks a limit.
+            ValueError: where the file is no integer network, of another format, or damaged, or a
+                layer breaks a limit.
+            FileNotFoundError: where there is no such file.
         """
-        about, tensors = tensor_files.read(path)
-        if about.get("format") != FORMAT:
-            raise ValueError(
-                f"{path}: format = {about.get('format')}: must be {FORMAT}; convert the network "
-                "again with this version"
-            )
-        layers = tuple(_read_layer(i, item, tensors) for i, item in enumerate(about["layers"]))
-        given = _read_input(about["input"])
-        return cls(about["scheme"], about["rounding"], tuple(about["classes"]), given, layers)
-
-
-def _describe_input(given: Input) -> dict[str, Any]:
-    described = {
-        "shape": given.shape,
-        "exponent": given.codes.exponent,
-        "zero_point": given.codes.zero_point,
-        "bits": given.codes.bits,
-        "normalize": given.normalization.kind,
-    }
-    if given.normalization.mean is not None:
-        described |= {"mean": given.normalization.mean, "std": given.normalization.std}
-    return described
-
-
-def _read_input(values: dict[str, Any]) -> Input:
-    codes = ActivationQParams(values["exponent"], values["zero_point"], values["bits"])
-    normalization = Normalization.of_metadata({**values, "kind": values["normalize"]})
-    channels, height, width = values["shape"]
-    return Input((channels, height, width), codes, normalization)
-
-
-def _describe(layer: Layer) -> dict[str, Any]:
-    """List what the contract says of a layer of this kind."""
-    described: dict[str, Any] = {"kind": layer.kind}
-    if layer.kind == "maxpool2d":
-        described |= {"kernel": layer.kernel, "stride": layer.stride}
-    if layer.kind == "conv2d":
-        described |= {name: getattr(layer, name) for name in ("kernel", "stride", "padding")}
-    if layer.input is None:
-        return described
-    described |= {
-        "relu": layer.relu,
-        "weight_bits": layer.weight_bits,
-        "weight_exponent": layer.weight_exponent,
-        "input_exponent": layer.input.exponent,
-        "input_zero_point": layer.input.zero_point,
-        "input_bits": layer.input.bits,
-        "output": "int32" if layer.output is None else "codes",
-    }
-    if layer.weight_format.kind != "uniform":
-        described |= {
-            "weight_kind": layer.weight_format.kind,
-            "weight_code_bits": layer.weight_format.bits,
-        }
-    if layer.output is not None:
-        described |= {
-            "output_exponent": layer.output.exponent,
-            "output_zero_point": layer.output.zero_point,
-            "output_bits": layer.output.bits,
-            "shift": layer.shift.tolist(),
-        }
-    return described
-
-
-def _read_layer(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> Layer:
-    plain = {name: values.get(name, 0) for name in ("padding", "kernel")}
-    plain["stride"] = values.get("stride", 1)
-    if values["kind"] not in ("conv2d", "linear"):
-        return Layer(values["kind"], **plain)
-    exponent = values["weight_exponent"]
-    layer = Layer(
-        values["kind"],
-        tensors[f"layers.{index}.weight"],
-        tensors[f"layers.{index}.bias"],
-        weight_exponent=tuple(exponent) if isinstance(exponent, list) else exponent,
-        weight_format=WeightFormat(
-            values.get("weight_code_bits", values["weight_bits"]),
-            values.get("weight_kind", "uniform"),
-        ),
-        input=_read_codes("input", values),
-        output=_read_codes("output", values) if values["output"] == "codes" else None,
-        relu=values["relu"],
-        **plain,
-    )
-    if layer.output is not None and layer.shift.tolist() != values["shift"]:
-        raise ValueError(
-            f"layer {index}: shift = {values['shift']}: its exponents give "
-            f"{layer.shift.tolist()}; the file is damaged"
-        )
-    return layer
-
-
-def _read_codes(side: str, values: dict[str, Any]) -> ActivationQParams:
-    return ActivationQParams(
-        *(values[f"{side}_{name}"] for name in ("exponent", "zero_point", "bits"))
-    )
+        values, layers = file.read(path)
+        pixels = Input.of_metadata(values["input"])
+        classes = tuple(values["classes"])
+        return cls(values["scheme"], values["rounding"], classes, pixels, layers)

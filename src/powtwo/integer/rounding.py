@@ -1,7 +1,7 @@
 """Rounding modes of the requantizing shift: all that a mode means, in one place.
 
-Each mode adds something to the accumulator and shifts to the right, which floors. A further mode is
-a further member here, and a word in each export format that has one for it.
+Most modes add a constant to the accumulator and shift to the right, which floors. A further mode
+is a further member here, and a word in each export format that has one for it.
 """
 
 from __future__ import annotations
@@ -60,16 +60,18 @@ class Rounding(StrEnum):
         """Round floats, in units of the output's scale, to whole numbers in this mode."""
         if self is Rounding.HALF_EVEN:
             return x.round()
-        return (x + 0.5 * (self is Rounding.HALF_UP)).floor()
+        return (x + 0.5 if self is Rounding.HALF_UP else x).floor()
 
-    def after_half_even(self, n: Tensor) -> Tensor:
+    def after_half_even(self, n: Tensor) -> Tensor | None:
         """Return what a kernel that rounds half to even needs in its bias to round like this.
 
-        Multiples of one half, where an accumulator is whole: they leave no ties.
+        Float64 multiples of one half. Where accumulators are whole and n > 0, an odd multiple
+        leaves no ties. None where no constant does.
         """
         if self is Rounding.HALF_EVEN:
-            return 0.0 * n
-        return 0.5 * (n > 0) - (half_unit(n) if self is Rounding.FLOOR else 0)
+            return 0 * n.double()
+        constant = self.bias_constant(n)
+        return None if constant is None else constant + (0.5 - half_unit(n).double()) * (n > 0)
 
 
 def half_unit(n: Tensor) -> Tensor:

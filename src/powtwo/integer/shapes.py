@@ -1,12 +1,11 @@
-"""What each computing layer of an integer network takes in and gives out, without its weights.
+"""Shapes and MACs of each layer of an integer network, without its weights and without PyTorch.
 
 The list comes from the metadata and the tensor shapes of `models/integer/<scheme>.safetensors`, or
-from a layout. Only the layers that compute are on it: convolutions and linear layers.
+from a layout. Weighted layers alone are on it: convolutions and linear layers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,15 +13,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from powtwo.integer import metadata
 
-FORMAT = 1  # of the file
 Shape = tuple[int, ...]  # (C, H, W) or (features,)
 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """A computing layer: shapes for one image, and the codes on either side."""
+    """A weighted layer: shapes for one image, and the codes on either side."""
 
     index: int  # in the network, pooling and flattening counted
     kind: str  # conv2d, linear
@@ -62,46 +60,39 @@ class LayerShape:
 
 
 def read(path: Path | str) -> list[LayerShape]:
-    """List the computing layers of an integer network's file; no weight is loaded.
+    """List the weighted layers of an integer network's file; no weight is loaded.
 
     Raises:
         ValueError: where the file is no integer network, or its layers do not fit each other.
         FileNotFoundError: where there is no such file.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("powtwo", "{}"))
-            weights = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not an integer network: {error}; convert it again") from None
-    if about.get("format") != FORMAT:
-        raise ValueError(f"{path}: format = {about.get('format')}: must be {FORMAT}; convert again")
-    kernels = [weights.get(f"layers.{i}.weight") for i in range(len(about["layers"]))]
-    return of_metadata(about["input"]["shape"], about["layers"], kernels)
+    network, tensors = metadata.read(path)
+    layers = network["layers"]
+    weights = [tensors.get(f"layers.{index}.weight") for index in range(len(layers))]
+    return of_metadata(network["input"]["shape"], layers, weights)
 
 
 def of_metadata(
-    given: Sequence[int], layers: Sequence[Mapping[str, Any]], weights: Sequence[Shape | None]
+    image: Sequence[int], layers: Sequence[Mapping[str, Any]], weights: Sequence[Shape | None]
 ) -> list[LayerShape]:
-    """List the computing layers that metadata describes.
+    """List the weighted layers that metadata describes.
 
     Args:
-        given: (C, H, W) of the network's input.
+        image: (C, H, W) of the network's input.
         layers: the metadata of each layer, in order, as in the file.
-        weights: (O, I, kH, kW) or (O, I) for a computing layer, None for another.
+        weights: (O, I, kH, kW) or (O, I) for a weighted layer, None for another.
 
     Raises:
         ValueError: where a layer does not fit the output of the one before.
     """
-    shape, found = tuple(given), []
+    shape, listed = tuple(image), list[LayerShape]()
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-        made = output(index, layer, weight, shape)
+        input_shape, shape = shape, output_shape(index, layer, weight, shape)
         if weight is not None:
-            found.append(_computing(index, layer, weight, shape, made))
-        elif found:
-            found[-1] = replace(found[-1], stored=made)
-        shape = made
-    return found
+            listed.append(_layer_shape(index, layer, weight, input_shape, shape))
+        elif listed:
+            listed[-1] = replace(listed[-1], stored=shape)
+    return listed
 
 
 def of_layout(
@@ -115,7 +106,7 @@ def of_layout(
     zero_point: int | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> list[LayerShape]:
-    """List the computing layers of a VGG from its layout, as the lab quantizes it.
+    """List the weighted layers of a VGG from its layout, as the lab quantizes it.
 
     Args:
         layout: channels of each 3×3 convolution, or "M" for a 2×2 pooling.
@@ -144,57 +135,58 @@ def of_layout(
             channels = entry
     features = (channels * prod(sides), *hidden, classes)
     layers += [{"kind": "flatten"}, *({"kind": "linear"} | codes for _ in features[1:])]
-    kernels += [None, *((made, given) for given, made in pairwise(features))]
+    kernels += [None, *((outputs, inputs) for inputs, outputs in pairwise(features))]
     layers[-1] = layers[-1] | {"output": logits}
     return of_metadata(image, layers, kernels)
 
 
-def output(index: int, layer: Mapping[str, Any], weight: Shape | None, shape: Shape) -> Shape:
-    """Return the shape that a layer makes of `shape`; arithmetic as in torch.nn.Conv2d.
+def output_shape(
+    index: int, layer: Mapping[str, Any], weight: Shape | None, input_shape: Shape
+) -> Shape:
+    """Return the shape of a layer's output; arithmetic as in torch.nn.Conv2d.
 
     Args:
         index: of the layer, for errors.
         layer: its `kind`, and `kernel`, `stride` and `padding` as the kind needs them.
-        weight: (O, I, kH, kW) or (O, I) for a computing layer, None for another.
-        shape: (C, H, W) or (features,) that it takes.
+        weight: (O, I, kH, kW) or (O, I) for a weighted layer, None for another.
+        input_shape: (C, H, W) or (features,).
 
     Raises:
-        ValueError: where the layer does not fit `shape`.
+        ValueError: where the layer does not fit its input.
     """
     kind = layer["kind"]
     if kind == "flatten":
-        return (prod(shape),)
+        return (prod(input_shape),)
+    channels, *sides = input_shape
     if kind == "maxpool2d":
-        return shape[0], *_slide(index, shape[1:], layer["kernel"], layer)
+        return channels, *_slide(index, sides, layer["kernel"], layer)
     if kind not in ("conv2d", "linear") or weight is None:
         raise ValueError(f"layer {index}: kind = {kind!r}: unknown or no weight; convert again")
-    if len(weight) != len(shape) + 1 or weight[1] != shape[0]:
+    if len(weight) != len(input_shape) + 1 or weight[1] != channels:
         raise ValueError(
-            f"layer {index}: weight {weight} does not fit an input of {shape}; convert again"
+            f"layer {index}: weight {weight} does not fit an input of {input_shape}; convert again"
         )
-    if kind == "linear":
-        return weight[:1]
-    return weight[0], *_slide(index, shape[1:], weight[-1], layer)
+    return weight[0], *_slide(index, sides, weight[-1], layer)
 
 
-def _slide(index: int, sides: Shape, kernel: int, layer: Mapping[str, Any]) -> Shape:
-    """Return how often a square kernel fits on each side."""
+def _slide(index: int, sides: Sequence[int], kernel: int, layer: Mapping[str, Any]) -> Shape:
+    """Return how often a square kernel fits on each side; a linear layer's input has none."""
     span = 2 * int(layer.get("padding", 0)) - kernel
     fits = tuple((side + span) // int(layer.get("stride", 1)) + 1 for side in sides)
-    if min(fits) < 1:
+    if fits and min(fits) < 1:
         raise ValueError(f"layer {index}: kernel = {kernel}: larger than its input; convert again")
     return fits
 
 
-def _computing(
-    index: int, layer: Mapping[str, Any], weight: Shape, given: Shape, made: Shape
+def _layer_shape(
+    index: int, layer: Mapping[str, Any], weight: Shape, input_shape: Shape, output_shape: Shape
 ) -> LayerShape:
     coded = layer["output"] == "codes"
     return LayerShape(
         index,
         layer["kind"],
-        given,
-        made,
+        input_shape,
+        output_shape,
         fan_in=prod(weight[1:]),
         weight_bits=layer["weight_bits"],
         input_bits=layer.get("input_bits", 8),

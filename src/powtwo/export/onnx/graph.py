@@ -125,10 +125,7 @@ def by_channel(values: Tensor, dimensions: int) -> npt.NDArray[np.int64]:
 
 def table(given: Input) -> npt.NDArray[np.uint8] | None:
     """Return the code of each byte, uint8 (C, 256); None where the code is the byte itself."""
-    channels = given.shape[0]
-    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, channels, 16, 16)
-    codes = given.encode(every)
-    return None if torch.equal(codes, every) else codes.reshape(channels, 256).numpy()
+    return given.table()
 
 
 def look_up(graph: Graph, pixels: str, rows: npt.NDArray[Any], name: str) -> str:

@@ -29,7 +29,6 @@ from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import Input, IntegerNetwork
 
 FILE = "network.qdq.onnx"
-EXACT = 2**24  # below it float32 holds every integer
 
 
 def to_model(network: IntegerNetwork) -> onnx.ModelProto:
@@ -55,7 +54,8 @@ def to_model(network: IntegerNetwork) -> onnx.ModelProto:
         if not layer.has_weights or layer.output is not None:
             x = _quantize(graph, codes, x, f"{name}.output")
     computing = [index for index, layer in enumerate(network.layers) if layer.has_weights]
-    exact = all(bool((network.accumulator_bound(index) < EXACT).all()) for index in computing)
+    bound = max((int(network.accumulator_bound(index).max()) for index in computing), default=0)
+    exact = bound < fixedpoint.FLOAT32_EXACT
     return graph.model(
         ("pixels", TensorProto.UINT8, ["N", *network.input.shape]),
         (TensorProto.FLOAT, ["N", len(network.classes)]),

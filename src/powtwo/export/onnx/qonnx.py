@@ -30,7 +30,6 @@ FILE = "network.qonnx.onnx"
 DOMAIN = "qonnx.custom_op.general"
 ROUNDINGS = {"floor": "FLOOR", "half_up": "HALF_UP", "half_even": "ROUND"}
 BIAS_BITS = 32
-EXACT = 2**24  # below it float32 holds every integer
 
 
 def to_model(network: IntegerNetwork) -> onnx.ModelProto:
@@ -67,7 +66,7 @@ def write(network: IntegerNetwork, path: Path | str) -> None:
 
 
 def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
-    if (reach := int(network.accumulator_bound(index).max())) >= EXACT:
+    if (reach := int(network.accumulator_bound(index).max())) >= fixedpoint.FLOAT32_EXACT:
         raise UnsupportedError(
             f"{FILE}: layer {index}: sums of up to {reach}: float32, in which "
             "QONNX tools compute, is exact below 2^24; use fewer bits"
