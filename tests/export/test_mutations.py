@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
+import operators
 import pytest
-import test_oracles
 import torch
 from networks import ROUNDINGS, random_network, random_pixels
 from onnx import helper, numpy_helper
@@ -26,40 +28,24 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
 Check = Callable[[], bool]
 
 
-def integer_graph(network: IntegerNetwork) -> Check:
-    model = onnx_integer.to_model(network)  # made before anything is mutated
-    return lambda: integer_graph_agrees(network, model, PIXELS)
+def graph(exporter: Any, agrees: Callable[..., bool], network: IntegerNetwork, *run: Any) -> Check:
+    model = exporter.to_model(network)  # made before anything is mutated
+    return lambda: agrees(network, model, PIXELS, *run)
 
 
-def integer_graph_by_reference(network: IntegerNetwork) -> Check:
-    model = onnx_integer.to_model(network)
-    return lambda: integer_graph_agrees(network, model, PIXELS, run_reference)
-
-
-def qdq_graph(network: IntegerNetwork) -> Check:
-    model = onnx_qdq.to_model(network)
-    return lambda: qdq_graph_agrees(network, model, PIXELS)
-
-
-def operators(agree: Callable[[Layer, np.ndarray, str], bool], network: IntegerNetwork) -> Check:
-    layers = list(test_oracles.computing(network, PIXELS))
+def one_by_one(agree: Callable[[Layer, np.ndarray, str], bool], network: IntegerNetwork) -> Check:
+    layers = list(operators.weighted(network, PIXELS))
     return lambda: all(agree(layer, x, "onnxruntime") for layer, x in layers if layer.output)
 
 
-def qlinear_operators(network: IntegerNetwork) -> Check:
-    return operators(test_oracles.roundings_agree, network)
-
-
-def integer_operators(network: IntegerNetwork) -> Check:
-    return operators(test_oracles.sums_agree, network)
-
-
-ORACLES = {
+integer_graph = partial(graph, onnx_integer, integer_graph_agrees)
+ORACLES: dict[tuple[str, str], Callable[[IntegerNetwork], Check]] = {
     **{("integer graph", r): integer_graph for r in ROUNDINGS},
-    **{("integer graph, reference", r): integer_graph_by_reference for r in ROUNDINGS},
-    ("QDQ graph", "half_even"): qdq_graph,
-    ("QLinear operators", "half_even"): qlinear_operators,
-}
+    **{("integer graph, reference", r): lambda n: integer_graph(n, run_reference)
+       for r in ROUNDINGS},
+    ("QDQ graph", "half_even"): partial(graph, onnx_qdq, qdq_graph_agrees),
+    ("QLinear operators", "half_even"): partial(one_by_one, operators.roundings_agree),
+}  # fmt: skip
 
 
 def shift_by(amount: int) -> Mutation:
@@ -73,18 +59,16 @@ def shift_by(amount: int) -> Mutation:
 
 def next_rounding(steps: int) -> Mutation:
     honest = fixedpoint.shift
+    swap = {r: ROUNDINGS[(i + steps) % len(ROUNDINGS)] for i, r in enumerate(ROUNDINGS)}
 
     def mutate(patch: pytest.MonkeyPatch) -> None:
-        swap = {r: ROUNDINGS[(i + steps) % 3] for i, r in enumerate(ROUNDINGS)}
         patch.setattr(fixedpoint, "shift", lambda a, n, r: honest(a, n, swap[r]))
 
     return mutate
 
 
-def replace_everywhere(
-    patch: pytest.MonkeyPatch, name: str, mutated: Callable[..., object]
-) -> None:
-    for module in (powtwo.integer.network, test_oracles):
+def replace_everywhere(patch: pytest.MonkeyPatch, name: str, mutated: Callable[..., Any]) -> None:
+    for module in (powtwo.integer.network, operators):
         patch.setattr(module, name, mutated)
 
 
@@ -96,9 +80,7 @@ def input_zero_point_of_127(patch: pytest.MonkeyPatch) -> None:
 
 
 def output_zero_point_of_127(patch: pytest.MonkeyPatch) -> None:
-    def mutated(
-        a: torch.Tensor, shift: torch.Tensor, output: ActivationQParams, r: str
-    ) -> torch.Tensor:
+    def mutated(a: torch.Tensor, shift: Any, output: ActivationQParams, r: Any) -> torch.Tensor:
         return requantize(a, shift, replace(output, zero_point=127), r)
 
     replace_everywhere(patch, "requantize", mutated)
@@ -137,22 +119,17 @@ def test_a_mutated_reference_is_seen(
 
 @pytest.mark.parametrize("mutation", ["input zero point 127", "padded zeros"])
 def test_mutated_sums_are_seen(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    agrees = integer_operators(random_network(4))
+    agrees = one_by_one(operators.sums_agree, random_network(4))
     assert agrees()
     MUTATIONS[mutation](monkeypatch)
     assert not agrees()
 
 
-def constant(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(c for c in model.graph.initializer if c.name == name)
-
-
 def change(model: onnx.ModelProto, name: str, by: int) -> None:
-    stored = constant(model, name)
+    stored = next(c for c in model.graph.initializer if c.name == name)
     array = numpy_helper.to_array(stored)
-    stored.CopyFrom(
-        numpy_helper.from_array((array.astype(np.int64) + by).astype(array.dtype), name)
-    )
+    changed = (array.astype(np.int64) + by).astype(array.dtype)
+    stored.CopyFrom(numpy_helper.from_array(changed, name))
 
 
 def pad_with_zeros(model: onnx.ModelProto) -> None:

@@ -35,7 +35,7 @@ def exact_quotients(values: np.ndarray, n: int, rounding: str) -> np.ndarray:
 
 
 def around_ties(n: int) -> np.ndarray:
-    """Return accumulators at ties and wholes of either sign, those beside them, and int32's ends."""
+    """Return ties and whole results of either sign, what lies beside them, and int32's ends."""
     near = np.arange(-9, 9)[:, None] * 2**n // 2 + np.arange(-2, 3)
     return np.append(near, [-(2**31), -(2**31) + 1, 2**31 - 1])
 
