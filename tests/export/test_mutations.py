@@ -20,7 +20,7 @@ import powtwo.integer.network
 from powtwo.export.onnx import integer as onnx_integer
 from powtwo.export.onnx import qdq as onnx_qdq
 from powtwo.integer import fixedpoint
-from powtwo.integer.layer import ActivationQParams, Layer, accumulate, requantize
+from powtwo.integer.layer import Layer, accumulate, requantize_output
 from powtwo.integer.network import IntegerNetwork
 
 PIXELS = random_pixels(41)
@@ -80,10 +80,11 @@ def input_zero_point_of_127(patch: pytest.MonkeyPatch) -> None:
 
 
 def output_zero_point_of_127(patch: pytest.MonkeyPatch) -> None:
-    def mutated(a: torch.Tensor, shift: Any, output: ActivationQParams, r: Any) -> torch.Tensor:
-        return requantize(a, shift, replace(output, zero_point=127), r)
+    def mutated(layer: Layer, accumulators: torch.Tensor, rounding: Any) -> torch.Tensor:
+        output = layer.output and replace(layer.output, zero_point=127)
+        return requantize_output(replace(layer, output=output), accumulators, rounding)
 
-    replace_everywhere(patch, "requantize", mutated)
+    replace_everywhere(patch, "requantize_output", mutated)
 
 
 def padded_zeros(patch: pytest.MonkeyPatch) -> None:

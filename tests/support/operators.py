@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from runtimes import RUNTIMES, same
 
 from powtwo.integer.fixedpoint import power_of_two
-from powtwo.integer.layer import Layer, accumulate, requantize
+from powtwo.integer.layer import Layer, accumulate, requantize_output
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
@@ -84,10 +84,7 @@ def roundings_agree(layer: Layer, x: np.ndarray, runtime: str) -> bool:
     """Compare codes; ReLU and the clamp to fewer bits are monotone, so they may come after."""
     if layer.kind == "linear":
         layer = replace(layer, bias=layer.bias * 0)
-    accumulators = accumulate(layer, torch.from_numpy(x))
-    if layer.relu:
-        accumulators = accumulators.clamp(min=0)
-    ours = requantize(accumulators, layer.shift, layer.output, Rounding.HALF_EVEN)
+    ours = requantize_output(layer, accumulate(layer, torch.from_numpy(x)), Rounding.HALF_EVEN)
     theirs = RUNTIMES[runtime](rounding_operator(layer, x), x)[0]
     low = layer.output.zero_point if layer.relu else 0
     return same(ours, theirs.clip(low, layer.output.grid.quant_max))

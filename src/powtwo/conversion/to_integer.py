@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
@@ -109,7 +108,7 @@ def _convert(
     index: int, layer: CalibratedLayer, codes: ActivationQParams, scheme: Scheme
 ) -> tuple[Layer, list[Move]]:
     if layer.source.weight is None:
-        return _plain(layer), []
+        return _quantize(layer, codes, scheme.bias), []
     layer, moves = _fit_shift(index, layer, codes)
     converted, more = _fit_accumulators(index, layer, codes, scheme.bias)
     assert converted.bias is not None
@@ -175,15 +174,16 @@ def _moves(
 
 
 def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
-    """Return a weighted layer in integers; its bias is int64 and may be beyond int32."""
+    """Return the layer in integers; its bias is int64 and may be beyond int32."""
     source = layer.source
-    assert source.weight is not None
-    assert source.bias is not None
+    plain = Layer(source.kind, stride=source.stride, padding=source.padding, kernel=source.kernel)
+    if source.weight is None or source.bias is None:
+        return plain
     exponent = by_output(layer.weight_exponent, source.weight)
     steps = scaled(source.bias, torch.tensor(layer.weight_exponent) + codes.exponent)
-    rounded: Tensor = {"floor": torch.floor, "nearest": torch.round}[bias](steps)
+    rounded = torch.floor(steps) if bias == "floor" else torch.round(steps)
     return replace(
-        _plain(layer),
+        plain,
         weight=quantize(source.weight, exponent, layer.weight_format.grid).to(torch.int8),
         bias=rounded.clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int64),
         weight_exponent=layer.weight_exponent,
@@ -192,12 +192,6 @@ def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> La
         output=layer.output,
         relu=source.relu,
     )
-
-
-def _plain(layer: CalibratedLayer) -> Layer:
-    """Return what a layer of any kind has: its geometry."""
-    source = layer.source
-    return Layer(source.kind, stride=source.stride, padding=source.padding, kernel=source.kernel)
 
 
 def _clipped(layer: Layer, folded: FoldedLayer) -> int:

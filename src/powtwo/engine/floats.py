@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -32,24 +33,25 @@ class Float(Engine):
 
     def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
         """Yield each layer's output."""
-        codes = self.network.input.codes
-        x = self._begin(pixels)
-        for layer, step in zip(self.network.layers, self.steps, strict=True):
-            x = step(x)
-            codes = layer.output or codes
-            yield _codes(x, None if layer.has_weights and layer.output is None else codes)
+        for x, codes in self._floats(pixels):
+            yield _integers(x, codes)
 
     def _logits(self, pixels: Tensor) -> Tensor:
-        # Floats stay floats up to the last layer.
-        x = self._begin(pixels)
-        for step in self.steps:
-            x = step(x)
-        return _codes(x, self.network.layers[-1].output)
+        return _integers(*deque(self._floats(pixels), maxlen=1).pop())
 
-    def _begin(self, pixels: Tensor) -> Tensor:
+    def _floats(self, pixels: Tensor) -> Iterator[tuple[Tensor, ActivationQParams | None]]:
+        """Yield each layer's output as centered floats, and the codes that they stand for."""
+        codes: ActivationQParams | None = self.network.input.codes
         pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
-        encoded = self.network.input.encode(pixels)
-        return encoded.to(torch.float32) - self.network.input.codes.zero_point
+        x = (
+            self.network.input.encode(pixels).to(torch.float32)
+            - self.network.input.codes.zero_point
+        )
+        for layer, step in zip(self.network.layers, self.steps, strict=True):
+            x = step(x)
+            if layer.has_weights:
+                codes = layer.output
+            yield x, codes
 
 
 class FloatStep:
@@ -138,6 +140,6 @@ def exact_parts(layer: Layer) -> list[slice]:
     return [slice(*ends) for ends in pairwise([*starts, len(sums.T)])]
 
 
-def _codes(x: Tensor, codes: ActivationQParams | None) -> Tensor:
+def _integers(x: Tensor, codes: ActivationQParams | None) -> Tensor:
     """Return the uint8 codes of centered floats, or int32 where there are no codes."""
     return x.to(torch.int32) if codes is None else (x + codes.zero_point).to(torch.uint8)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from powtwo.engine.base import Engine
 from powtwo.integer.fixedpoint import FLOAT32_EXACT
-from powtwo.integer.layer import Layer, accumulate, pool_or_flatten
+from powtwo.integer.layer import Layer, accumulate, pool_or_flatten, requantize_output
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
@@ -66,7 +66,7 @@ def _step(network: IntegerNetwork, layer: Layer) -> Callable[[Tensor], Tensor]:
         return lambda x: _pool_or_flatten(layer, x)
     if fits(layer, network.rounding):
         return _Kernel(layer, network.rounding)
-    return lambda x: network.requantize_output(layer, accumulate(layer, x))
+    return lambda x: requantize_output(layer, accumulate(layer, x), network.rounding)
 
 
 def _pool_or_flatten(layer: Layer, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "rounding": ["Rounding"],
         "fixedpoint": ["Grid", "dequantize", "quantize", "shift"],
-        "layer": ["ActivationQParams", "Layer", "WeightFormat", "accumulate", "requantize"],
+        "layer": ["ActivationQParams", "Layer", "WeightFormat", "accumulate", "requantize_output"],
         "network": ["Input", "IntegerNetwork"],
         "shapes": ["LayerShape"],
     },

@@ -121,9 +121,14 @@ class Layer:
     @property
     def largest_input(self) -> int:
         """Return the largest |x − z| of the codes that the layer reads."""
+        return max(map(abs, self.input_range))
+
+    @property
+    def input_range(self) -> tuple[int, int]:
+        """Return the least and the largest x − z of the codes that the layer reads."""
         assert self.input is not None
         grid = self.input.grid
-        return max(grid.quant_max - grid.zero_point, grid.zero_point - grid.quant_min)
+        return grid.quant_min - grid.zero_point, grid.quant_max - grid.zero_point
 
     @cached_property
     def bound(self) -> Tensor:
@@ -131,10 +136,20 @@ class Layer:
 
         |b| + Σ|w| · max|x − z|, the half unit of a rounding shift included.
         """
+        return self.bound_for(-self.largest_input, self.largest_input)
+
+    def bound_for(self, low: int, high: int) -> Tensor:
+        """Return the largest |partial sum|, in any order, of inputs low ≤ x − z ≤ high, int64 (O,).
+
+        With low ≤ 0 ≤ high. The half unit of a rounding shift is included.
+        """
         assert self.weight is not None
         assert self.bias is not None
-        weights = self.weight.to(torch.int64).flatten(1).abs().sum(1)
-        return self.bias.to(torch.int64).abs() + weights * self.largest_input + self.half_unit
+        weight, bias = self.weight.to(torch.int64).flatten(1), self.bias.to(torch.int64)
+        ends = torch.stack([weight * low, weight * high])  # of each product; 0 lies between
+        most = ends.amax(0).sum(1) + bias.clamp(min=0)
+        least = ends.amin(0).sum(1) + bias.clamp(max=0)
+        return torch.maximum(most, -least) + self.half_unit
 
 
 def accumulate(layer: Layer, codes: Tensor) -> Tensor:
@@ -158,13 +173,19 @@ def accumulate(layer: Layer, codes: Tensor) -> Tensor:
     return (x @ weight.T) + layer.bias
 
 
-def requantize(
-    accumulators: Tensor, shift: Tensor, output: ActivationQParams, rounding: Rounding
-) -> Tensor:
-    """Return the uint8 codes clamp(shift(a, n) + z) of int32 accumulators (N, O, …)."""
-    amounts = fixedpoint.by_channel(shift, accumulators.dim())
-    codes = fixedpoint.shift(accumulators, amounts, rounding) + output.zero_point
-    return codes.clamp(output.grid.quant_min, output.grid.quant_max).to(torch.uint8)
+def requantize_output(layer: Layer, accumulators: Tensor, rounding: Rounding) -> Tensor:
+    """Apply ReLU and requantize int32 accumulators (N, O, …).
+
+    Returns:
+        uint8 codes clamp(shift(a, n) + z), or the int32 accumulators where the layer gives those.
+    """
+    if layer.relu:
+        accumulators = accumulators.clamp(min=0)
+    if layer.output is None:
+        return accumulators
+    shift = fixedpoint.by_channel(layer.shift, accumulators.dim())
+    codes = fixedpoint.shift(accumulators, shift, rounding) + layer.output.zero_point
+    return codes.clamp(layer.output.grid.quant_min, layer.output.grid.quant_max).to(torch.uint8)
 
 
 def pool_or_flatten(layer: Layer, codes: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from powtwo.integer.layer import (
     accumulate,
     check,
     pool_or_flatten,
-    requantize,
+    requantize_output,
 )
 from powtwo.integer.rounding import Rounding
 
@@ -93,19 +93,11 @@ class IntegerNetwork:
         for layer in self.layers:
             if layer.has_weights:
                 accumulators = accumulate(layer, x)
-                x = self.requantize_output(layer, accumulators)
+                x = requantize_output(layer, accumulators, self.rounding)
                 yield accumulators, x
             else:
                 x = pool_or_flatten(layer, x)
                 yield None, x
-
-    def requantize_output(self, layer: Layer, accumulators: Tensor) -> Tensor:
-        """Apply ReLU and requantize: int32 accumulators in, uint8 codes or int32 out."""
-        if layer.relu:
-            accumulators = accumulators.clamp(min=0)
-        if layer.output is None:
-            return accumulators
-        return requantize(accumulators, layer.shift, layer.output, self.rounding)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return int32 logits, or uint8 codes where the scheme asks for them, (N, classes)."""
@@ -116,26 +108,12 @@ class IntegerNetwork:
 
         `Layer.bound` lets every input be any code. Codes that come out of a ReLU are not below the
         zero point, so that products of positive weights only add and those of negative ones only
-        subtract: a sum is never further from 0 than one of the two. The half unit of a rounding
-        shift is included. The bound is met where every code that may occur does.
+        subtract: a sum is never further from 0 than one of the two. The bound is met where every
+        code that may occur does.
         """
-        layer = self.layers[index]
-        assert layer.weight is not None
-        assert layer.bias is not None
-        low, high = self._input_range(index)
-        weight, bias = layer.weight.to(torch.int64).flatten(1), layer.bias.to(torch.int64)
-        ends = torch.stack([weight * low, weight * high])  # of each product; 0 lies between
-        most = ends.amax(0).sum(1) + bias.clamp(min=0)
-        least = ends.amin(0).sum(1) + bias.clamp(max=0)
-        return torch.maximum(most, -least) + layer.half_unit
-
-    def _input_range(self, index: int) -> tuple[int, int]:
-        """Return the least and the largest x − z that a weighted layer can read."""
-        codes = self.layers[index].input
-        assert codes is not None
-        low, high = codes.grid.quant_min - codes.zero_point, codes.grid.quant_max - codes.zero_point
-        before = next((layer for layer in reversed(self.layers[:index]) if layer.has_weights), None)
-        return (0 if before is not None and before.relu else low), high
+        low, high = self.layers[index].input_range
+        before = [layer for layer in self.layers[:index] if layer.has_weights]
+        return self.layers[index].bound_for(0 if before and before[-1].relu else low, high)
 
     def save(self, path: Path | str) -> None:
         """Write the file of docs/integer-file.md."""

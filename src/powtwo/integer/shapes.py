@@ -85,7 +85,8 @@ def of_metadata(
     Raises:
         ValueError: where a layer does not fit the output of the one before.
     """
-    shape, listed = tuple(image), list[LayerShape]()
+    shape = tuple(image)
+    listed: list[LayerShape] = []
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
         input_shape, shape = shape, output_shape(index, layer, weight, shape)
         if weight is not None:
