@@ -1,6 +1,6 @@
-"""How fast the engines run, beside ONNX Runtime and PyTorch, in one process on the same images.
+"""Throughput of the engines, beside ONNX Runtime and PyTorch, in one process on the same images.
 
-Every way takes its turn in each round, so that a busy moment hits all of them; a ratio is of
+Every runtime takes its turn in each round, so that a busy moment hits all of them; a ratio is of
 medians. The float and the ONNX networks have their batch norms folded, as ours has.
 
     inv bench engine [-- --threads 2 --rounds 9]
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,17 +34,14 @@ from onnxruntime.quantization import (  # noqa: E402
     quantize_static,
 )
 
-from powtwo import engine  # noqa: E402
+from powtwo.engine.base import BATCH  # noqa: E402
+from powtwo.engine.floats import Float  # noqa: E402
+from powtwo.engine.int8 import Int8  # noqa: E402
 from powtwo.integer.network import IntegerNetwork  # noqa: E402
 from powtwo.network.checkpoint import Checkpoint  # noqa: E402
-from powtwo.network.folded import (
-    FoldedLayer,
-    fold,
-    logits,
-)
+from powtwo.network.folded import FoldedLayer, fold, logits  # noqa: E402
 
-BATCH = 256
-Way = Callable[[], object]
+Runner = Callable[[], object]  # runs one batch
 
 
 def main() -> None:
@@ -52,16 +50,16 @@ def main() -> None:
     network = IntegerNetwork.load(ROOT / f"models/integer/{options.scheme}.safetensors")
     layers = fold(Checkpoint.load(ROOT / "models/float.safetensors").network())
     pixels = torch.randint(0, 256, (BATCH, *network.input.shape), dtype=torch.uint8)
-    ways = make_ways(network, layers, pixels, options.threads)
+    runners = make_runners(network, layers, pixels, options.threads)
     with torch.inference_mode():
-        speeds = measure(ways, options.rounds)
+        speeds = measure(runners, options.rounds)
     report(speeds, options.threads)
 
 
-def make_ways(
+def make_runners(
     network: IntegerNetwork, layers: Sequence[FoldedLayer], pixels: torch.Tensor, threads: int
-) -> dict[str, Way]:
-    """Prepare every way to run one batch; each starts from what its user would hold."""
+) -> dict[str, Runner]:
+    """Prepare every runtime for one batch; each starts from what its user would hold."""
     x = network.input.normalization(pixels)
     plain = [_as_float32(layer) for layer in layers]
     last = [_as_float32(layer, torch.channels_last) for layer in layers]
@@ -69,25 +67,25 @@ def make_ways(
     with tempfile.TemporaryDirectory() as folder:
         exact, quantized = _onnx_files(Path(folder), plain, x)
         fp32, int8 = (_session(path, threads) for path in (exact, quantized))
-    fast, floats = (engine.make(network, name) for name in ("int8", "float"))
-    given = {"x": x.numpy()}
+    fast, floats = Int8(network), Float(network)
+    inputs = {"x": x.numpy()}
     return {
         "powtwo int8": lambda: fast.logits(pixels),
         "powtwo float": lambda: floats.logits(pixels),
-        "onnxruntime int8": lambda: int8.run(None, given),
-        "onnxruntime fp32": lambda: fp32.run(None, given),
+        "onnxruntime int8": lambda: int8.run(None, inputs),
+        "onnxruntime fp32": lambda: fp32.run(None, inputs),
         "torch fp32 channels-last": lambda: logits(last, x_last),
         "torch fp32 NCHW": lambda: logits(plain, x),
     }
 
 
-def measure(ways: dict[str, Way], rounds: int) -> dict[str, float]:
-    """Return the median images a second of each way over interleaved rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+def measure(runners: dict[str, Runner], rounds: int) -> dict[str, float]:
+    """Return the median images a second of each runtime over interleaved rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(rounds + 2):  # the first two warm caches and kernels up
-        for name, way in ways.items():
+        for name, run in runners.items():
             started = time.perf_counter()
-            way()
+            run()
             if turn > 1:
                 seconds[name].append(time.perf_counter() - started)
     return {name: BATCH / statistics.median(taken) for name, taken in seconds.items()}
@@ -116,10 +114,7 @@ def _as_float32(
     weight = layer.weight.float()
     if layer.kind == "conv2d":
         weight = weight.contiguous(memory_format=memory_format)
-    return FoldedLayer(
-        layer.kind, weight, layer.bias.float(), layer.relu,
-        layer.stride, layer.padding, layer.kernel,
-    )  # fmt: skip
+    return replace(layer, weight=weight, bias=layer.bias.float())
 
 
 class _Images(CalibrationDataReader):
@@ -148,17 +143,15 @@ def _onnx_files(
 def _onnx_model(layers: Sequence[FoldedLayer]) -> onnx.ModelProto:
     nodes, constants, name = [], [], "x"
     for index, layer in enumerate(layers):
-        made = f"y{index}"
-        inputs = [name]
+        inputs, name = [name], f"y{index}"
         if layer.weight is not None and layer.bias is not None:
             for part, tensor in (("w", layer.weight), ("b", layer.bias)):
                 constants.append(numpy_helper.from_array(tensor.numpy(), f"{part}{index}"))
                 inputs.append(f"{part}{index}")
-        nodes.append(_onnx_node(layer, inputs, made))
+        nodes.append(_onnx_node(layer, inputs, name))
         if layer.relu:
-            nodes.append(helper.make_node("Relu", [made], [f"r{index}"]))
-            made = f"r{index}"
-        name = made
+            nodes.append(helper.make_node("Relu", [name], [f"r{index}"]))
+            name = f"r{index}"
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes, "float",
@@ -168,16 +161,15 @@ def _onnx_model(layers: Sequence[FoldedLayer]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
 
 
-def _onnx_node(layer: FoldedLayer, inputs: list[str], made: str) -> onnx.NodeProto:
-    if layer.kind == "conv2d":
-        sides = {"pads": [layer.padding] * 4, "strides": [layer.stride] * 2}
-        return helper.make_node("Conv", inputs, [made], kernel_shape=[layer.kernel] * 2, **sides)
-    if layer.kind == "maxpool2d":
-        sides = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
-        return helper.make_node("MaxPool", inputs, [made], **sides)
-    if layer.kind == "flatten":
-        return helper.make_node("Flatten", inputs, [made])
-    return helper.make_node("Gemm", inputs, [made], transB=1)
+def _onnx_node(layer: FoldedLayer, inputs: list[str], output: str) -> onnx.NodeProto:
+    window = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
+    operator, attributes = {
+        "conv2d": ("Conv", window | {"pads": [layer.padding] * 4}),
+        "maxpool2d": ("MaxPool", window),
+        "flatten": ("Flatten", {}),
+        "linear": ("Gemm", {"transB": 1}),
+    }[layer.kind]
+    return helper.make_node(operator, inputs, [output], **attributes)
 
 
 def _session(model: bytes, threads: int) -> ort.InferenceSession:
@@ -189,8 +181,8 @@ def _session(model: bytes, threads: int) -> ort.InferenceSession:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of every way")
-    parser.add_argument("--rounds", type=int, default=9, help="measured turns of every way")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of every runtime")
+    parser.add_argument("--rounds", type=int, default=9, help="measured turns of every runtime")
     parser.add_argument("--scheme", default="lab", help="a scheme of models/integer/")
     return parser.parse_args()
 
