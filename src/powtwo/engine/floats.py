@@ -77,10 +77,10 @@ class FloatStep:
         # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
         shift = by_channel(layer.shift, self.weights[0].dim())
         self.scale = power_of_two(-shift).to(self.bias)
-        self.round = self.rounding.steps
+        self.round_ = self.rounding.steps_
         if (constant := self.rounding.bias_constant(layer.shift)) is not None:
             self.bias = self.bias + constant.to(self.bias)
-            self.round = Rounding.FLOOR.steps
+            self.round_ = Rounding.FLOOR.steps_
         self.low = 0 if layer.relu else output.grid.quant_min - output.zero_point
         self.high = output.grid.quant_max - output.zero_point
 
@@ -113,7 +113,7 @@ class FloatStep:
     def _requantize(self, accumulators: Tensor) -> Tensor:
         if self.layer.output is None:
             return accumulators.clamp_(min=0) if self.layer.relu else accumulators
-        rounded = self.round(accumulators.mul_(self.scale))
+        rounded = self.round_(accumulators.mul_(self.scale))
         return rounded.clamp_(self.low, self.high).to(torch.float32)
 
 

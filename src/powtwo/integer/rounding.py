@@ -58,9 +58,15 @@ class Rounding(StrEnum):
 
     def steps(self, x: Tensor) -> Tensor:
         """Round floats, in units of the output's scale, to whole numbers in this mode."""
+        return self.steps_(x.clone())
+
+    def steps_(self, x: Tensor) -> Tensor:
+        """Do what `steps` does in place, as an engine must that waits for memory."""
         if self is Rounding.HALF_EVEN:
-            return x.round()
-        return (x + 0.5 if self is Rounding.HALF_UP else x).floor()
+            return x.round_()
+        if self is Rounding.HALF_UP:
+            x += 0.5
+        return x.floor_()
 
     def after_half_even(self, n: Tensor) -> Tensor | None:
         """Return what a kernel that rounds half to even needs in its bias to round like this.
