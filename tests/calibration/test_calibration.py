@@ -449,7 +449,7 @@ def test_layers_may_have_bits_of_their_own(checkpoint: Checkpoint, images: torch
 def test_bits_for_a_layer_that_is_none_are_refused(
     checkpoint: Checkpoint, images: torch.Tensor
 ) -> None:
-    with pytest.raises(ValueError, match="layers: 1: no layer that computes; use first, last or"):
+    with pytest.raises(ValueError, match="layers: 1: no layer with weights; use first, last or"):
         convert(checkpoint, images, options_of(layers={"1": {"weights": 8}}))
 
 

@@ -56,19 +56,19 @@ class Calibrated:
                     tensors[f"layers.{index}.{name}"] = tensor
                 if adapted is not None and adapted is not tensor:
                     tensors[f"layers.{index}.adapted_{name}"] = adapted
-        about = {
+        metadata = {
             "classes": self.classes,
             "input": self.input.metadata(),
             "layers": [_describe(layer) for layer in self.layers],
         }
-        tensor_files.write(path, tensors, about)
+        tensor_files.write(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Calibrated:
         """Read what `save` wrote."""
-        about, tensors = tensor_files.read(path)
-        layers = tuple(_read(i, values, tensors) for i, values in enumerate(about["layers"]))
-        return cls(tuple(about["classes"]), Input.of_metadata(about["input"]), layers)
+        metadata, tensors = tensor_files.read(path)
+        layers = tuple(_read(i, values, tensors) for i, values in enumerate(metadata["layers"]))
+        return cls(tuple(metadata["classes"]), Input.of_metadata(metadata["input"]), layers)
 
 
 def _describe(layer: CalibratedLayer) -> dict[str, Any]:

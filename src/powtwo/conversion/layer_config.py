@@ -1,4 +1,4 @@
-"""What a scheme asks of each computing layer: the codes of its weights and of its output."""
+"""What a scheme asks of each weighted layer: the codes of its weights and of its output."""
 
 from __future__ import annotations
 
@@ -23,52 +23,55 @@ class LayerQuantConfig:
 
 
 def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerQuantConfig]:
-    """Plan the computing layers of a folded network, in order.
+    """Configure the weighted layers of a folded network, in order.
 
     Raises:
-        ValueError: where the scheme has bits for a layer that computes nothing, twice for one, or
-            for the output of a last layer that gives int32.
+        ValueError: where the scheme has bits for a layer without weights, twice for one, or for the
+            output of a last layer that gives int32.
     """
-    computing = [index for index, layer in enumerate(layers) if layer.weight is not None]
-    bits = _bits_by_layer(computing, scheme)
-    return [_plan(i, i == computing[-1], layers[i], scheme, bits.get(i)) for i in computing]
+    weighted = [index for index, layer in enumerate(layers) if layer.weight is not None]
+    bits = _bits_by_layer(weighted, scheme)
+    return [
+        _configure(
+            index, layers[index], scheme, bits.get(index, LayerBits()), index == weighted[-1]
+        )
+        for index in weighted
+    ]
 
 
-def _plan(
-    index: int, last: bool, layer: FoldedLayer, scheme: Scheme, bits: LayerBits | None
+def _configure(
+    index: int, layer: FoldedLayer, scheme: Scheme, bits: LayerBits, last: bool
 ) -> LayerQuantConfig:
-    kind = (bits and bits.kind) or scheme.weights.kind
-    weight_bits = (bits and bits.weights) or scheme.weights.bits
-    output_bits = (bits and bits.activations) or scheme.activations.bits
-    grid = None
+    weights = WeightFormat(bits.weights or scheme.weights.bits, bits.kind or scheme.weights.kind)
+    output_bits = bits.activations or scheme.activations.bits
+    output = None
     if not last or scheme.logits == "codes":
         # Without ReLU half of the values are negative, and 0 must stand in the middle; where it
         # does, the middle is that of the layer's own bits.
         at_zero = layer.relu and scheme.activations.zero_point == 0
-        grid = Grid.of_activations(output_bits, 0 if at_zero else None)
+        output = Grid.of_activations(output_bits, 0 if at_zero else None)
     # Classes are compared by their accumulators, which must then all have one exponent.
-    by_channel = scheme.weights.per == "channel" and grid is not None
-    return LayerQuantConfig(index, WeightFormat(weight_bits, kind), by_channel, output_bits, grid)
+    by_channel = scheme.weights.per == "channel" and output is not None
+    return LayerQuantConfig(index, weights, by_channel, output_bits, output)
 
 
-def _bits_by_layer(computing: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
-    """Find the layers that a scheme names: first, last, or the index in the network."""
-    names = {"first": computing[0], "last": computing[-1]} | {str(i): i for i in computing}
-    unknown = [name for name in scheme.layers if name not in names]
-    if unknown:
-        raise ValueError(
-            f"layers: {unknown[0]}: no layer that computes; use first, last or one of "
-            f"{', '.join(map(str, computing))}"
-        )
-    found: dict[int, LayerBits] = {}
+def _bits_by_layer(weighted: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
+    """Return the bits of the layers that a scheme names by first, last or their index."""
+    last = weighted[-1]
+    names = {"first": weighted[0], "last": last} | {str(i): i for i in weighted}
+    by_layer: dict[int, LayerBits] = {}
     for name, bits in scheme.layers.items():
-        if names[name] in found:
+        if name not in names:
+            raise ValueError(
+                f"layers: {name}: no layer with weights; use first, last or one of "
+                f"{', '.join(map(str, weighted))}"
+            )
+        if names[name] in by_layer:
             raise ValueError(f"layers: {name}: names layer {names[name]} a second time; leave one")
-        found[names[name]] = bits
-    last = found.get(computing[-1])
-    if last is not None and last.activations is not None and scheme.logits == "int32":
+        by_layer[names[name]] = bits
+    if last in by_layer and by_layer[last].activations and scheme.logits == "int32":
         raise ValueError(
-            f"layers: activations = {last.activations} of the last layer: its output is int32; "
-            "leave it out, or set logits: codes"
+            f"layers: activations = {by_layer[last].activations} of the last layer: its output is "
+            "int32; leave it out, or set logits: codes"
         )
-    return found
+    return by_layer
