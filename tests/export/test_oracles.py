@@ -72,6 +72,7 @@ def test_padding_and_stride_are_those_of_conv_integer(
     assert sums_agree(layer, random_pixels(33, count=2).numpy(), runtime)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TRAINED, reason="no trained network here: run ./inv repro")
 @pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 @pytest.mark.parametrize("runtime", RUNTIMES)
