@@ -49,8 +49,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--preset", default="cifar10-jpeg", help="whose images")
     parser.add_argument("--data", type=Path, help="where they lie; else POWTWO_DATA or data.path")
     parser.add_argument("--turns", type=int, default=3, help="how often")
-    parser.add_argument("--keep", type=Path, nargs="?", const=ROOT / "docs/loading.csv",
-                        metavar="FILE", help="add a row to docs/loading.csv, or to FILE")  # fmt: skip
+    parser.add_argument("--keep", type=Path, nargs="?", metavar="FILE",
+                        const=ROOT / "docs/loading.csv",
+                        help="add a row to docs/loading.csv, or to FILE")  # fmt: skip
     return parser.parse_args()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,7 @@ from closure import ROOT
 from published_run import LOG, publish_as, write_run
 
 from powtwo.core import files
-from powtwo.tools import published
 from powtwo.tools.docs import markdown, published_runs, readme
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import seeds
 
 HEAD = "| scheme | accuracy | on validation | drop, points |"
 
@@ -120,18 +114,6 @@ def test_drops_are_shown_against_the_targets(
     assert lab == "| `lab…` | 0.1 | – | `lab` 0.10 |"
     assert ceil == "| `min…` | 0.2 | `minmax-ceil` 0.20 | – |"
     assert none == "| `w4…` | 1.0 | – | – |"
-
-
-def test_draws_of_calibration_images_have_mean_and_deviation(tmp_path: Path) -> None:
-    folder = publish_as(tmp_path, "x")
-    assert "draws" not in readme.published_schemes(folder)
-    measured = {"shift": [{"accuracy": a, "validation_accuracy": 0.5, "drop_points": 2.0}
-                          for a in (0.90, 0.92, 0.94)]}  # fmt: skip
-    files.write_csv(folder / published.SEEDS, *seeds.table(measured, [0, 1, 2]))
-    *_, sentence, _, head, _, line = readme.published_schemes(folder).splitlines()
-    assert "from 3 draws" in sentence
-    assert head == HEAD
-    assert line == "| `shift` | 92.00% ± 2.00% | 50.00% | 2.00 |"
 
 
 # Pages

@@ -55,12 +55,12 @@ def publish(root: Path, name: str) -> dict[str, Any]:
         raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
     if stale := list(check.status(root)):
         raise ValueError(f"not up to date: {', '.join(stale[:4])}; run `inv repro` first")
-    run, folder = published.load(root), root / published.RESULTS / name
+    best, folder = published.choose([published.load(root)]), root / published.RESULTS / name
     published.check_recipe(root, published.other_seeds(root, name))
     _check_preset(root, name)
-    network = None if published.recipe(name) != name else f"{run.best}.safetensors"
+    network = None if published.recipe(name) != name else f"{best}.safetensors"
     info = {
-        "scheme": run.best,
+        "scheme": best,
         "network": network,
         "commit": ask_git("rev-parse", "HEAD", root=root),
         "changed_since_commit": changed_code(root),

@@ -39,19 +39,9 @@ class Run:
     schemes: Mapping[str, Row]  # in the order of params.yaml
 
     @property
-    def name(self) -> str:
-        """Return the name of its folder."""
-        return self.folder.name
-
-    @property
     def log(self) -> Mapping[str, Any]:
         """Return what training ran on; nothing where that is not known."""
         return self.info["stages"]["train"] or {}
-
-    @property
-    def best(self) -> str:
-        """Name the scheme that its validation images choose."""
-        return choose([self])
 
 
 def recipe(name: str) -> str:
@@ -114,6 +104,11 @@ def column(runs: Sequence[Run], scheme: str, name: str) -> list[Any]:
     return [run.schemes[scheme][name] for run in runs]
 
 
+def images(run: Run) -> list[str]:
+    """Return how many images trained, validated and tested."""
+    return [f"{run.download[f'{part}_images']:,}" for part in ("train", "validation", "test")]
+
+
 def check_recipe(folder: Path, others: Sequence[Path]) -> None:
     """Refuse runs of one recipe that differ in more than the seed, or not even in that.
 
@@ -124,9 +119,9 @@ def check_recipe(folder: Path, others: Sequence[Path]) -> None:
     Raises:
         ValueError: naming the other run and what differs.
     """
-    own = {**parameters(folder), "images": _images(folder)}
+    own = _identity(folder)
     for other in others:
-        theirs = {**parameters(other), "images": _images(other)}
+        theirs = _identity(other)
         differ = {key for key in own | theirs if own.get(key) != theirs.get(key)}
         if wrong := sorted(differ - MAY_DIFFER):
             raise ValueError(
@@ -169,5 +164,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return entries
 
 
-def _images(folder: Path) -> str:
-    return str(files.read_json(folder / "metrics/download.json")["sha256"])
+def _identity(folder: Path) -> dict[str, Any]:
+    """Return what makes a run: its parameters and images."""
+    download = files.read_json(folder / "metrics/download.json")
+    return {**parameters(folder), "images": download["sha256"]}

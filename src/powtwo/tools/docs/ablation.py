@@ -100,7 +100,7 @@ def _published(root: Path, run: published.Run) -> Row | None:
     None where its recipe is no preset's, it was cut short, or it was not of one process, which
     every run of the ablation is.
     """
-    preset = published.recipe(run.name)
+    preset = published.recipe(run.folder.name)
     if preset not in presets.names(root / "presets") or run.log.get("processes") != 1:
         return None
     values = yaml.safe_load((run.folder / "params.yaml").read_text(encoding="utf-8"))

@@ -23,7 +23,9 @@ NOTE = (
 def table(root: Path) -> str:
     """Return Markdown about the published runs, nothing where there are none."""
     runs = [published.load(folder) for folder in published.folders(root)]
-    recipes = [list(group) for _, group in groupby(runs, lambda run: published.recipe(run.name))]
+    recipes = [
+        list(group) for _, group in groupby(runs, lambda run: published.recipe(run.folder.name))
+    ]
     if not recipes:
         return ""
     lines = [list(_cells(group).values()) for group in recipes]
@@ -46,7 +48,6 @@ def machine(log: Mapping[str, Any]) -> str:
 def _cells(runs: Sequence[Run]) -> dict[str, str]:
     """Return the line of a recipe by the titles of its columns."""
     first, logs, scheme = runs[0], [run.log for run in runs], published.choose(runs)
-    images = (first.download[f"{part}_images"] for part in ("train", "validation", "test"))
     # What came before a training was stopped and resumed counts as well.
     seconds = [log["seconds"] + log["earlier_seconds"] for log in logs if log]
 
@@ -54,9 +55,9 @@ def _cells(runs: Sequence[Run]) -> dict[str, str]:
         return mean_deviation(published.column(runs, scheme, figure), form)
 
     return {
-        "run": f"`{published.recipe(first.name)}`",
+        "run": f"`{published.recipe(first.folder.name)}`",
         "seeds": str(len(runs)),
-        "images": f"`{first.download['name']}`: " + ", ".join(f"{n:,}" for n in images),
+        "images": f"`{first.download['name']}`: {', '.join(published.images(first))}",
         "epochs": mean_deviation([run.train["epochs_run"] for run in runs], ".4g"),
         "float accuracy": mean_deviation([run.float_accuracy for run in runs], ".2%"),
         "scheme": f"`{scheme}`",

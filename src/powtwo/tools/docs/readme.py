@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -42,8 +41,8 @@ def headline(folder: Path) -> str:
         f"**Integer-only inference loses {drop} points of {accuracy} top-1 accuracy and needs "
         f"{ratio} times less energy for arithmetic than FP32** ({spread}, "
         f"{first.download['test_images']:,} test images): the scheme `{scheme}` of "
-        f"[{first.name}](results/{first.name}/params.yaml), by the price table `{first.prices}`. "
-        f"{_with_memory(first, scheme)}"
+        f"[{folder.name}](results/{folder.name}/params.yaml), by the price table "
+        f"`{first.prices}`. {_with_memory(first, scheme)}"
     )
 
 
@@ -55,12 +54,7 @@ def work_tree(root: Path) -> str:
 def published_schemes(folder: Path) -> str:
     """Return the tables of schemes of a published run and its other seeds."""
     runs = _of_recipe(folder)
-    lines = [
-        *_schemes(runs[0], f"`{folder.name}`"),
-        *_training_seeds(runs),
-        *_targets(runs),
-        *_calibration_seeds(folder / published.SEEDS),
-    ]
+    lines = [*_schemes(runs[0], f"`{folder.name}`"), *_training_seeds(runs), *_targets(runs)]
     return "\n".join(lines)
 
 
@@ -86,16 +80,15 @@ def _with_memory(run: Run, scheme: str) -> str:
 
 def _schemes(run: Run, name: str) -> list[str]:
     """Return every scheme of a run, with a sentence that says what is compared."""
-    images = {
-        part: f"{run.download[f'{part}_images']:,}" for part in ("train", "validation", "test")
-    }
+    train, validation, test = published.images(run)
     sentence = (
-        f"{name}: `{run.download['name']}`, {images['train']} training, {images['validation']} "
-        f"validation and {images['test']} test images. The float network has "
+        f"{name}: `{run.download['name']}`, {train} training, {validation} "
+        f"validation and {test} test images. The float network has "
         f"{run.train['parameters']:,} parameters and {run.float_accuracy:.2%} test accuracy. Each "
         "scheme runs it on integers alone. The p-value is that of McNemar's test on the same "
         "images; the ratio is the energy of FP32 arithmetic over the scheme's, by the price table "
-        f"`{run.prices}`. Selected on the validation set (one-standard-error rule): `{run.best}`."
+        f"`{run.prices}`. Selected on the validation set (one-standard-error rule): "
+        f"`{published.choose([run])}`."
     )
     rows = {
         scheme: [shown(row[column.name], column.form) for column in SHORT]
@@ -108,11 +101,9 @@ def _training_seeds(runs: Sequence[Run]) -> list[str]:
     """Return how accuracies differ by training; nothing where it ran but once."""
     if len(runs) == 1:
         return []
-    floats = (
-        [run.float_accuracy for run in runs],
-        [run.train["validation_accuracy"] for run in runs],
-    )
-    rows = {"float network": [*(mean_deviation(column, ".2%") for column in floats), MISSING]}
+    floats = mean_deviation([run.float_accuracy for run in runs], ".2%")
+    validation = mean_deviation([run.train["validation_accuracy"] for run in runs], ".2%")
+    rows = {"float network": [floats, validation, MISSING]}
     for scheme in runs[0].schemes:
         rows[scheme] = [
             mean_deviation(published.column(runs, scheme, figure), form)
@@ -121,7 +112,8 @@ def _training_seeds(runs: Sequence[Run]) -> list[str]:
     return [
         "",
         f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the table above is of "
-        f"`{runs[0].name}`. Selected by means on the validation set: `{published.choose(runs)}`.",
+        f"`{runs[0].folder.name}`. Selected by means on the validation set: "
+        f"`{published.choose(runs)}`.",
         "",
         *_scheme_table(list(SEED_COLUMNS), rows),
     ]
@@ -144,27 +136,6 @@ def _targets(runs: Sequence[Run]) -> list[str]:
     titles = ["schemes", "target", "met", "missed, by"]
     return ["", f"Accuracy-drop targets and drops, in points{mean}:", "",
             *markdown.table(titles, rows, words=(0, 2, 3))]  # fmt: skip
-
-
-def _calibration_seeds(path: Path) -> list[str]:
-    """Return how accuracies differ by the images that calibrated; nothing without the file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = {(line["scheme"], line["metric"]): line for line in csv.DictReader(file)}
-    rows, columns = {}, [name for name in next(iter(lines.values())) if name.startswith("seed_")]
-    for scheme in dict.fromkeys(scheme for scheme, _ in lines):
-        rows[scheme] = [
-            mean_deviation([float(lines[scheme, figure][seed]) for seed in columns], form)
-            for figure, form in SEED_COLUMNS.values()
-        ]
-    return [
-        "",
-        f"The same network calibrated from {len(columns)} draws of training images, mean ± sample "
-        "standard deviation; the table above has one of them:",
-        "",
-        *_scheme_table(list(SEED_COLUMNS), rows),
-    ]
 
 
 def _scheme_table(titles: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
