@@ -36,7 +36,7 @@ from onnxruntime.quantization import (  # noqa: E402
 from powtwo import engine  # noqa: E402
 from powtwo.integer.network import IntegerNetwork  # noqa: E402
 from powtwo.network.checkpoint import Checkpoint  # noqa: E402
-from powtwo.network.folded import (
+from powtwo.network.folded import (  # noqa: E402
     FoldedLayer,
     fold,
     logits,

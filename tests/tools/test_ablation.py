@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import yaml
 from closure import ROOT
-from published_run import publish_as
 
 from powtwo.core import files
 from powtwo.tools import presets
@@ -179,48 +177,6 @@ def test_no_run_is_cut_short() -> None:
 
 
 # The table
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """Make a project that has the presets and a published run of one in its full length."""
-    shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    shutil.copy(PARAMS, tmp_path / "params.yaml")
-    folder = publish_as(tmp_path, "cifar10-jpeg", seed=5)
-    presets.use("cifar10-jpeg", folder / "params.yaml", tmp_path / "presets")
-    head = ("epoch", "validation_loss", "validation_accuracy")
-    files.write_csv(folder / "plots/training.csv", head, [(59, 0.4, 0.8), (60, 0.3, 0.9)])
-    return tmp_path
-
-
-RUN = ROW._replace(preset="cifar10-jpeg", epochs=60, change="no crop")
-
-
-def test_a_published_run_is_the_unchanged_one_of_its_preset_and_length(project: Path) -> None:
-    first, row = ablation.with_published([RUN], project)
-    assert first == RUN
-    assert row == Row(
-        "cifar10-jpeg", BASE, 60, 5, 0.9, 0.3, 400, "", "2.13.0", "float32", "AVX2", 2
-    )
-    for others in ([row], [RUN._replace(epochs=16)], [RUN._replace(preset="cifar10")], []):
-        assert ablation.with_published(others, project) == others
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        ("presets/cifar10-jpeg.yaml", "cutout: 8", "cutout: 9"),
-        ("results/cifar10-jpeg/plots/training.csv", "\n60,", "\n58,"),
-        ("results/cifar10-jpeg/run.json", '"processes": 1', '"processes": 2'),
-    ],
-)
-def test_a_published_run_of_another_kind_or_cut_short_is_not(
-    project: Path, file: str, old: str, new: str
-) -> None:
-    text = (project / file).read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    files.write_text(project / file, text.replace(old, new))
-    assert ablation.with_published([RUN], project) == [RUN]
 
 
 def test_means_are_over_seeds_and_differences_within_them() -> None:

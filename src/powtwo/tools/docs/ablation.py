@@ -1,23 +1,16 @@
-"""What each choice of a recipe earns: the changes to try, the rows they give, and their table.
+"""The gain of each choice of a recipe: the changes to try, the rows of their runs, their table.
 
-`benchmarks/ablation.py` runs the changes and writes a row a run; `inv docs` writes the tables of
-docs/training.md from them. Only training and validation images are ever read. For runs of a
-preset's own length, what is published of it is the run without a change: the stage `train` gives
-the same bytes.
+`benchmarks/ablation.py` runs the changes and adds a row of docs/ablation.csv for each run. Rows of
+`none` in a preset's own length are its published runs: the stage `train` gives the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import yaml
-
-from powtwo.tools import presets, published
 from powtwo.tools.docs import markdown
 from powtwo.tools.docs.markdown import mean_deviation
 from powtwo.training.params import Train
@@ -81,42 +74,6 @@ def changed(recipe: Train, change: str, epochs: int) -> Train:
     update = CHANGES[change](recipe)
     augment = values["augment"] | update.pop("augment", {})
     return Train.model_validate(values | {"augment": augment} | update)
-
-
-def with_published(rows: Sequence[Row], root: Path) -> list[Row]:
-    """Add the published runs of the presets and lengths that rows are of, where they miss `none`.
-
-    Left out are those of another recipe than the preset has now.
-    """
-    kinds, there = {(row.preset, row.epochs) for row in rows}, {row.run for row in rows}
-    candidates = [_published(root, published.load(path)) for path in published.folders(root)]
-    known = [row for row in candidates if row and (row.preset, row.epochs) in kinds]
-    return [*rows, *(row for row in known if row.run not in there)]
-
-
-def _published(root: Path, run: published.Run) -> Row | None:
-    """Return the row of a published run.
-
-    None where its recipe is no preset's, it was cut short, or it was not of one process, which
-    every run of the ablation is.
-    """
-    preset = published.recipe(run.folder.name)
-    if preset not in presets.names(root / "presets") or run.log.get("processes") != 1:
-        return None
-    values = yaml.safe_load((run.folder / "params.yaml").read_text(encoding="utf-8"))
-    recipe = Train.model_validate(values["train"])
-    of_preset = presets.parameters(preset, root / "params.yaml", root / "presets").train
-    if recipe.model_dump(exclude=ELSEWHERE) != of_preset.model_dump(exclude=ELSEWHERE):
-        return None
-    with (run.folder / "plots/training.csv").open(encoding="utf-8", newline="") as file:
-        *_, last = csv.DictReader(file)
-    if int(last["epoch"]) != recipe.epochs:
-        return None
-    return Row(
-        preset, BASE, recipe.epochs, values["seed"], float(last["validation_accuracy"]),
-        float(last["validation_loss"]), run.download["validation_images"], "", run.log["torch"],
-        run.log["precision"], run.log["device_name"], recipe.threads,
-    )  # fmt: skip
 
 
 def table(rows: Sequence[Row]) -> str:
