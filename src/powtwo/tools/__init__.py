@@ -1,5 +1,7 @@
 """What no stage runs, each started by a task of `inv`; nothing imports it.
 
+Its modules:
+
     check             is what is committed current: lock, metrics, pages, published runs
     publish           the run in the work tree, copied to `results/NAME/`
     published         runs read back; the rules for the seeds of a recipe

@@ -1,5 +1,7 @@
 """The generated tables of README and docs, written by `inv docs` and judged by `inv check`.
 
+Its modules:
+
     pages            every generated passage, its page and what makes its text
     readme           the headline, the schemes of a run, seeds and accuracy-drop targets
     published_runs   the table of published runs
