@@ -9,5 +9,6 @@ Its modules:
     docs              the generated tables of README and docs
     evaluate_network  an integer network's file on test images
     export_network    an integer network's file, exported
+    torchvision_import  torchvision where its compiled operators are missing
     exports           every file of `exports/` run against its network
 """
