@@ -11,7 +11,7 @@ from closure import ROOT
 from export_cases import small_network
 
 from powtwo.core import files
-from powtwo.report.results import COLUMNS
+from powtwo.report.columns import SCHEME_COLUMNS
 
 SCHEMES = ("lab", "minmax-ceil")
 LOG = {
@@ -60,11 +60,11 @@ def _write_schemes(root: Path, seed: int, best: str, figures: dict[str, Any]) ->
     }  # fmt: skip
     rows = []
     for name in SCHEMES:
-        row = dict.fromkeys((column.name for column in COLUMNS), 0.0) | base
+        row = dict.fromkeys((column.name for column in SCHEME_COLUMNS), 0.0) | base
         row |= {"accuracy": 0.9 if name == best else 1.0 - seed / 100}
         row |= {"validation_accuracy": 0.95 if name == best else 0.9}
         row |= figures if name == best else {}
-        rows.append((name, *(row[column.name] for column in COLUMNS)))
+        rows.append((name, *(row[column.name] for column in SCHEME_COLUMNS)))
         float_accuracy = figures.get("float_accuracy", base["float_accuracy"])
         files.write_json(
             root / f"metrics/evaluate/{name}.json", row | {"float_accuracy": float_accuracy}
@@ -74,7 +74,7 @@ def _write_schemes(root: Path, seed: int, best: str, figures: dict[str, Any]) ->
             files.write_text(root / f"plots/{folder}/{name}.csv", f"a table of {name}\n")
         (root / "models/integer").mkdir(parents=True, exist_ok=True)
         small_network().save(root / f"models/integer/{name}.safetensors")
-    files.write_csv(root / "plots/schemes.csv", ["scheme", *(c.name for c in COLUMNS)], rows)
+    files.write_csv(root / "plots/schemes.csv", ["scheme", *(c.name for c in SCHEME_COLUMNS)], rows)
     for picture in ("schemes", "energy"):
         files.write_text(root / f"plots/{picture}.png", "a picture")
     link = '<a href="#top"></a><a href="../plots/energy/lab.csv"></a>'

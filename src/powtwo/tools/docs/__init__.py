@@ -7,6 +7,6 @@ Its modules:
     published_runs   the table of published runs
     ablation         the gain of each choice of a recipe
     benchmarks       kept runs of `inv bench train` and `inv bench load`
-    energy_page, energy_passages   docs/energy.md
+    energy_page      docs/energy.md
     markdown         tables, mean ± deviation, text between markers
 """

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from powtwo.tools.docs import ablation, benchmarks, energy_passages, published_runs, readme
+from powtwo.tools.docs import ablation, benchmarks, energy_page, published_runs, readme
 from powtwo.tools.docs.benchmarks import LoadRow, TrainRow
 
 
@@ -28,7 +28,7 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
             name,
             partial(_rows, root / f"docs/{name}.csv", kind, table),
         )
-    for name, text in energy_passages.passages().items():
+    for name, text in energy_page.passages().items():
         yield root / "docs/energy.md", name, partial(str, text)
 
 

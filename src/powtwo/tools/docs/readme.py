@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from powtwo.core import files
-from powtwo.report.results import MISSING, SHORT, shown
+from powtwo.report.columns import MAIN_COLUMNS, MISSING, shown
 from powtwo.tools import published
 from powtwo.tools.docs import markdown
 from powtwo.tools.docs.markdown import mean_deviation
@@ -91,10 +91,10 @@ def _schemes(run: Run, name: str) -> list[str]:
         f"`{published.choose([run])}`."
     )
     rows = {
-        scheme: [shown(row[column.name], column.form) for column in SHORT]
+        scheme: [shown(row[column.name], column.form) for column in MAIN_COLUMNS]
         for scheme, row in run.schemes.items()
     }
-    return [sentence, "", *_scheme_table([column.title for column in SHORT], rows)]
+    return [sentence, "", *_scheme_table([column.title for column in MAIN_COLUMNS], rows)]
 
 
 def _training_seeds(runs: Sequence[Run]) -> list[str]:
