@@ -1,6 +1,6 @@
-"""The menu, `inv --list`. A task only composes commands that also work without it.
+"""Tasks, listed by `inv --list`. A task only composes commands that also work without it.
 
-Nothing heavy is imported here: `inv repro` with nothing to do is as quick as `dvc repro`.
+Nothing heavy is imported here, so that `inv repro` with nothing to do is as quick as `dvc repro`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
-import yaml
 from invoke import Context, Exit, task
 
 ROOT = Path(__file__).resolve().parent
@@ -37,15 +36,15 @@ TUNABLES = {
 def _optional(name: str, *arguments: str) -> list[str]:
     """Make as many arguments of the task `name` positional as words follow it.
 
-    Invoke asks for every positional argument; this lets `inv bench` and `inv bench NAME` be.
+    Invoke requires every positional argument; this lets `inv bench` stand beside `inv bench NAME`.
     """
     words = sys.argv[sys.argv.index(name) + 1 :] if name in sys.argv else []
-    given = takewhile(lambda word: not word.startswith("-"), words)
-    return [argument for argument, _ in zip(arguments, given, strict=False)]
+    values = takewhile(lambda word: not word.startswith("-"), words)
+    return [argument for argument, _ in zip(arguments, values, strict=False)]
 
 
 def _rest() -> list[str]:
-    """Return what follows `--` on the command line, for the command to have as it is."""
+    """Return what follows `--` on the command line; the command gets it unchanged."""
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
@@ -122,7 +121,7 @@ def status(context: Context) -> None:
 
 @task(positional=_optional("use", "preset"), help={"preset": "a file of presets/, without .yaml"})
 def use(context: Context, preset: str | None = None) -> None:
-    """Lay a preset over params.yaml, or list presets"""
+    """Write a preset's values into params.yaml, or list presets"""
     if preset:
         _use(context, preset)
     else:
@@ -165,17 +164,23 @@ def metrics(context: Context) -> None:
     _run(context, "dvc", "metrics", "show", *_rest())
 
 
-@task(name="test", help={"fast": "leave out the tests that run DVC stages"})
+@task(name="test", help={"fast": "leave out the tests that start processes, train or run DVC"})
 def run_tests(context: Context, fast: bool = False) -> None:
-    """Run the tests; arguments after -- go to pytest"""
-    _run(context, "pytest", *(["-m", "not pipeline"] if fast else []), *_rest())
+    """Run the tests of the code; arguments after -- go to pytest"""
+    _run(context, "pytest", *(["-m", "not slow and not pipeline"] if fast else []), *_rest())
 
 
-@task(help={"fix": "mend what can be mended, and format"})
+@task
+def check(context: Context) -> None:
+    """Check that dvc.lock, README, docs and results are current"""
+    _run(context, "python", "-m", "powtwo.tools.check", *_rest())
+
+
+@task(help={"fix": "correct what ruff can correct, and format"})
 def lint(context: Context, fix: bool = False) -> None:
     """Check style, format and types"""
-    check = ["ruff check --fix", "ruff format"] if fix else ["ruff check", "ruff format --check"]
-    _end([_call(context, *command.split()) for command in [*check, "mypy"]])
+    ruff = ["ruff check --fix", "ruff format"] if fix else ["ruff check", "ruff format --check"]
+    _end([_call(context, *command.split()) for command in [*ruff, "mypy"]])
 
 
 @task(positional=_optional("bench", "name"), help={"name": "a file of benchmarks/, without .py"})
@@ -243,7 +248,7 @@ def _with_network(context: Context, name: str, options: Mapping[str, str]) -> No
 
 @task
 def docs(context: Context) -> None:
-    """Write the figures in README and docs from their files"""
+    """Write the generated tables of README and docs"""
     _run(context, "python", "-m", "powtwo.tools.docs")
 
 
@@ -261,7 +266,9 @@ def clean(context: Context, cache: bool = False, checkpoints: bool = False) -> N
 
 @task
 def prune(context: Context) -> None:
-    """Remove metrics and plots of schemes that are gone"""
+    """Remove metrics and plots of removed schemes"""
+    import yaml  # noqa: PLC0415
+
     schemes = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["schemes"]
     files = (path for folder in BY_SCHEME for path in sorted((ROOT / folder).glob("*.*")))
     for path in files:

@@ -27,7 +27,7 @@ from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
 from powtwo.sidecar.schema import Params
 from powtwo.tools import presets
-from powtwo.tools.docs import ablation
+from powtwo.tools.docs import ablation, benchmarks
 from powtwo.tools.docs.ablation import BASE, CHANGES, ELSEWHERE, Row
 from powtwo.training import devices
 from powtwo.training import loop as training
@@ -55,7 +55,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each")
     parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES),
                         metavar="CHANGE", help=f"some of: {', '.join(CHANGES)}")  # fmt: skip
-    parser.add_argument("--rows", type=Path, default=ablation.ROWS, help="CSV file to add to")
+    parser.add_argument(
+        "--rows", type=Path, default=ROOT / "docs/ablation.csv", help="CSV file to add to"
+    )
     return parser.parse_args()
 
 
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     """Make every run that is not there yet, a seed after the other."""
     values, dataset = presets.parameters(options.preset, folder=PRESETS), _images(DATA)
     _check_images(options.preset, values.data.name)
-    rows = ablation.read(options.rows)
+    rows = benchmarks.read(options.rows, Row)
     changes = _that_change(values.train, options.changes)
     for seed in options.seeds:
         for change in changes:
@@ -72,8 +74,8 @@ def run(options: argparse.Namespace) -> None:
             row = row._replace(validation_images=len(dataset.y_validation))
             if not _is_there(row, rows, options.rows):
                 trained = _train(row, values, recipe, dataset)
-                rows = [*ablation.read(options.rows), trained]  # another process may add its own
-                ablation.write(rows, options.rows)
+                benchmarks.add(options.rows, trained)
+                rows = benchmarks.read(options.rows, Row)  # another process may add its own
                 Checkpoints(_marks(row, recipe), FOLDER / "ablation").remove()
 
 

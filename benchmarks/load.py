@@ -25,8 +25,8 @@ from powtwo.dataset.images import Dataset
 from powtwo.sources.params import Source
 from powtwo.sources.read import location, read_dataset
 from powtwo.tools import presets
-from powtwo.tools.docs import csv_rows, loading
-from powtwo.tools.docs.loading import Row
+from powtwo.tools.docs import benchmarks
+from powtwo.tools.docs.benchmarks import LoadRow
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +36,7 @@ def main() -> None:
     try:
         row = measure(options)
         if options.keep:
-            csv_rows.add(options.keep, Row, row)
+            benchmarks.add(options.keep, row)
     except (ValueError, OSError) as error:
         sys.exit(f"load: {error}")
     print(f"{row.images:,} images of {row.preset} on {row.cores} cores, {row.turns} turns")
@@ -49,12 +49,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--preset", default="cifar10-jpeg", help="whose images")
     parser.add_argument("--data", type=Path, help="where they lie; else POWTWO_DATA or data.path")
     parser.add_argument("--turns", type=int, default=3, help="how often")
-    parser.add_argument("--keep", type=Path, nargs="?", const=loading.ROWS, metavar="FILE",
+    parser.add_argument("--keep", type=Path, nargs="?", metavar="FILE",
+                        const=ROOT / "docs/loading.csv",
                         help="add a row to docs/loading.csv, or to FILE")  # fmt: skip
     return parser.parse_args()
 
 
-def measure(options: argparse.Namespace) -> Row:
+def measure(options: argparse.Namespace) -> LoadRow:
     """Take the turns.
 
     Raises:
@@ -66,7 +67,7 @@ def measure(options: argparse.Namespace) -> Row:
     path = options.data or location(data)
     turns = [_turn(data, path) for _ in range(options.turns)]
     images, from_source, after = zip(*turns, strict=True)
-    return Row(
+    return LoadRow(
         options.preset,
         images[0],
         path.stat().st_size / 1e6 if path and path.is_file() else None,

@@ -1,4 +1,4 @@
-"""How much of a scheme's accuracy is the luck of which images calibrated it.
+"""How much a scheme's accuracy varies with the draw of the images that calibrate it.
 
 Each scheme is calibrated, converted and evaluated once for each seed by the pipeline's own stages,
 in a folder of their own, from the images and the float network that lie in this one. Only
@@ -7,7 +7,7 @@ line for each scheme and metric: its mean, its sample standard deviation, and it
 
     inv bench seeds [-- --schemes lab minmax-ceil --seeds 0 1 2 --out logs/seeds.csv]
 
-`inv publish NAME` takes the table along, and `inv docs` then shows it in README.
+`inv publish NAME` copies the table to the published run.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ from powtwo.core.stage import repeatable
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
 from powtwo.tools import presets, torchvision_import
-from powtwo.tools.docs import csv_rows, speed
-from powtwo.tools.docs.speed import Row
+from powtwo.tools.docs import benchmarks
+from powtwo.tools.docs.benchmarks import TrainRow
 from powtwo.training import devices
 from powtwo.training.augment import TrainingImages
 from powtwo.training.draws import AugmentSampler
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     row = _row(seconds, _other_share(ways["ours"], steps, device), options, device)
     _report(seconds, row, device)
     if options.keep:
-        csv_rows.add(options.keep, Row, row)
+        benchmarks.add(options.keep, row)
 
 
 def _options() -> argparse.Namespace:
@@ -107,8 +107,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps a turn; 1 on a CPU, an epoch on a GPU")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what trains")
-    parser.add_argument("--keep", type=Path, nargs="?", const=speed.ROWS, metavar="FILE",
-                        help="add a row to docs/speed.csv, or to FILE")  # fmt: skip
+    parser.add_argument("--keep", type=Path, nargs="?", const=ROOT / "docs/speed.csv",
+                        metavar="FILE", help="add a row to docs/speed.csv, or to FILE")  # fmt: skip
     return parser.parse_args()
 
 
@@ -122,7 +122,7 @@ def _ways(
     recipe, (steps, batch_size) = _recipe(device.type), turn
     source = TrainingImages(images, recipe.augment, device)
     chance = AugmentSampler(IMAGES, recipe.augment, 0)
-    # AugmentSampler is drawn for the steps of a turn, in every turn, and no turn is cheaper than another.
+    # Draws are for the steps of a turn, in every turn, and no turn is cheaper than another.
     steps = min(steps, IMAGES // batch_size)
     draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(device))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
@@ -269,14 +269,14 @@ def _row(
     other_share: float,
     options: argparse.Namespace,
     device: torch.device,
-) -> Row:
+) -> TrainRow:
     """Sum the turns up."""
 
     def ratio(over: str, under: str) -> float:
         pairs = zip(seconds[over], seconds[under], strict=True)
         return round(statistics.median(a / b for a, b in pairs), 4)
 
-    return Row(
+    return TrainRow(
         devices.describe(device.type),
         devices.precision("auto", device),
         options.threads,
@@ -292,7 +292,7 @@ def _row(
     )
 
 
-def _report(seconds: dict[str, list[float]], row: Row, device: torch.device) -> None:
+def _report(seconds: dict[str, list[float]], row: TrainRow, device: torch.device) -> None:
     """Print a table for people and, last, JSON for programs."""
     print(
         f"{row.processor}, {row.precision}, {row.threads} threads, "

@@ -11,10 +11,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from closure import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # What the stubs do is steered by files beside them and told in the file `calls`.
 PYTHON3 = """#!/bin/sh

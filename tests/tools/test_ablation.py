@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from test_train_stage import ROOT, images, run, workplace
-from test_training import recipe
+from closure import ROOT
 
 from powtwo.core import files
 from powtwo.tools import presets
-from powtwo.tools.docs import ablation, markdown
+from powtwo.tools.docs import ablation, benchmarks
 from powtwo.tools.docs.ablation import BASE, CHANGES, Row
+from powtwo.tools.published import flat
+from powtwo.training.params import Train
 
 SCRIPT = ROOT / "benchmarks/ablation.py"
-TRAINING = yaml.safe_load((ROOT / "presets/cifar10-jpeg.yaml").read_text(encoding="utf-8"))["train"]
+PARAMS = ROOT / "tests/data/params.yaml"
+RECIPE = presets.parameters("cifar10-jpeg", PARAMS, ROOT / "presets").train
 ROW = Row("p", BASE, 16, 0, 0.80, 0.5, 5000, "ab", "2.13", "float32", "AVX2", 2)
+
+
+def rows_of(path: Path) -> list[Row]:
+    return benchmarks.read(path, Row)
+
+
+def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw images that are dark or bright; one label in four is wrong, so that parts differ."""
+    generator = np.random.default_rng(seed)
+    bright = generator.integers(0, 2, count)
+    pixels = generator.integers(0, 120, (count, 3, 32, 32)) + 90 * bright[:, None, None, None]
+    return pixels.astype(np.uint8), bright ^ (generator.random(count) < 0.25)
 
 
 def place(folder: Path) -> Path:
     """Make a folder to run in, whose data set has no test images."""
     (folder / "data").mkdir(parents=True)
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     values["model"] = {"layout": [4, "M", 4, "M", "M"], "hidden": [6]}
     values["train"]["threads"] = 1
     text = yaml.safe_dump(values, default_flow_style=None)
@@ -52,6 +64,7 @@ def ablate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_images_of_another_source_are_refused(tmp_path: Path) -> None:
     folder = place(tmp_path)
     files.write_json(folder / "metrics/download.json", {"name": "mnist5k"})
@@ -62,6 +75,7 @@ def test_images_of_another_source_are_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_ablation_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     folder, changes = place(tmp_path / "killed"), ("--changes", BASE, "no crop")
     with subprocess.Popen(
@@ -88,67 +102,58 @@ def test_a_killed_ablation_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     assert ablate(folder, *changes).stdout == ""
     assert (folder / "rows.csv").read_bytes() == both
     assert not list((folder / "checkpoints/ablation").iterdir())
-    rows = ablation.read(folder / "rows.csv")
+    rows = rows_of(folder / "rows.csv")
     assert [row.title for row in rows] == [("cifar10-jpeg", name, 2, 0) for name in changes[1:]]
     assert rows[0].recipe != rows[1].recipe
     assert {(row.validation_images, row.threads) for row in rows} == {(60, 1)}
     assert (folder / "params.yaml").read_bytes() == (again / "params.yaml").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_unchanged_run_is_the_stage_s(tmp_path: Path) -> None:
-    folder = place(tmp_path / "bench")
+    folder = place(tmp_path)
     assert ablate(folder, "--changes", BASE, "--seeds", "3").returncode == 0
-    (row,) = ablation.read(folder / "rows.csv")
-    stage = workplace(tmp_path / "stage", training_images=600)
+    (row,) = rows_of(folder / "rows.csv")
+    presets.use("cifar10-jpeg", folder / "params.yaml", ROOT / "presets")
     values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    changes = TRAINING | {"epochs": 2, "augment": values["train"]["augment"] | TRAINING["augment"]}
-    values["train"] |= changes
-    values["seed"] = 3
-    (stage / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    values["train"] |= {"epochs": 2}
+    text = yaml.safe_dump(values | {"seed": 3})
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
     arrays = dict(np.load(folder / "data/dataset.npz"))
     arrays |= {f"{axis}_test": arrays[f"{axis}_validation"] for axis in "xy"}
-    np.savez(stage / "data/dataset.npz", **arrays)
-    process = run(stage)
-    assert process.returncode == 0, process.stderr
-    with (stage / "plots/training.csv").open(encoding="utf-8", newline="") as file:
+    np.savez(folder / "data/dataset.npz", **arrays)
+    subprocess.run([sys.executable, str(ROOT / "src/train.py")], cwd=folder, check=True)
+    with (folder / "plots/training.csv").open(encoding="utf-8", newline="") as file:
         *_, last = csv.DictReader(file)
     assert row.validation_accuracy == float(last["validation_accuracy"])
     assert row.validation_loss == float(last["validation_loss"])
 
 
+@pytest.mark.slow
 def test_rows_of_another_recipe_are_not_mixed_in(tmp_path: Path) -> None:
     folder = place(tmp_path / "other")
     row = ROW._replace(preset="cifar10-jpeg", epochs=2)
-    ablation.write([row], folder / "rows.csv")
+    benchmarks.add(folder / "rows.csv", row)
     done = ablate(folder, "--changes", BASE)
     assert done.returncode == 1
     assert done.stderr == (
         "ablation: rows.csv: cifar10-jpeg, change 'none', seed 0: is of another recipe or of other "
         "images; move the file away\n"
     )
-    assert ablation.read(folder / "rows.csv") == [row]
+    assert rows_of(folder / "rows.csv") == [row]
 
 
 # One change at a time
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    parts = (
-        flat(value, f"{name}.") if isinstance(value, dict) else {prefix + name: value}
-        for name, value in values.items()
-    )
-    return {key: value for part in parts for key, value in part.items()}
-
-
 def test_every_change_changes_one_value() -> None:
-    base = recipe(**TRAINING | {"augment": recipe().augment.model_dump() | TRAINING["augment"]})
-    before = flat(ablation.changed(base, BASE, 16).model_dump())
+    before = flat(ablation.changed(RECIPE, BASE, 16).model_dump())
     assert before["epochs"] == 16
-    found = {}
+    differences = {}
     for name in CHANGES:
-        after = flat(ablation.changed(base, name, 16).model_dump())
-        found[name] = {key: value for key, value in after.items() if value != before[key]}
-    assert found == {
+        after = flat(ablation.changed(RECIPE, name, 16).model_dump())
+        differences[name] = {key: value for key, value in after.items() if value != before[key]}
+    assert differences == {
         "none": {},
         "no crop": {"augment.crop": 0},
         "constant padding": {"augment.padding": "constant"},
@@ -166,78 +171,12 @@ def test_every_change_changes_one_value() -> None:
 
 
 def test_no_run_is_cut_short() -> None:
-    made = ablation.changed(recipe(patience=3, processes=2), BASE, 4)
-    assert (made.epochs, made.patience, made.processes) == (4, 0, 1)
+    recipe = Train.model_validate(RECIPE.model_dump() | {"patience": 3, "processes": 2})
+    changed = ablation.changed(recipe, BASE, 4)
+    assert (changed.epochs, changed.patience, changed.processes) == (4, 0, 1)
 
 
 # The table
-
-
-def test_the_page_shows_the_committed_rows() -> None:
-    page = ablation.PAGE.read_text(encoding="utf-8")
-    written = markdown.insert(
-        page, "ablation", ablation.table(ablation.with_published(ablation.read()))
-    )
-    assert written == page, "stale: run `inv docs`"
-
-
-def _publish(folder: Path) -> None:
-    """Make a project that has the presets and the published run of one."""
-    shutil.copytree(ROOT / "presets", folder / "presets")
-    shutil.copytree(ROOT / "results/cifar10-jpeg", folder / "results/cifar10-jpeg")
-    shutil.copy(ROOT / "params.yaml", folder)
-
-
-def test_a_published_run_is_the_unchanged_one_of_its_preset_and_length(tmp_path: Path) -> None:
-    _publish(tmp_path)
-    run = ROW._replace(preset="cifar10-jpeg", epochs=60, change="no crop")
-    (first, found) = ablation.with_published([run], tmp_path)
-    assert first == run
-    assert found.title == ("cifar10-jpeg", BASE, 60, 0)
-    assert (found.torch, found.precision, found.processor) == ("2.13.0+cpu", "bfloat16", "AVX512")
-    lines = (ROOT / "results/cifar10-jpeg/plots/training.csv").read_text(encoding="utf-8").split()
-    epoch, *_, accuracy = lines[-1].split(",")
-    assert (int(epoch), float(accuracy)) == (60, found.validation_accuracy)
-    for others in ([found], [run._replace(epochs=16)], [run._replace(preset="cifar10")], []):
-        assert ablation.with_published(others, tmp_path) == others
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        ("presets/cifar10-jpeg.yaml", "cutout: 8", "cutout: 9"),
-        ("results/cifar10-jpeg/plots/training.csv", "\n60,", "\n59,"),
-        ("results/cifar10-jpeg/run.json", '"processes": 1', '"processes": 2'),
-    ],
-)
-def test_a_published_run_of_another_kind_or_cut_short_is_not(
-    file: str, old: str, new: str, tmp_path: Path
-) -> None:
-    _publish(tmp_path)
-    text = (tmp_path / file).read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    (tmp_path / file).write_text(text.replace(old, new), encoding="utf-8")
-    rows = [ROW._replace(preset="cifar10-jpeg", epochs=60, change="no crop")]
-    assert ablation.with_published(rows, tmp_path) == rows
-
-
-def test_without_rows_the_page_says_so_and_how_to_make_them(tmp_path: Path) -> None:
-    assert ablation.read(tmp_path / "none.csv") == []
-    text = ablation.table([])
-    assert "have not been made yet" in text
-    assert "./inv bench ablation" in ablation.PAGE.read_text(encoding="utf-8")
-    assert f"{len(CHANGES)} runs" in text
-    assert "cifar10-jpeg" in presets.names(ROOT / "presets")
-
-
-def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
-    rows = [ROW, ROW._replace(seed=1, validation_accuracy=None, validation_loss=None)]
-    ablation.write(rows, tmp_path / "rows.csv")
-    assert ablation.read(tmp_path / "rows.csv") == rows
-    for text, columns in (("a,b\n1,2\n", "a, b"), ("", "")):
-        (tmp_path / "rows.csv").write_text(text)
-        with pytest.raises(ValueError, match=f"has columns {columns}; move it away"):
-            ablation.read(tmp_path / "rows.csv")
 
 
 def test_means_are_over_seeds_and_differences_within_them() -> None:
@@ -252,16 +191,16 @@ def test_means_are_over_seeds_and_differences_within_them() -> None:
     text = ablation.table(rows[::-1])
     sentence, _, _, _, *lines = text.splitlines()
     assert lines == [
-        "| none | 81.00% ± 1.41 | – | 0.6000 ± 0.1414 | 2 |",
+        "| none | 81.00% ± 1.41% | – | 0.6000 ± 0.1414 | 2 |",
         "| no crop | 72.00% | -10.00 | 0.9000 | 1 |",
-        "| cosine | 79.50% ± 0.71 | -1.50 ± 0.71 | 0.6000 ± 0.0000 | 2 |",
+        "| cosine | 79.50% ± 0.71% | -1.50 ± 0.71 | 0.6000 | 2 |",
         "| double the rate | 1 diverged | – | – | 1 |",
         "",
         "Not run yet, or no change to this recipe: constant padding, random flip, no flip, "
         "no cutout, no label smoothing, plain momentum, decay on all, no weight average, "
         "half the rate.",
     ]
-    assert sentence.startswith("`p` with 16 epochs, judged after the last on 5,000 validation")
+    assert sentence.startswith("`p` with 16 epochs, evaluated after the last on 5,000 ")
     assert "by 0.55 points (σ)" in sentence  # sqrt(0.81 * 0.19 / 5000)
     assert sentence.endswith("On PyTorch 2.13, float32, AVX2, 2 threads.")
 

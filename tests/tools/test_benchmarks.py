@@ -1,4 +1,4 @@
-"""The benchmarks of training and of loading run, and say what programs read."""
+"""The benchmarks of training and of loading: what they say to programs, rows kept, tables."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 from closure import ROOT
 
-from powtwo.tools.docs import loading, speed
+from powtwo.tools.docs import benchmarks
+from powtwo.tools.docs.benchmarks import LoadRow, TrainRow
+
+TRAIN = TrainRow("AVX2", "float32", 2, "2.13", 256, True, 9, 1095, 0.99, 3.456, 0.02, 0.25)
+LOAD = LoadRow("cifar10-jpeg", 60000, 42.0512, 2, 3, 12.345, 0.266)
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_the_last_line_of_the_training_benchmark_is_json(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--turns", "1"]
     rows = tmp_path / "rows.csv"
@@ -22,16 +26,17 @@ def test_the_last_line_of_the_training_benchmark_is_json(tmp_path: Path) -> None
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    shown = json.loads(done.stdout.splitlines()[-1])
     shares = {"augment_share", "other_than_matrix_share"}
-    assert set(found) == {"vs_bare_step", "vs_plain_loop", *shares}
-    assert all(ratio > 0 for ratio in found.values())
-    assert all(found[share] < 1 for share in shares)
-    (row,) = speed.read(rows)
-    assert {name: getattr(row, name) for name in found} == found
+    assert set(shown) == {"vs_bare_step", "vs_plain_loop", *shares}
+    assert all(ratio > 0 for ratio in shown.values())
+    assert all(shown[share] < 1 for share in shares)
+    (row,) = benchmarks.read(rows, TrainRow)
+    assert {name: getattr(row, name) for name in shown} == shown
     assert (row.batch_size, row.turns) == (4, 1)
 
 
+@pytest.mark.slow
 def test_a_step_of_more_images_than_there_are_is_refused() -> None:
     command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--batch-size", "10001"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -44,18 +49,20 @@ def _load(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_last_line_of_the_loading_benchmark_is_json(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     done = _load("--turns", "2", "--keep", str(rows))
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert set(found) == {"source_seconds", "dataset_seconds"}
-    assert 0 < found["dataset_seconds"] < found["source_seconds"]
-    (row,) = loading.read(rows)
-    assert {name: getattr(row, name) for name in found} == found
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert set(shown) == {"source_seconds", "dataset_seconds"}
+    assert 0 < shown["dataset_seconds"] < shown["source_seconds"]
+    (row,) = benchmarks.read(rows, LoadRow)
+    assert {name: getattr(row, name) for name in shown} == shown
     assert (row.preset, row.images, row.source_megabytes, row.turns) == ("mnist5k", 5000, None, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -69,3 +76,48 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(options: list[str], reason
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"load: {reason}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "other"),
+    [(TRAIN, TRAIN._replace(memory_kept=False)), (LOAD, LOAD._replace(source_megabytes=None))],
+)
+def test_a_row_is_added_below_the_others_and_read_as_it_was(
+    row: TrainRow, other: TrainRow, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    assert benchmarks.read(path, type(row)) == []
+    benchmarks.add(path, row)
+    benchmarks.add(path, other)
+    assert benchmarks.read(path, type(row)) == [row, other]
+
+
+@pytest.mark.parametrize("cell", ["2.5", "", "two"])
+def test_a_cell_that_is_not_of_its_column_is_refused(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    benchmarks.add(path, TRAIN)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("float32,2,", f"float32,{cell},"), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"rows.csv: row 1, threads = '?{cell or None}'?: Input"):
+        benchmarks.read(path, TrainRow)
+
+
+@pytest.mark.parametrize(("text", "columns"), [("a,b\n1,2\n", "a, b"), ("", "")])
+def test_other_columns_are_refused(text: str, columns: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"has columns {columns}; move it away"):
+        benchmarks.read(tmp_path / "rows.csv", LoadRow)
+
+
+def test_a_line_of_a_table_is_a_run() -> None:
+    _, rule, first, second = benchmarks.table([TRAIN, TRAIN._replace(memory_kept=False)]).split(
+        "\n"
+    )
+    machine = "AVX2, float32, 2 threads, PyTorch 2.13, 256 images a step"
+    assert rule.startswith("| --- | --- | ---: |")
+    assert first == f"| {machine} | kept | 1,095 | 0.990 | 3.46 | 0.020 | 0.250 | 9 |"
+    assert second == first.replace("kept", "given back")
+    *_, first, second = benchmarks.table([LOAD, LOAD._replace(source_megabytes=None)]).split("\n")
+    assert first == "| `cifar10-jpeg` | 60,000 | 42.1 | 2 | 12.3 | 0.27 | 3 |"
+    assert second == first.replace("42.1", "–")
+    assert benchmarks.table([]).startswith("No run is kept yet")

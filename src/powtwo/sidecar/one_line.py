@@ -34,7 +34,7 @@ def one_line_errors(name: str, file: Path | None = None) -> Iterator[None]:
         SystemExit: with 1 where a user can mend the error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     _write_anywhere()
-    # Under torchrun a process may wait for others where Python cannot interrupt it: it ends at once.
+    # Under torchrun a process may wait for others in C++, where no handler runs: it ends at once.
     mine = threading.current_thread() is threading.main_thread() and "RANK" not in os.environ
     before = signal.signal(signal.SIGTERM, _terminate) if mine else None
     try:

@@ -1,32 +1,136 @@
-"""Freeze the current run as `results/NAME/`: `python src/publish.py NAME`. No stage."""
+"""Freeze the run in the work tree as `results/NAME/`: `python -m powtwo.tools.publish NAME`.
 
+The folder has the run's parameters, lock, metrics and tables, what trained it, the integer network
+of the scheme that validation images choose, and the report with the tables that it links to. A name
+that ends in `-seedN` is for the recipe of the name before it from another seed; such a run has
+figures alone: neither network nor report.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from powtwo.tools import publishing
+from powtwo.core import files
+from powtwo.sidecar import schema
+from powtwo.sidecar.run_log import ask_git
+from powtwo.tools import check, presets, published
+
+FIGURES = ("params.yaml", "dvc.lock", "metrics/**/*.json", "plots/*.csv", "plots/layers/*.csv")
+REPORT = "report/index.html"
+PICTURE = "plots/schemes.png"
+CODE = ("src", "dvc.yaml", "requirements.txt")
+PRESET_SECTIONS = ("data.", "train.", "calibrate.", "evaluate.")  # that a preset's name stands for
+SLACK = 60  # seconds that a log may be older than what its stage wrote, as after a copy
 
 
 def main(arguments: list[str]) -> int:
     """Publish, and say what was written; return 1 where nothing was."""
-    name = arguments[0] if len(arguments) == 1 else ""
     try:
-        about, replaced = publishing.publish(Path(), name)
+        info = publish(Path(), arguments[0] if len(arguments) == 1 else "")
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 1
-    done = "replaced what stood there" if replaced else "published"
-    print(f"results/{name}: {done}; the network is that of {about['scheme']}")
-    if Path(f"logs/{publishing.SEEDS}").is_file() and not about["seeds"]:
-        print(f"logs/{publishing.SEEDS} is left out: it lacks this run's own calibration seed")
-    unknown = [stage for stage, log in about["stages"].items() if log is None]
-    if unknown:
-        print(f"seconds unknown, as the log is missing or of another run: {', '.join(unknown)}")
-    commits = {log["commit"] for log in about["stages"].values() if log and log.get("commit")}
-    if len(commits) > 1:
-        print(f"its stages ran on {len(commits)} commits, which run.json tells by stage")
-    if about["changed_since_commit"] or about["commit"] is None:
+    print(f"results/{arguments[0]}: published; the best scheme is {info['scheme']}")
+    if info["stages"]["train"] is None:
+        print("what trained it is unknown: logs/train.json is missing or of another run")
+    if info["changed_since_commit"] or info["commit"] is None:
         print("the code is of no commit: commit it before you publish, so that others find it")
     return 0
+
+
+def publish(root: Path, name: str) -> dict[str, Any]:
+    """Write `results/NAME/` under `root`, whole or not at all, and return what `run.json` says.
+
+    Raises:
+        ValueError: where the name is not of [a-z0-9-], or is that of a preset which sets
+            something else; the run is not up to date; or a run of the same name but for the seed
+            has other parameters.
+    """
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
+    if stale := list(check.status(root)):
+        raise ValueError(f"not up to date: {', '.join(stale[:4])}; run `inv repro` first")
+    best, folder = published.choose([published.load(root)]), root / published.RESULTS / name
+    published.check_recipe(root, published.other_seeds(root, name))
+    _check_preset(root, name)
+    network = None if published.recipe(name) != name else f"{best}.safetensors"
+    info = {
+        "scheme": best,
+        "network": network,
+        "commit": ask_git("rev-parse", "HEAD", root=root),
+        "changed_since_commit": changed_code(root),
+        # Of this stage alone: from the float network on every machine makes the same bytes.
+        "stages": {"train": _log(root / "logs/train.json", root / "metrics/train.json")},
+    }
+    seeds = _seeds(root, folder)
+    with files.atomic_folder(folder) as new:
+        for path in _kept(root, with_report=network is not None):
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / path, new / path)
+        if network:
+            shutil.copyfile(root / "models/integer" / network, new / network)
+        if seeds:
+            shutil.copyfile(seeds, new / published.SEEDS)
+        files.write_json(new / published.RUN, info)
+    return info
+
+
+def changed_code(root: Path) -> list[str]:
+    """List the files of code that differ from the commit, or are not in it."""
+    known = ask_git("diff", "--name-only", "HEAD", "--", *CODE, root=root) or ""
+    new = ask_git("ls-files", "--others", "--exclude-standard", "--", *CODE, root=root) or ""
+    return sorted([*known.splitlines(), *new.splitlines()])
+
+
+def _check_preset(root: Path, name: str) -> None:
+    """Refuse a preset's name, and another seed's of it, for a run that differs in what it sets.
+
+    Sections that no preset has, such as the network, are the run's own.
+    """
+    preset = published.recipe(name)
+    if preset not in presets.names(root / "presets"):
+        return
+    own = published.flat(schema.load(root / "params.yaml").model_dump())
+    sets = presets.parameters(preset, root / "params.yaml", root / "presets")
+    for key, value in published.flat(sets.model_dump()).items():
+        of_preset = key.startswith(PRESET_SECTIONS) and key not in published.MAY_DIFFER
+        if of_preset and own[key] != value:
+            raise ValueError(
+                f"NAME = {name}: preset {preset} has another {key}; choose another name"
+            )
+
+
+def _kept(root: Path, *, with_report: bool) -> Iterator[Path]:
+    """Yield the files to copy, as paths from the root."""
+    for pattern in FIGURES:
+        yield from (path.relative_to(root) for path in sorted(root.glob(pattern)))
+    if with_report:
+        yield from (Path(REPORT), Path(PICTURE))
+        page = (root / REPORT).read_text(encoding="utf-8")
+        yield from map(Path, sorted(set(re.findall(r'href="\.\./([^"#]+)"', page))))
+
+
+def _seeds(root: Path, folder: Path) -> Path | None:
+    """Return the table of calibration seeds, just made or published before, that is of this run."""
+    tables = [root / "logs" / published.SEEDS, folder / published.SEEDS]
+    of_run = (path for path in tables if path.is_file() and published.is_of_run(path, root))
+    return next(of_run, None)
+
+
+def _log(log: Path, written: Path) -> Any:
+    """Return what a stage ran on, or None where that is not known.
+
+    DVC can bring back an earlier run's files from its cache. The log is then of a later run, and
+    older than the files.
+    """
+    if not log.is_file() or written.stat().st_mtime - log.stat().st_mtime > SLACK:
+        return None
+    return files.read_json(log)
 
 
 if __name__ == "__main__":

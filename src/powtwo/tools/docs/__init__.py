@@ -1,1 +1,12 @@
-"""What README and docs show of files, written anew by `inv docs`."""
+"""The generated tables of README and docs, written by `inv docs` and judged by `inv check`.
+
+Its modules:
+
+    pages            every generated passage, its page and what makes its text
+    readme           the headline, the schemes of a run, seeds and accuracy-drop targets
+    published_runs   the table of published runs
+    ablation         the gain of each choice of a recipe
+    benchmarks       kept runs of `inv bench train` and `inv bench load`
+    energy_page      docs/energy.md
+    markdown         tables, mean ± deviation, text between markers
+"""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
-
-from powtwo.core import files
 
 
 def table(
@@ -24,6 +22,19 @@ def table(
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
+def mean_deviation(values: Sequence[float], form: str) -> str:
+    """Return a value, or the mean ± the sample standard deviation of several.
+
+    Args:
+        values: one or more.
+        form: of the mean, such as `.2%` or `+.2f`; a deviation has no sign.
+    """
+    mean = format(statistics.fmean(values), form)
+    if len(set(values)) == 1:
+        return mean
+    return f"{mean} ± {format(statistics.stdev(values), form.lstrip('+'))}"
+
+
 def insert(page: str, name: str, text: str) -> str:
     """Return the page with `text` between the markers called `name`.
 
@@ -36,8 +47,3 @@ def insert(page: str, name: str, text: str) -> str:
     if not end:
         raise ValueError(f"page: has no {first} … {last}; put them where the text goes")
     return f"{head}{begin}\n\n{text}\n\n{end}{tail}"
-
-
-def update(path: Path, name: str, text: str) -> None:
-    """Write `text` between the markers called `name` of the page at `path`."""
-    files.write_text(path, insert(path.read_text(encoding="utf-8"), name, text))

@@ -1,194 +1,145 @@
-"""What README shows of results: the sentence it opens with, and its tables, from their files."""
+"""What README shows of results: the sentence it opens with, and the tables of schemes."""
 
 from __future__ import annotations
 
-import csv
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from powtwo.core import files
 from powtwo.report.columns import MAIN_COLUMNS, MISSING, shown
-from powtwo.report.results import Results, SchemeResult, read
-from powtwo.tools import published, publishing
+from powtwo.tools import published
 from powtwo.tools.docs import markdown
+from powtwo.tools.docs.markdown import mean_deviation
+from powtwo.tools.published import Run
 
-ROOT = Path(__file__).resolve().parents[4]
-PAGE = ROOT / "README.md"
 HEADLINE = Path("results/cifar10-jpeg")  # the run whose picture README opens with
-# What schemes of a name were to lose at most, in points; set before any of them was measured.
-GOALS = {"w8a8": 0.1, "w6a6": 0.1, "w4a8": 1.0, "shift": 1.0, "w4a4": 2.5}
-_OF_SEEDS = (
-    ("accuracy", "accuracy", ".2%"),
-    ("on validation", "validation_accuracy", ".2%"),
-    ("drop, points", "drop_points", ".2f"),
-)
+# Accuracy-drop targets in points, by the beginning of a scheme's name; set before any was measured.
+TARGETS = {"w8a8": 0.1, "w6a6": 0.1, "w4a8": 1.0, "shift": 1.0, "w4a4": 2.5}
+SEED_COLUMNS = {
+    "accuracy": ("accuracy", ".2%"),
+    "on validation": ("validation_accuracy", ".2%"),
+    "drop, points": ("drop_points", ".2f"),
+}
 
 
-def results(root: Path = ROOT) -> str:
-    """Return the run whose metrics lie under `root`, then its published runs, as tables."""
-    about = files.read_json(root / "metrics/download.json")
-    found = _read(root)
-    committed = "\n".join([_sentence(about, found), "", *_table(found)])
-    return "\n\n".join(filter(None, [committed, published.table(root)]))
-
-
-def headline(root: Path = ROOT / HEADLINE) -> str:
-    """Return what the picture proves: what the scheme that validation images choose costs."""
-    runs = [published.load(folder) for folder in _family(root)]
-    name, images = published.chosen(runs), runs[0].download["test_images"]
-    rows = [run.schemes[name] for run in runs]
-    ratio = published.spread([row["ratio"] for row in rows], ".1f")
-    drop = published.spread([row["drop_points"] for row in rows], ".2f")
-    accuracy = published.spread([run.float_accuracy for run in runs], ".2%")
-    low, high = (rows[0][f"drop_points_{end}"] for end in ("low", "high"))
-    doubt = (
+def headline(folder: Path) -> str:
+    """Return what the scheme that validation images choose costs and saves, of a published run."""
+    runs = _of_recipe(folder)
+    scheme, first = published.choose(runs), runs[0]
+    ratio, drop = (
+        mean_deviation(published.column(runs, scheme, figure), form)
+        for figure, form in (("ratio", ".1f"), ("drop_points", ".2f"))
+    )
+    accuracy = mean_deviation([run.float_accuracy for run in runs], ".2%")
+    low, high = (first.schemes[scheme][f"drop_points_{end}"] for end in ("low", "high"))
+    spread = (
         f"95 % interval {low:.2f} to {high:.2f}" if len(runs) == 1
         else f"mean ± sample standard deviation of {len(runs)} trainings"
     )  # fmt: skip
-    (scheme,) = (scheme for scheme in _read(root).schemes if scheme.name == name)
     return (
-        f"**With {ratio} times less energy for arithmetic than FP32, integers and shifts alone "
-        f"lose {drop} points of {accuracy}** ({doubt}, {images:,} test images): the scheme "
-        f"`{name}` of [{HEADLINE.name}]({HEADLINE.as_posix()}/params.yaml), by the price table "
-        f"`{runs[0].prices}`. {_with_memory(scheme)}"
+        f"**Integer-only inference loses {drop} points of {accuracy} top-1 accuracy and needs "
+        f"{ratio} times less energy for arithmetic than FP32** ({spread}, "
+        f"{first.download['test_images']:,} test images): the scheme `{scheme}` of "
+        f"[{folder.name}](results/{folder.name}/params.yaml), by the price table "
+        f"`{first.prices}`. {_with_memory(first, scheme)}"
     )
 
 
-def _family(root: Path) -> list[Path]:
-    """List the folders of a recipe's runs, that at `root` first."""
-    return [root, *published.siblings(root.parents[1], root.name)]
+def work_tree(root: Path) -> str:
+    """Return the table of schemes of the run in the work tree."""
+    return "\n".join(_schemes(published.load(root), "The committed run"))
 
 
-def _with_memory(scheme: SchemeResult) -> str:
-    """Return what the ratio becomes where memory counts; nothing where it has no prices."""
-    assumed = scheme.metrics["energy"]["memory"]
-    for row in scheme.metrics["energy"]["sensitivity"]:
-        if assumed and (row["table"], row["varied"], row["value"]) == (
-            scheme.energy["table"], "weights_in", assumed["weights_in"],
-        ):  # fmt: skip
-            return (
-                f"Arithmetic and memory together take {row['ratio']:.1f} times less, with weights "
-                f"in `{row['weights_in']}` and activations in `{row['activations_in']}`."
-            )
-    return ""
-
-
-def published_schemes(root: Path = ROOT / HEADLINE) -> str:
-    """Return the table of schemes of the run that README opens with."""
-    found, about = _read(root), files.read_json(root / "metrics/download.json")
-    lines = [_sentence(about, found, f"`{HEADLINE.name}`"), "", *_table(found)]
-    folders = _family(root)
-    runs = [_read(folder) for folder in folders]
-    lines += [*_training_seeds(folders, runs), *_goals(runs), *_seeds(root / publishing.SEEDS)]
+def published_schemes(folder: Path) -> str:
+    """Return the tables of schemes of a published run and its other seeds."""
+    runs = _of_recipe(folder)
+    lines = [*_schemes(runs[0], f"`{folder.name}`"), *_training_seeds(runs), *_targets(runs)]
     return "\n".join(lines)
 
 
-def _read(root: Path) -> Results:
-    # The CSV keeps the order of params.yaml, which may have been edited since.
-    with (root / "plots/schemes.csv").open(encoding="utf-8", newline="") as file:
-        return read(root, [line["scheme"] for line in csv.DictReader(file)])
+def _of_recipe(folder: Path) -> list[Run]:
+    """Read a published run and its other seeds, in this order."""
+    others = published.other_seeds(folder.parents[1], folder.name)
+    return [published.load(path) for path in (folder, *others)]
 
 
-def _sentence(about: dict[str, object], found: Results, run: str = "The committed run") -> str:
+def _with_memory(run: Run, scheme: str) -> str:
+    """Return what the ratio becomes where memory counts; nothing where it has no prices."""
+    energy = files.read_json(run.folder / f"metrics/energy/{scheme}.json")
+    if not energy["memory"]:
+        return ""
+    assumed = (run.prices, "weights_in", energy["memory"]["weights_in"])
+    rows = energy["sensitivity"]
+    row = next(row for row in rows if (row["table"], row["varied"], row["value"]) == assumed)
     return (
-        f"{run}: `{about['name']}`, {about['train_images']:,} training, "
-        f"{about['validation_images']:,} validation and {about['test_images']:,} test images. "
-        f"The float network has {found.train['parameters']:,} parameters and "
-        f"{found.float_accuracy:.2%} of the test images right. Each scheme below runs it on "
-        "integers alone; the p-value is McNemar's, on the same images, and the ratio is the "
-        "energy of FP32 arithmetic over the scheme's, both by the price table "
-        f"`{found.energy_table}`. Validation images alone choose: the cheapest scheme within "
-        f"a standard error of the best of them is `{found.best.name}`."
+        f"Arithmetic and memory together take {row['ratio']:.1f} times less, with weights in "
+        f"`{row['weights_in']}` and activations in `{row['activations_in']}`."
     )
 
 
-def _goals(runs: Sequence[Results]) -> list[str]:
-    """Return which schemes lose no more than their kind was to, and by how much the others do."""
-    lost = {
-        name: statistics.mean(scheme["drop_points"] for scheme in schemes)
-        for name, schemes in _by_name(runs).items()
-    }
-    titles, rows = ["schemes", "to lose at most", "within", "beyond, by"], []
-    for kind, goal in GOALS.items():
-        drops = {name: drop for name, drop in lost.items() if name.startswith(kind)}
-        within = [f"`{name}` {drop:.2f}" for name, drop in drops.items() if drop <= goal]
-        beyond = [f"`{name}` {drop - goal:.2f}" for name, drop in drops.items() if drop > goal]
-        rows.append([f"`{kind}…`", f"{goal}", ", ".join(within) or "–", ", ".join(beyond) or "–"])
-    return [
-        "",
-        "What each kind of scheme was to lose at most, in points, and what it lost"
-        f"{f', mean of {len(runs)} trainings' if len(runs) > 1 else ''}:",
-        "",
-        *markdown.table(titles, rows, words=(0, 2, 3)),
-    ]
-
-
-def _by_name(runs: Sequence[Results]) -> dict[str, list[SchemeResult]]:
-    """Return each scheme's results in every run; all runs have the same schemes, in any order."""
-    measured = [{scheme.name: scheme for scheme in run.schemes} for run in runs]
-    return {name: [schemes[name] for schemes in measured] for name in measured[0]}
-
-
-def _training_seeds(folders: Sequence[Path], runs: Sequence[Results]) -> list[str]:
-    """Return how much accuracies owe to the training; nothing where it ran but once."""
-    if len(folders) < 2:
-        return []
-    floats = [[run.float_accuracy for run in runs],
-              [run.train["validation_accuracy"] for run in runs]]  # fmt: skip
-    rows = [["float network", *_spreads(floats), MISSING]]
-    for name, schemes in _by_name(runs).items():
-        found = [[scheme[key] for scheme in schemes] for _, key, _ in _OF_SEEDS]
-        rows.append([f"`{name}`", *_spreads(found)])
-    name = published.chosen([published.load(folder) for folder in folders])
+def _schemes(run: Run, name: str) -> list[str]:
+    """Return every scheme of a run, with a sentence that says what is compared."""
+    train, validation, test = published.images(run)
     sentence = (
-        f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the table above is "
-        f"of `{folders[0].name}`. By means on validation images, `{name}` is the cheapest scheme "
-        "within a standard error of the best:"
+        f"{name}: `{run.download['name']}`, {train} training, {validation} "
+        f"validation and {test} test images. The float network has "
+        f"{run.train['parameters']:,} parameters and {run.float_accuracy:.2%} test accuracy. Each "
+        "scheme runs it on integers alone. The p-value is that of McNemar's test on the same "
+        "images; the ratio is the energy of FP32 arithmetic over the scheme's, by the price table "
+        f"`{run.prices}`. Selected on the validation set (one-standard-error rule): "
+        f"`{published.choose([run])}`."
     )
-    return ["", sentence, "", *_of_seeds(rows)]
+    rows = {
+        scheme: [shown(row[column.name], column.form) for column in MAIN_COLUMNS]
+        for scheme, row in run.schemes.items()
+    }
+    return [sentence, "", *_scheme_table([column.title for column in MAIN_COLUMNS], rows)]
 
 
-def _spreads(columns: Sequence[Sequence[float]]) -> list[str]:
-    forms = (form for _, _, form in _OF_SEEDS)
-    return [published.spread(column, form) for column, form in zip(columns, forms, strict=False)]
-
-
-def _seeds(path: Path) -> list[str]:
-    """Return how much accuracies owe to the images that calibrated; nothing without the file."""
-    if not path.is_file():
+def _training_seeds(runs: Sequence[Run]) -> list[str]:
+    """Return how accuracies differ by training; nothing where it ran but once."""
+    if len(runs) == 1:
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = {(line["scheme"], line["metric"]): line for line in csv.DictReader(file)}
-    count = sum(name.startswith("seed_") for name in next(iter(lines.values())))
-    rows = []
-    for scheme in dict.fromkeys(scheme for scheme, _ in lines):
-        found = [(lines[scheme, metric], form) for _, metric, form in _OF_SEEDS]
-        cells = [f"{float(at['mean']):{form}} ± {float(at['sd']):{form}}" for at, form in found]
-        rows.append([f"`{scheme}`", *cells])
+    floats = mean_deviation([run.float_accuracy for run in runs], ".2%")
+    validation = mean_deviation([run.train["validation_accuracy"] for run in runs], ".2%")
+    rows = {"float network": [floats, validation, MISSING]}
+    for scheme in runs[0].schemes:
+        rows[scheme] = [
+            mean_deviation(published.column(runs, scheme, figure), form)
+            for figure, form in SEED_COLUMNS.values()
+        ]
     return [
         "",
-        f"The same network calibrated from {count} draws of training images each, mean ± sample "
-        "standard deviation; the table above has one of them:",
+        f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the table above is of "
+        f"`{runs[0].folder.name}`. Selected by means on the validation set: "
+        f"`{published.choose(runs)}`.",
         "",
-        *_of_seeds(rows),
+        *_scheme_table(list(SEED_COLUMNS), rows),
     ]
 
 
-def _of_seeds(rows: Iterable[Sequence[str]]) -> list[str]:
-    return _schemes([title for title, _, _ in _OF_SEEDS], rows)
+def _targets(runs: Sequence[Run]) -> list[str]:
+    """Return which schemes meet the accuracy-drop target of their kind."""
+    rows = []
+    for kind, target in TARGETS.items():
+        drops = {
+            name: fmean(published.column(runs, name, "drop_points"))
+            for name in runs[0].schemes if name.startswith(kind)
+        }  # fmt: skip
+        met = [f"`{name}` {drop:.2f}" for name, drop in drops.items() if drop <= target]
+        missed = [f"`{name}` {drop - target:.2f}" for name, drop in drops.items() if drop > target]
+        rows.append(
+            [f"`{kind}…`", str(target), ", ".join(met) or MISSING, ", ".join(missed) or MISSING]
+        )
+    mean = f", mean of {len(runs)} trainings" if len(runs) > 1 else ""
+    titles = ["schemes", "target", "met", "missed, by"]
+    return ["", f"Accuracy-drop targets and drops, in points{mean}:", "",
+            *markdown.table(titles, rows, words=(0, 2, 3))]  # fmt: skip
 
 
-def _table(found: Results) -> list[str]:
-    rows = [
-        [
-            f"`{scheme.name}`",
-            *(shown(scheme.row[column.name], column.form) for column in MAIN_COLUMNS),
-        ]
-        for scheme in found.schemes
-    ]
-    return _schemes([column.title for column in MAIN_COLUMNS], rows)
-
-
-def _schemes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return markdown.table(["scheme", *titles], rows)
+def _scheme_table(titles: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    names = {name: name if " " in name else f"`{name}`" for name in rows}
+    return markdown.table(
+        ["scheme", *titles], [[names[name], *cells] for name, cells in rows.items()]
+    )

@@ -1,0 +1,76 @@
+"""A published network is exported and evaluated on its images, outside the pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from export_cases import dataset, small_network
+from published_run import contents, write_run
+
+from powtwo.core import files
+from powtwo.export import bundle
+from powtwo.tools import evaluate_network, export_network
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_run(tmp_path)
+
+
+def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = small_network(weight_bits=5)
+    network.save(root / "five.safetensors")
+    images = dataset(network)
+    images.save(root / "images.npz")
+    before = contents(root)
+    given = ["--network", "five.safetensors", "--data", "images.npz"]
+    export_network.main([*given, "--out", "a/b"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].startswith("a/b: scheme small as c99, ")
+    written = contents(root / "a/b")
+    formats = [name for name in bundle.FORMATS if name in said[-1].partition(" as ")[2].split(", ")]
+    assert written == bundle.make(network, images, 4, formats)
+    left_out = set(bundle.FORMATS) - set(formats)
+    assert len(said) == 1 + len(left_out)
+    assert all(line.startswith("left out: ") for line in said[:-1])
+    assert {name for name in contents(root) if not name.startswith("a/b/")} == set(before)
+    export_network.main(given)
+    assert contents(root / "build/export/small") == written
+    files.write_text(root / "mine/thesis.txt", "years of work")
+    (root / "empty").mkdir()
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        export_network.main([*given, "--out", "mine"])
+    assert (
+        capsys.readouterr().err == "export: --out = mine: holds something else; name a new folder\n"
+    )
+    assert (root / "mine/thesis.txt").is_file()
+    export_network.main([*given, "--out", "empty"])
+    assert contents(root / "empty") == written
+    with pytest.raises(SystemExit):
+        export_network.main(["--network", "params.yaml"])
+    assert "export: params.yaml: no safetensors file" in capsys.readouterr().err
+
+
+def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = small_network()
+    images = dataset(network)
+    images.save(root / "images.npz")
+    before = contents(root)
+    file = "models/integer/lab.safetensors"
+    evaluate_network.main(["--network", file, "--data", "images.npz"])
+    classes = network.logits(torch.from_numpy(images.x_test)).argmax(1).numpy()
+    right = int((classes == images.y_test).sum())
+    accuracy = f"{right / 10:.2%} test accuracy ({right} of 10 images)"
+    assert capsys.readouterr().out == f"{file}: scheme small, {accuracy}\n"
+    assert contents(root) == before  # nothing of the pipeline is touched
+    # Without --data, the digits: another ten classes than this network's five.
+    with pytest.raises(SystemExit):
+        evaluate_network.main(["--network", file])
+    assert "a, b, c, d, e, 3x32x32 against 0, 1, 2," in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate_network.main(["--network", "params.yaml"])
+    assert "params.yaml: no safetensors file" in capsys.readouterr().err

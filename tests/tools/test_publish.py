@@ -1,0 +1,184 @@
+"""Publishing a run: whole or not at all, and under a name that is its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from closure import ROOT
+from published_run import contents, write_run
+
+from powtwo.core import files
+from powtwo.sidecar import schema
+from powtwo.tools import check, presets, publish, published
+
+FIGURES = {
+    "params.yaml", "dvc.lock", "run.json", "metrics/download.json", "metrics/train.json",
+    "metrics/compare.json", "metrics/evaluate/lab.json", "metrics/evaluate/minmax-ceil.json",
+    "metrics/energy/lab.json", "metrics/energy/minmax-ceil.json", "plots/schemes.csv",
+    "plots/training.csv", "plots/layers/lab.csv", "plots/layers/minmax-ceil.csv",
+}  # fmt: skip
+REPORT = {"lab.safetensors", "report/index.html", "plots/energy/lab.csv", "plots/schemes.png"}
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(check, "status", lambda _: {})
+    monkeypatch.chdir(tmp_path)
+    return write_run(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "more"), [("x", REPORT), ("x-seed3", set())])
+def test_a_run_has_all_of_it_and_a_further_seed_its_figures(
+    root: Path, name: str, more: set[str]
+) -> None:
+    assert publish.main([name]) == 0
+    kept = contents(root / "results" / name)
+    assert set(kept) == FIGURES | more
+    for path in set(kept) - {"run.json", "lab.safetensors"}:
+        assert kept[path] == (root / path).read_bytes()
+    info = files.read_json(root / "results" / name / "run.json")
+    assert info["stages"]["train"] == files.read_json(root / "logs/train.json")
+    if info["network"]:
+        assert kept[info["network"]] == (root / "models/integer/lab.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("best", ["lab", "minmax-ceil"])
+def test_validation_images_choose_and_test_images_do_not(root: Path, best: str) -> None:
+    write_run(root, best=best)  # which has the other scheme better on test images
+    assert publish.publish(root, "x")["scheme"] == best
+    assert (root / f"results/x/{best}.safetensors").is_file()
+
+
+def test_a_run_that_is_not_up_to_date_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "status", lambda _: {"train": [], "compare": []})
+    assert publish.main(["x"]) == 1
+    said = capsys.readouterr().err
+    assert said == "publish: not up to date: train, compare; run `inv repro` first\n"
+    assert not (root / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "../a", "a/b", "a b", "a\n"])
+def test_a_bad_name_is_refused(root: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert publish.main([name]) == 1
+    assert "must be of a-z, 0-9 and -" in capsys.readouterr().err
+    assert not (root / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("train", "epochs", 3),
+        ("data", "name", "images"),
+        ("calibrate", "images", 3),
+        ("evaluate", "sensitivity_images", 3),
+    ],
+)
+def test_a_preset_s_name_is_for_its_own_recipe(
+    root: Path, monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: object
+) -> None:
+    recipe = schema.load(root / "params.yaml")
+    monkeypatch.setattr(presets, "names", lambda _: ["mine"])
+    monkeypatch.setattr(presets, "parameters", lambda name, *_: {"mine": recipe}[name])
+    publish.publish(root, "mine")
+    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    values[section][key] = value
+    files.write_text(root / "params.yaml", yaml.safe_dump(values, sort_keys=False))
+    for name in ("mine", "mine-seed1"):
+        shutil.rmtree(root / "results")
+        with pytest.raises(ValueError, match=rf"NAME = {name}: preset mine has another {section}"):
+            publish.publish(root, name)
+        publish.publish(root, "another")
+
+
+def test_seeds_of_a_recipe_differ_in_the_seed_alone(root: Path) -> None:
+    publish.publish(root, "x")
+    with pytest.raises(ValueError, match="results/x: has seed 0 too; change seed"):
+        publish.publish(root, "x-seed1")
+    write_run(root, seed=1)
+    path = root / "params.yaml"
+    honest = path.read_text(encoding="utf-8")
+    path.write_text(honest.replace("epochs: ", "epochs: 1"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"results/x: has another train\.epochs; "):
+        publish.publish(root, "x-seed1")
+    path.write_text(honest, encoding="utf-8")
+    metrics = files.read_json(root / "metrics/download.json")
+    files.write_json(root / "metrics/download.json", metrics | {"sha256": "cd"})
+    with pytest.raises(ValueError, match="results/x: has another images; "):
+        publish.publish(root, "x-seed1")
+    assert not (root / "results/x-seed1").exists()
+    files.write_json(root / "metrics/download.json", metrics)
+    publish.publish(root, "x-seed1")
+
+
+def test_a_name_is_replaced_whole_or_not_at_all(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("full")
+
+    assert publish.main(["x"]) == 0
+    files.write_text(root / "results/x/old.txt", "old")
+    before = contents(root / "results")
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_json", fail)
+        assert publish.main(["x"]) == 1
+    assert contents(root / "results") == before
+    assert publish.main(["x"]) == 0
+    assert "x/old.txt" not in contents(root / "results")
+
+
+def test_a_log_of_another_run_is_not_believed(root: Path) -> None:
+    written = (root / "metrics/train.json").stat().st_mtime
+    for age, known in ((50, True), (70, False)):
+        os.utime(root / "logs/train.json", (written - age, written - age))
+        assert (publish.publish(root, "x")["stages"]["train"] is not None) == known
+
+
+def test_calibration_seeds_are_published_with_their_run_alone(root: Path) -> None:
+    own = files.read_json(root / "metrics/evaluate/lab.json")["accuracy"]
+    head, made = ("scheme", "metric", "seed_0", "seed_1"), root / "logs/seeds.csv"
+    kept = root / "results/x" / published.SEEDS
+    files.write_csv(made, head, [("lab", "accuracy", own, 0.5)])
+    publish.publish(root, "x")
+    assert kept.read_bytes() == made.read_bytes()
+    made.unlink()
+    publish.publish(root, "x")  # again: what was published stays
+    assert kept.is_file()
+    files.write_csv(kept, head, [("lab", "accuracy", own + 0.001, 0.5)])
+    publish.publish(root, "x")  # but not beside another run
+    assert not kept.exists()
+    files.write_csv(made, head, [("gone", "accuracy", own, 0.5)])
+    publish.publish(root, "x")
+    assert not kept.exists()
+
+
+def test_code_that_is_of_no_commit_is_listed_by_file(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    files.write_text(tmp_path / "src/a.py", "1")
+    files.write_text(tmp_path / "src/b.py", "1")
+    git("add", ".")
+    git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "x")
+    assert publish.changed_code(tmp_path) == []
+    files.write_text(tmp_path / "src/b.py", "2")
+    files.write_text(tmp_path / "src/c.py", "1")
+    files.write_text(tmp_path / "README.md", "is no code")
+    assert publish.changed_code(tmp_path) == ["src/b.py", "src/c.py"]
+
+
+def test_git_keeps_published_networks_as_they_are() -> None:
+    path = "results/x/lab.safetensors"
+    ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
+    assert ignored.returncode == 1
+    command = ["git", "check-attr", "text", path]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert said.stdout.strip().endswith("text: unset")
