@@ -52,7 +52,7 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     assert contents(root / "empty") == written
     with pytest.raises(SystemExit):
         export_network.main(["--network", "params.yaml"])
-    assert "export: params.yaml: no safetensors file" in capsys.readouterr().err
+    assert "export: params.yaml: not an integer network" in capsys.readouterr().err
 
 
 def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,4 +73,4 @@ def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[s
     assert "a, b, c, d, e, 3x32x32 against 0, 1, 2," in capsys.readouterr().err
     with pytest.raises(SystemExit):
         evaluate_network.main(["--network", "params.yaml"])
-    assert "params.yaml: no safetensors file" in capsys.readouterr().err
+    assert "params.yaml: not an integer network" in capsys.readouterr().err
