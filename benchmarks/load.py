@@ -40,8 +40,8 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"load: {error}")
     print(f"{row.images:,} images of {row.preset} on {row.cores} cores, {row.turns} turns")
-    about = {name: getattr(row, name) for name in ("source_seconds", "dataset_seconds")}
-    print(json.dumps(about, sort_keys=True))
+    seconds = {name: getattr(row, name) for name in ("source_seconds", "dataset_seconds")}
+    print(json.dumps(seconds, sort_keys=True))
 
 
 def _options() -> argparse.Namespace:

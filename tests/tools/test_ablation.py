@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from test_train_stage import ROOT, images, run, workplace
-from test_training import recipe
+from training_runs import ROOT, images, recipe, run, workplace
 
 from powtwo.core import files
 from powtwo.tools import presets

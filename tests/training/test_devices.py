@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from training_runs import fit
 
-from powtwo.training import devices
+from powtwo.dataset.images import Dataset
+from powtwo.training import devices, loop
+from powtwo.training.trainer import Trainer
 
 MESSAGES = {
     "cpu": "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
@@ -14,13 +19,6 @@ MESSAGES = {
     "cudnn 9": "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     "driver": "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to …",
 }
-KINDS = ["cuda", *MESSAGES]
-
-
-def out_of_memory(kind: str) -> RuntimeError:
-    if kind == "cuda":
-        return torch.OutOfMemoryError("CUDA out of memory.")
-    return RuntimeError(MESSAGES[kind])
 
 
 @pytest.mark.parametrize(
@@ -79,59 +77,42 @@ def test_a_processor_is_described_by_name_and_instructions(
         assert devices.describe("cpu") == expected[:-1] + ", held to AVX2)"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("fits", "said"), [(300, "256 would fit; lower it"), (0, "not even 1 would fit")]
-)
-def test_a_batch_too_large_names_what_would_fit(kind: str, fits: int, said: str) -> None:
-    tried = []
-
-    def attempt(images: int) -> None:
-        tried.append(images)
-        if images > fits:
-            raise out_of_memory(kind)
-
-    with pytest.raises(
-        devices.BatchError, match=rf"train\.batch_size = 1024: .*; {said}"
-    ) as caught:
-        devices.within_memory(lambda: attempt(1024), attempt, 1024)
-    assert tried == ([1024, 512, 256] if fits else [1024 >> n for n in range(11)])
-    assert caught.value.__context__ is None  # it would hold on to the tensors of the failed step
-
-
-def test_what_would_fit_has_equal_shares_for_all_processes() -> None:
-    tried = []
-
-    def attempt(images: int) -> None:
-        tried.append(images)
-        if images > 4:
-            raise out_of_memory("cuda")
-
-    with pytest.raises(devices.BatchError, match=r"batch_size = 20: .*; 4 would fit"):
-        devices.within_memory(lambda: attempt(20), attempt, 20, processes=4)
-    assert tried == [20, 8, 4]
+@pytest.mark.parametrize("kind", ["cuda", *MESSAGES])
+def test_memory_that_runs_out_is_said_in_one_line_with_its_remedy(kind: str) -> None:
+    error = (
+        torch.OutOfMemoryError("CUDA out of memory.")
+        if kind == "cuda"
+        else RuntimeError(MESSAGES[kind])
+    )
+    with (
+        pytest.raises(devices.OutOfMemoryError) as caught,
+        devices.memory_for("train.batch_size = 8: a step of 8 images", "lower it"),
+    ):
+        raise error
+    assert str(caught.value) == (
+        "train.batch_size = 8: a step of 8 images: does not fit into memory; lower it"
+    )
 
 
 def test_other_errors_pass() -> None:
-    def fails(_: int) -> None:
+    with pytest.raises(RuntimeError, match="a bug"), devices.memory_for("8 images", "lower it"):
         raise RuntimeError("a bug")
 
-    with pytest.raises(RuntimeError, match="a bug"):
-        devices.within_memory(lambda: fails(8), fails, 8)
-    with pytest.raises(RuntimeError, match="a bug"):
-        devices.largest_that_fits(fails, 8)
 
+@pytest.mark.parametrize(
+    ("owner", "name", "said"),
+    [
+        (Trainer, "step", r"train\.batch_size = 16: a step of 16 images.*; lower it"),
+        (loop, "TrainingImages", r"train\.device: all images at once.*; use a larger one"),
+        (loop, "evaluate", r"train\.device: 500 validation images.*; use a larger one"),
+    ],
+)
+def test_what_to_lower_depends_on_what_did_not_fit(
+    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, owner: Any, name: str, said: str
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError(MESSAGES["cpu"])
 
-def test_what_fits_passes() -> None:
-    assert devices.within_memory(lambda: "done", lambda _: None, 8) == "done"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_no_batch_size_makes_smaller_is_named(kind: str) -> None:
-    with (
-        pytest.raises(devices.MemoryShortError, match=r"train\.device: .* does not hold 3 images"),
-        devices.memory_for("3 images"),
-    ):
-        raise out_of_memory(kind)
-    with pytest.raises(RuntimeError, match="a bug"), devices.memory_for("3 images"):
-        raise RuntimeError("a bug")
+    monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(devices.OutOfMemoryError, match=said):
+        fit(dataset)
