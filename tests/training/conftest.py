@@ -14,6 +14,9 @@ from training_runs import STATEFUL, load_stage, run, workplace
 from powtwo.dataset.images import Dataset
 
 EPOCHS = 6
+torch.set_num_threads(
+    1
+)  # more gain nothing on images so few, and wait for each other on busy cores
 
 
 @pytest.fixture(scope="session")

@@ -45,20 +45,15 @@ class Trainer:
         if group.size > 1 and self.device.type == "cuda":  # no CPU path; changes it in place
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # The running average of weights and batch norm statistics (source 5) begins at them.
-        self._average = copy.deepcopy(network).requires_grad_(False) if recipe.average else None
-        self._averages = [] if self._average is None else _floats(self._average)
-        self._weights = _floats(self.network)
+        # What to evaluate and to save: where it is asked for, the running average of the weights
+        # and batch norm statistics (source 5).
+        self.eval_model = copy.deepcopy(self.network) if recipe.average else self.network
         self._average_decay, self._steps = recipe.average, 0
+        self._averages, self._weights = _floats(self.eval_model), _floats(self.network)
         self._forward = group.wrap(pool_first(self.network), self.device)
         self._smoothing = recipe.label_smoothing
         self._bfloat16 = devices.precision(recipe.precision, self.device) == "bfloat16"
         self._optimizer = _optimizer(self.network, recipe)
-
-    @property
-    def eval_model(self) -> nn.Sequential:
-        """The network to evaluate and to save: the average where there is one."""
-        return self.network if self._average is None else self._average
 
     def step(self, x: Tensor, labels: Tensor, learning_rate: float) -> Tensor:
         """Learn from normalized images (N, C, H, W) and labels (N,).
@@ -77,7 +72,7 @@ class Trainer:
         minimized.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._steps += 1
-        if self._averages:
+        if self._average_decay:
             self._update_average()
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
@@ -85,7 +80,7 @@ class Trainer:
 
     def batch_norm_statistics(self) -> list[Tensor]:
         """List the running statistics of every batch norm, which processes do not share."""
-        networks = [self.network] if self._average is None else [self.network, self._average]
+        networks = dict.fromkeys([self.network, self.eval_model])  # which may be one and the same
         buffers = [buffer for network in networks for buffer in network.buffers()]
         return [buffer for buffer in buffers if buffer.is_floating_point()]
 
@@ -93,17 +88,16 @@ class Trainer:
         """Return what the next step depends on."""
         return {
             "network": self.network.state_dict(),
+            "eval_model": self.eval_model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "average": None if self._average is None else self._average.state_dict(),
             "steps": self._steps,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from what `state` returned."""
         self.network.load_state_dict(state["network"])
+        self.eval_model.load_state_dict(state["eval_model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
         self._steps = state["steps"]
 
     @torch.no_grad()
