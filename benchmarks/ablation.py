@@ -25,6 +25,7 @@ from powtwo.core.stage import code_digests, repeatable
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sidecar.schema import Params
 from powtwo.tools import presets
 from powtwo.tools.docs import ablation
@@ -42,10 +43,8 @@ DATA = Path("data/dataset.npz")
 
 def main() -> None:
     options = _options()
-    try:
+    with one_line_errors("ablation"):
         run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"ablation: {error}")
 
 
 def _options() -> argparse.Namespace:

@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from powtwo.core.stage import repeatable
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools import presets, torchvision_import
 from powtwo.tools.docs import csv_rows, speed
 from powtwo.tools.docs.speed import Row
@@ -70,10 +71,8 @@ T = TypeVar("T")
 
 def main() -> None:
     options = _options()
-    try:
+    with one_line_errors("train"):
         run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"train: {error}")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -9,16 +9,18 @@ import torch
 from training_runs import fit
 
 from powtwo.dataset.images import Dataset
-from powtwo.training import devices, loop
+from powtwo.sidecar.one_line import one_line_errors
+from powtwo.training import devices
 from powtwo.training.trainer import Trainer
 
-MESSAGES = {
-    "cpu": "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
-    "cublas": "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-    "cudnn": "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-    "cudnn 9": "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-    "driver": "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to …",
-}
+MESSAGES = [  # of what has no exception of its own, and of what has
+    "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to …",  # of the driver
+    "CUDA out of memory.",
+]
 
 
 @pytest.mark.parametrize(
@@ -77,42 +79,19 @@ def test_a_processor_is_described_by_name_and_instructions(
         assert devices.describe("cpu") == expected[:-1] + ", held to AVX2)"
 
 
-@pytest.mark.parametrize("kind", ["cuda", *MESSAGES])
-def test_memory_that_runs_out_is_said_in_one_line_with_its_remedy(kind: str) -> None:
-    error = (
-        torch.OutOfMemoryError("CUDA out of memory.")
-        if kind == "cuda"
-        else RuntimeError(MESSAGES[kind])
-    )
-    with (
-        pytest.raises(devices.OutOfMemoryError) as caught,
-        devices.memory_for("train.batch_size = 8: a step of 8 images", "lower it"),
-    ):
-        raise error
-    assert str(caught.value) == (
-        "train.batch_size = 8: a step of 8 images: does not fit into memory; lower it"
-    )
-
-
-def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="a bug"), devices.memory_for("8 images", "lower it"):
-        raise RuntimeError("a bug")
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "said"),
-    [
-        (Trainer, "step", r"train\.batch_size = 16: a step of 16 images.*; lower it"),
-        (loop, "TrainingImages", r"train\.device: all images at once.*; use a larger one"),
-        (loop, "evaluate", r"train\.device: 500 validation images.*; use a larger one"),
-    ],
-)
-def test_what_to_lower_depends_on_what_did_not_fit(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, owner: Any, name: str, said: str
+@pytest.mark.parametrize("message", MESSAGES)
+def test_memory_that_runs_out_is_said_in_one_line_with_its_remedy(
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    message: str,
 ) -> None:
     def fails(*_: Any) -> None:
-        raise RuntimeError(MESSAGES["cpu"])
+        raise RuntimeError(message)
 
-    monkeypatch.setattr(owner, name, fails)
-    with pytest.raises(devices.OutOfMemoryError, match=said):
+    monkeypatch.setattr(Trainer, "step", fails)
+    with pytest.raises(SystemExit), one_line_errors("train"):
         fit(dataset)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("train: out of memory (")
+    assert "; lower batch_size, or use a larger machine" in line

@@ -10,28 +10,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from powtwo.core.machine import processor
 
-# Messages of the CPU's allocator, of cuBLAS and of cuDNN, which have no exception of their own.
-_OUT_OF_MEMORY = (
-    "DefaultCPUAllocator",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-    "CUDA error: out of memory",  # of the driver, as where another program has filled the GPU
-)
 _X86 = {"x86_64", "AMD64"}
 _ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # newer and older name (source 2)
-
-
-class OutOfMemoryError(ValueError):
-    """Training asks for more memory than there is."""
 
 
 def prepare(name: str, index: int = 0) -> torch.device:
@@ -112,19 +98,3 @@ def circumstances(name: str, precision_name: str) -> dict[str, Any]:
         "precision": precision(precision_name, torch.device(name)),
         "gpu_peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if name == "cuda" else None,
     }
-
-
-@contextmanager
-def memory_for(what: str, remedy: str) -> Iterator[None]:
-    """Say in one line that memory does not hold `what`, and what helps.
-
-    Raises:
-        OutOfMemoryError: where memory ran out in the block, of a GPU or of the machine.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        known = any(message in str(error) for message in _OUT_OF_MEMORY)
-        if not known and not isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise OutOfMemoryError(f"{what}: does not fit into memory; {remedy}") from None

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from powtwo.dataset.normalization import Normalization
 
-EVAL_BATCH = 500  # images at a time, for memory alone
-
 
 class Measure(NamedTuple):
     """How a network does on labeled images."""
@@ -42,7 +40,7 @@ def evaluate(
     pixels: Tensor,
     labels: Tensor,
     normalization: Normalization,
-    batch_size: int = EVAL_BATCH,
+    batch_size: int = 500,  # for memory alone
 ) -> Measure:
     """Measure a network on uint8 images (N, C, H, W) with labels (N,), all on its device.
 

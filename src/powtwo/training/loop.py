@@ -17,11 +17,10 @@ from tqdm import tqdm
 
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
-from powtwo.training import devices
 from powtwo.training.augment import TrainingImages
 from powtwo.training.checkpoints import Checkpoints, State
 from powtwo.training.draws import AugmentParams, AugmentSampler
-from powtwo.training.history import EVAL_BATCH, Best, Epoch, Measure, evaluate
+from powtwo.training.history import Best, Epoch, Measure, evaluate
 from powtwo.training.learning_rate import learning_rates
 from powtwo.training.params import Train
 from powtwo.training.processes import SINGLE_PROCESS, Group
@@ -62,14 +61,13 @@ def fit(
 
     Raises:
         TrainingError: where a loss is NaN or infinite, naming its epoch and step.
-        ValueError: where `recipe.device` is a GPU and there is none, memory runs out, or the
-            processes of `group` differ or cannot share a batch.
+        ValueError: where `recipe.device` is a GPU and there is none, or the processes of
+            `group` differ or cannot share a batch.
     """
     started, earlier_seconds = time.perf_counter(), 0.0
     if checkpoints:  # before anything is made that must be alike in all processes
         checkpoints.check_equal()
-    with devices.memory_for("train.device: all images at once", "use a larger one"):
-        run = TrainingRun(network, dataset, normalization, recipe, seed=seed, group=group)
+    run = TrainingRun(network, dataset, normalization, recipe, seed=seed, group=group)
     if checkpoints and (state := checkpoints.read()):
         run.restore(state)
         earlier_seconds = state["seconds"]
@@ -127,9 +125,7 @@ class TrainingRun:
         number = len(self.history) + 1
         losses = [row.validation_loss for row in self.history]
         rates = learning_rates(self._recipe, self._steps, losses)
-        batch = f"train.batch_size = {self._batch_size}: a step of {self._batch_size} images"
-        with devices.memory_for(batch, "lower it"):
-            train = self._train(number, rates)
+        train = self._train(number, rates)
         self._group.average(self.trainer.batch_norm_statistics())
         validation = self._validate(number)
         measures = (train.loss, validation.loss, train.accuracy, validation.accuracy)
@@ -177,15 +173,8 @@ class TrainingRun:
         return self._normalization(self._images.batch(drawn)), self._labels[drawn.rows]
 
     def _validate(self, number: int) -> Measure:
-        """Evaluate on the validation images; process 0's result holds, lest others round otherwise.
-
-        Raises:
-            TrainingError: where the loss is no number.
-        """
-        with devices.memory_for(
-            f"train.device: {EVAL_BATCH} validation images at a time", "use a larger one"
-        ):
-            measure = evaluate(self.trainer.eval_model, self._x, self._y, self._normalization)
+        """Evaluate on the validation images; the result of process 0 holds for all."""
+        measure = evaluate(self.trainer.eval_model, self._x, self._y, self._normalization)
         measure = self._group.broadcast(measure)
         _check_finite([measure.loss], number, self._steps)
         return measure
