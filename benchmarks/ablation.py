@@ -1,4 +1,4 @@
-"""What each choice of a recipe earns: short runs with one change at a time.
+"""What each choice of a recipe gains: short runs with one change at a time.
 
 Trains on `data/dataset.npz` as it lies, with a preset's recipe, and judges on its validation
 images; test images are not even read. Each finished run is a row of docs/ablation.csv, which
@@ -25,14 +25,15 @@ from powtwo.core.stage import code_digests, repeatable
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sidecar.schema import Params
 from powtwo.tools import presets
 from powtwo.tools.docs import ablation, benchmarks
 from powtwo.tools.docs.ablation import BASE, CHANGES, ELSEWHERE, Row
 from powtwo.training import devices
-from powtwo.training import loop as training
 from powtwo.training.checkpoints import FOLDER, Checkpoints
 from powtwo.training.history import Epoch
+from powtwo.training.loop import TrainingError, fit
 from powtwo.training.params import Train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,10 +43,8 @@ DATA = Path("data/dataset.npz")
 
 def main() -> None:
     options = _options()
-    try:
+    with one_line_errors("ablation"):
         run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"ablation: {error}")
 
 
 def _options() -> argparse.Namespace:
@@ -76,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
                 trained = _train(row, values, recipe, dataset)
                 benchmarks.add(options.rows, trained)
                 rows = benchmarks.read(options.rows, Row)  # another process may add its own
-                Checkpoints(_marks(row, recipe), FOLDER / "ablation").remove()
+                _checkpoints(row, recipe).remove()
 
 
 def _images(path: Path) -> Dataset:
@@ -89,11 +88,11 @@ def _images(path: Path) -> Dataset:
 
 def _check_images(preset: str, wanted: str) -> None:
     """Refuse images of another source than the preset's: its rows would bear a false name."""
-    about = Path("metrics/download.json")
-    found = files.read_json(about)["name"] if about.is_file() else "no known source"
-    if found != wanted:
+    metrics = Path("metrics/download.json")
+    name = files.read_json(metrics)["name"] if metrics.is_file() else "no known source"
+    if name != wanted:
         raise ValueError(
-            f"{DATA}: is of {found}, and preset {preset} is for {wanted}; run `inv repro --preset "
+            f"{DATA}: is of {name}, and preset {preset} is for {wanted}; run `inv repro --preset "
             f"{preset} --targets download`"
         )
 
@@ -108,9 +107,13 @@ def _that_change(recipe: Train, wanted: Sequence[str]) -> list[str]:
 
 
 def _digest(values: Params, recipe: Train, dataset: Dataset) -> str:
-    """Name in 12 characters what a row is about, and no column says."""
-    about = [recipe.model_dump(exclude=ELSEWHERE), values.model.model_dump(), values.data.normalize]
-    text = json.dumps([*about, dataset.sha256()], sort_keys=True)
+    """Digest in 12 characters what a row depends on and no column has."""
+    values_of_run = [
+        recipe.model_dump(exclude=ELSEWHERE),
+        values.model.model_dump(),
+        values.data.normalize,
+    ]
+    text = json.dumps([*values_of_run, dataset.sha256()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -123,52 +126,51 @@ def _empty_row(preset: str, change: str, seed: int, recipe: Train, digest: str) 
 
 
 def _is_there(row: Row, rows: Sequence[Row], path: Path) -> bool:
-    """Say whether a run was made.
+    """Tell whether a run was made.
 
     Raises:
         ValueError: where it was, but with another recipe or other images.
     """
-    for found in rows:
-        if found.title == row.title and found.recipe != row.recipe:
+    for other in rows:
+        if other.title == row.title and other.recipe != row.recipe:
             raise ValueError(
                 f"{path}: {row.preset}, change {row.change!r}, seed {row.seed}: is of another "
                 "recipe or of other images; move the file away"
             )
-    return row.run in {found.run for found in rows}
+    return row.run in {other.run for other in rows}
 
 
 def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
     """Make the run, as the stage train would, and return its row with the measures."""
     repeatable(row.seed, recipe.threads)
-    layout, hidden = tuple(values.model.layout), tuple(values.model.hidden)
-    network = Architecture(layout, hidden, len(dataset.classes)).build()
+    network = Architecture.of(values.model, len(dataset.classes)).build()
 
-    def tell(history: Sequence[Epoch]) -> None:
+    def report(history: Sequence[Epoch]) -> None:
         last = history[-1]
         print(f"{row.change}, seed {row.seed}: epoch {last.epoch}/{recipe.epochs}: "
               f"validation {last.validation_accuracy:.2%}", flush=True)  # fmt: skip
 
     try:
-        fit = training.fit(
+        result = fit(
             network, dataset, Normalization.of(values.data.normalize, dataset.x_train), recipe,
-            seed=row.seed, on_epoch=tell,
-            checkpoints=Checkpoints(_marks(row, recipe), FOLDER / "ablation"),
+            seed=row.seed, on_epoch=report, checkpoints=_checkpoints(row, recipe),
         )  # fmt: skip
-    except training.TrainingError as error:
+    except TrainingError as error:
         print(f"{row.change}, seed {row.seed}: {error}", flush=True)
         return row
-    last = fit.history[-1]
+    last = result.history[-1]
     return row._replace(
         validation_accuracy=last.validation_accuracy, validation_loss=last.validation_loss
     )
 
 
-def _marks(row: Row, recipe: Train) -> dict[str, str]:
+def _checkpoints(row: Row, recipe: Train) -> Checkpoints:
     """Name all that the bytes of a run depend on."""
-    return code_digests("train") | {
+    fingerprint = code_digests("train") | {
         "the run": repr(row),
         "params.yaml: train": repr(recipe),
     }
+    return Checkpoints(fingerprint, FOLDER / "ablation")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from powtwo.dataset.images import Dataset
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources.params import Source
 from powtwo.sources.read import location, read_dataset
 from powtwo.tools import presets
@@ -33,15 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     options = _options()
-    try:
+    with one_line_errors("load"):
         row = measure(options)
         if options.keep:
             benchmarks.add(options.keep, row)
-    except (ValueError, OSError) as error:
-        sys.exit(f"load: {error}")
     print(f"{row.images:,} images of {row.preset} on {row.cores} cores, {row.turns} turns")
-    about = {name: getattr(row, name) for name in ("source_seconds", "dataset_seconds")}
-    print(json.dumps(about, sort_keys=True))
+    seconds = {name: getattr(row, name) for name in ("source_seconds", "dataset_seconds")}
+    print(json.dumps(seconds, sort_keys=True))
 
 
 def _options() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 Three ways to train the lab's network take turns, so that a busy machine slows all three alike:
 
 - ours: the recipe of the preset cifar10 with every augmentation on, on the device, channels last,
-  images as bytes until used, bfloat16 where that is fast; what chance decides is drawn in each turn
+  images as bytes until used, bfloat16 where that is fast; random numbers are drawn in each turn
 - bare: the same step again and again on one batch that lies ready; no augmentation at all
 - plain: FP32, NCHW, the same augmentations by torchvision's transforms on PIL images in a
   DataLoader. It has no workers: they would prepare batches while the others have their turn, and 2
@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from powtwo.core.stage import repeatable
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools import presets, torchvision_import
 from powtwo.tools.docs import benchmarks
 from powtwo.tools.docs.benchmarks import TrainRow
@@ -70,10 +71,8 @@ T = TypeVar("T")
 
 def main() -> None:
     options = _options()
-    try:
+    with one_line_errors("train"):
         run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"train: {error}")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -121,10 +120,10 @@ def _ways(
     """
     recipe, (steps, batch_size) = _recipe(device.type), turn
     source = TrainingImages(images, recipe.augment, device)
-    chance = AugmentSampler(IMAGES, recipe.augment, 0)
-    # Draws are for the steps of a turn, in every turn, and no turn is cheaper than another.
+    sampler = AugmentSampler(IMAGES, recipe.augment, 0)
+    # Drawn for the steps of each turn, so that no turn is cheaper than another.
     steps = min(steps, IMAGES // batch_size)
-    draws = _endless(lambda: chance.epoch(1, steps, batch_size).steps(device))
+    draws = _endless(lambda: sampler.epoch(1, steps, batch_size).steps(device))
     bare, ours = (Trainer(LAB.build().train(), recipe) for _ in range(2))
     ready = DYADIC(images[:batch_size].contiguous(memory_format=torch.channels_last)).to(device)
     labels = labels.to(device)

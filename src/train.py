@@ -45,8 +45,7 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     """Train, and write every output; return where the run was kept meanwhile."""
     dataset = Dataset.load("data/dataset.npz")
     normalization = Normalization.of(params.normalize, dataset.x_train)
-    layout, hidden = tuple(params.model.layout), tuple(params.model.hidden)
-    architecture = Architecture(layout, hidden, len(dataset.classes))
+    architecture = Architecture.of(params.model, len(dataset.classes))
     network = architecture.build()
     checkpoints = Checkpoints(depends_on(params, dataset), group=group)
     reporter = reporting.Reporter(params.train.epochs, len(dataset.y_train))
@@ -56,12 +55,14 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
         on_resume=None if group.rank else reporting.write_curves,
         checkpoints=checkpoints, group=group,
     )  # fmt: skip
-    note(**reporting.circumstances(network, params.train, fit.earlier))
+    note(
+        **devices.circumstances(params.train.device, params.train.precision),
+        processes=params.train.processes, earlier_seconds=fit.earlier_seconds,
+    )  # fmt: skip
     if group.rank == 0:
-        metrics = reporting.measure(network, dataset, normalization)
-        metrics |= {"epochs_run": len(fit.history), "best_epoch": fit.best_epoch}
         with files.atomic("models/float.safetensors") as path:
             Checkpoint(architecture, normalization, fit.weights).save(path)
+        metrics = reporting.metrics(network, dataset, normalization, fit)
         files.write_json("metrics/train.json", metrics)
         reporting.write_curves(fit.history)
     return checkpoints

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from powtwo.dataset.normalization import Normalization
-from powtwo.network import folded as networks
 from powtwo.network.architecture import Architecture
 from powtwo.network.checkpoint import Checkpoint
+from powtwo.network.folded import fold, outputs
 
 LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
 
@@ -33,7 +31,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def lived_in(architecture: Architecture, seed: int = 0) -> nn.Sequential:
+def trained_looking(architecture: Architecture, seed: int = 0) -> nn.Sequential:
     """Build a network whose batch norms have statistics, gains and biases of their own."""
     torch.manual_seed(seed)
     network = architecture.build()
@@ -59,12 +57,12 @@ def test_parameters_by_layer_and_in_total() -> None:
 
 
 def test_folded_layers_have_the_labs_shapes() -> None:
-    folded = networks.fold(lived_in(LAB))
+    layers = fold(trained_looking(LAB))
     kinds = ["conv2d", "conv2d", "maxpool2d"] * 4 + ["flatten"] + ["linear"] * 3
-    assert [layer.kind for layer in folded] == kinds
-    assert [layer.relu for layer in folded] == [k == "conv2d" for k in kinds[:-3]] + [1, 1, 0]
-    made = networks.outputs(folded, Normalization("dyadic")(pixels(1)))
-    assert [tuple(output.shape[1:]) for output in made] == SHAPES
+    assert [layer.kind for layer in layers] == kinds
+    assert [layer.relu for layer in layers] == [k == "conv2d" for k in kinds[:-3]] + [1, 1, 0]
+    images = outputs(layers, Normalization("dyadic")(pixels(1)))
+    assert [tuple(output.shape[1:]) for output in images] == SHAPES
 
 
 @pytest.mark.parametrize(
@@ -76,9 +74,9 @@ def test_folded_layers_have_the_labs_shapes() -> None:
     ],
 )
 def test_folding_changes_nothing_but_rounding(architecture: Architecture) -> None:
-    network = lived_in(architecture).double()
+    network = trained_looking(architecture).double()
     x = Normalization("dyadic")(pixels(), torch.float64)
-    *_, folded = networks.outputs(networks.fold(network), x)
+    *_, folded = outputs(fold(network), x)
     expected = network(x).detach()
     assert folded.dtype == torch.float64
     torch.testing.assert_close(folded, expected, rtol=0, atol=1e-12)
@@ -98,7 +96,7 @@ def test_folding_by_hand() -> None:
         strict=True,
     ):
         tensor.fill_(value)  # type: ignore[union-attr]
-    first, *_ = networks.fold(network)  # gain = 6 / sqrt(2.25) = 4
+    first, *_ = fold(network)  # gain = 6 / sqrt(2.25) = 4
     assert first.weight is not None
     assert first.bias is not None
     assert first.weight.unique().tolist() == [2.0]
@@ -107,12 +105,12 @@ def test_folding_by_hand() -> None:
 
 def test_fold_refuses_a_module_it_does_not_know() -> None:
     with pytest.raises(TypeError, match="Sigmoid"):
-        networks.fold(nn.Sequential(nn.Sigmoid()))
+        fold(nn.Sequential(nn.Sigmoid()))
 
 
 @pytest.mark.parametrize("kind", ["dyadic", "standard"])
 def test_checkpoint_comes_back_with_the_same_bytes(tmp_path: Path, kind: str) -> None:
-    network = lived_in(LAB).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = trained_looking(LAB).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     normalization = Normalization.of(kind, pixels().numpy())
     checkpoint = Checkpoint(LAB, normalization, network.state_dict())
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
@@ -125,33 +123,3 @@ def test_checkpoint_comes_back_with_the_same_bytes(tmp_path: Path, kind: str) ->
     assert not restored.training
     for name, value in network.state_dict().items():
         assert torch.equal(restored.state_dict()[name], value), name
-
-
-def test_dyadic_is_exact_and_its_code_is_the_byte() -> None:
-    bytes_ = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    for dtype in (torch.bfloat16, torch.float32, torch.float64):
-        x = Normalization("dyadic")(bytes_, dtype)
-        assert x.dtype == dtype
-        assert torch.equal(x.double() * 128 + 128, bytes_.double())
-
-
-def test_standard_against_numpy() -> None:
-    images = pixels(50).numpy()
-    images[:, 1] //= 3
-    normalization = Normalization.of("standard", images)
-    scaled = images.astype(np.float64) / 255
-    mean, std = (
-        statistic(scaled, axis=(0, 2, 3), keepdims=True) for statistic in (np.mean, np.std)
-    )
-    np.testing.assert_allclose(np.array(normalization.mean), mean.ravel(), rtol=1e-12)
-    np.testing.assert_allclose(np.array(normalization.std), std.ravel(), rtol=1e-12)
-    made = normalization(torch.from_numpy(images), torch.float64)
-    np.testing.assert_allclose(made.numpy(), (scaled - mean) / std, rtol=1e-12, atol=1e-12)
-    assert Normalization.of_metadata(asdict(normalization)) == normalization
-
-
-def test_standard_refuses_a_constant_channel() -> None:
-    images = pixels().numpy()
-    images[:, 2] = 7
-    with pytest.raises(ValueError, match="constant"):
-        Normalization.of("standard", images)

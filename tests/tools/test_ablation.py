@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from closure import ROOT
+from training_runs import ROOT, images
 
 from powtwo.core import files
 from powtwo.tools import presets
@@ -28,14 +28,6 @@ ROW = Row("p", BASE, 16, 0, 0.80, 0.5, 5000, "ab", "2.13", "float32", "AVX2", 2)
 
 def rows_of(path: Path) -> list[Row]:
     return benchmarks.read(path, Row)
-
-
-def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images that are dark or bright; one label in four is wrong, so that parts differ."""
-    generator = np.random.default_rng(seed)
-    bright = generator.integers(0, 2, count)
-    pixels = generator.integers(0, 120, (count, 3, 32, 32)) + 90 * bright[:, None, None, None]
-    return pixels.astype(np.uint8), bright ^ (generator.random(count) < 0.25)
 
 
 def place(folder: Path) -> Path:

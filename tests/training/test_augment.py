@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from training_runs import augment
 
 from powtwo.tools import torchvision_import
 from powtwo.training.augment import GRAY, TrainingImages, fill, pad, rotate, windows
@@ -14,27 +15,9 @@ from powtwo.training.draws import AugmentParams, AugmentSampler
 from powtwo.training.params import Augment
 
 CPU = torch.device("cpu")
-OFF = {
-    "crop": 0,
-    "padding": "constant",
-    "flip": "none",
-    "rotation": 0.0,
-    "erasing": 0.0,
-    "erasing_scale": [0.02, 0.1],
-    "cutout": 0,
-}
 ON = {
-    "crop": 4,
-    "padding": "reflect",
-    "flip": "random",
-    "rotation": 15.0,
-    "erasing": 0.5,
-    "cutout": 8,
-}
-
-
-def augment(**changes: Any) -> Augment:
-    return Augment.model_validate(OFF | changes)
+    "crop": 4, "padding": "reflect", "flip": "random", "rotation": 15.0, "erasing": 0.5, "cutout": 8
+}  # fmt: skip
 
 
 def pictures(count: int = 30) -> torch.Tensor:
@@ -47,7 +30,7 @@ def one_by_one(images: torch.Tensor, draws: AugmentParams, recipe: Augment) -> t
     torchvision_import.import_torchvision()
     from torchvision.transforms import functional
 
-    made = []
+    changed = []
     for row, top, left, mirrored, angle, holes in zip(*(d.tolist() for d in draws), strict=True):
         image = functional.pad(images[row], [recipe.crop], padding_mode=recipe.padding)
         image = functional.crop(image, top, left, 32, 32)
@@ -57,8 +40,8 @@ def one_by_one(images: torch.Tensor, draws: AugmentParams, recipe: Augment) -> t
             height, width = below - above, behind - before
             gray = torch.tensor(GRAY, dtype=torch.uint8)
             image = functional.erase(image, above, before, height, width, gray)
-        made.append(image)
-    return torch.stack(made)
+        changed.append(image)
+    return torch.stack(changed)
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from training_runs import fit
 
+from powtwo.dataset.images import Dataset
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.training import devices
+from powtwo.training.trainer import Trainer
 
-MESSAGES = {
-    "cpu": "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
-    "cublas": "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-    "cudnn": "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-    "cudnn 9": "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-    "driver": "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to …",
-}
-KINDS = ["cuda", *MESSAGES]
-
-
-def out_of_memory(kind: str) -> RuntimeError:
-    if kind == "cuda":
-        return torch.OutOfMemoryError("CUDA out of memory.")
-    return RuntimeError(MESSAGES[kind])
+MESSAGES = [  # of what has no exception of its own, and of what has
+    "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to …",  # of the driver
+    "CUDA out of memory.",
+]
 
 
 @pytest.mark.parametrize(
@@ -79,59 +79,19 @@ def test_a_processor_is_described_by_name_and_instructions(
         assert devices.describe("cpu") == expected[:-1] + ", held to AVX2)"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("fits", "said"), [(300, "256 would fit; lower it"), (0, "not even 1 would fit")]
-)
-def test_a_batch_too_large_names_what_would_fit(kind: str, fits: int, said: str) -> None:
-    tried = []
+@pytest.mark.parametrize("message", MESSAGES)
+def test_memory_that_runs_out_is_said_in_one_line_with_its_remedy(
+    dataset: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    message: str,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError(message)
 
-    def attempt(images: int) -> None:
-        tried.append(images)
-        if images > fits:
-            raise out_of_memory(kind)
-
-    with pytest.raises(
-        devices.BatchError, match=rf"train\.batch_size = 1024: .*; {said}"
-    ) as caught:
-        devices.within_memory(lambda: attempt(1024), attempt, 1024)
-    assert tried == ([1024, 512, 256] if fits else [1024 >> n for n in range(11)])
-    assert caught.value.__context__ is None  # it would hold on to the tensors of the failed step
-
-
-def test_what_would_fit_has_equal_shares_for_all_processes() -> None:
-    tried = []
-
-    def attempt(images: int) -> None:
-        tried.append(images)
-        if images > 4:
-            raise out_of_memory("cuda")
-
-    with pytest.raises(devices.BatchError, match=r"batch_size = 20: .*; 4 would fit"):
-        devices.within_memory(lambda: attempt(20), attempt, 20, processes=4)
-    assert tried == [20, 8, 4]
-
-
-def test_other_errors_pass() -> None:
-    def fails(_: int) -> None:
-        raise RuntimeError("a bug")
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        devices.within_memory(lambda: fails(8), fails, 8)
-    with pytest.raises(RuntimeError, match="a bug"):
-        devices.largest_that_fits(fails, 8)
-
-
-def test_what_fits_passes() -> None:
-    assert devices.within_memory(lambda: "done", lambda _: None, 8) == "done"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_no_batch_size_makes_smaller_is_named(kind: str) -> None:
-    with (
-        pytest.raises(devices.MemoryShortError, match=r"train\.device: .* does not hold 3 images"),
-        devices.memory_for("3 images"),
-    ):
-        raise out_of_memory(kind)
-    with pytest.raises(RuntimeError, match="a bug"), devices.memory_for("3 images"):
-        raise RuntimeError("a bug")
+    monkeypatch.setattr(Trainer, "step", fails)
+    with pytest.raises(SystemExit), one_line_errors("train"):
+        fit(dataset)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("train: out of memory (")
+    assert "; lower batch_size, or use a larger machine" in line

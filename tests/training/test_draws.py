@@ -1,4 +1,4 @@
-"""What chance decides: uniform, independent, the same for the same seed, and resumable."""
+"""What sampler decides: uniform, independent, the same for the same seed, and resumable."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import itertools
 
 import pytest
 import torch
-from test_augment import ON, augment
+from training_runs import augment
 
 from powtwo.tools import torchvision_import
 from powtwo.training.draws import AugmentParams, AugmentSampler
 
 CPU = torch.device("cpu")
+ON = {"crop": 4, "padding": "reflect", "flip": "random", "rotation": 15.0, "erasing": 0.5,
+      "cutout": 8}  # fmt: skip
 
 
 def drawn(count: int, seed: int = 3, epoch: int = 1, **changes: object) -> AugmentParams:
@@ -32,8 +34,8 @@ def test_an_epoch_shows_no_image_twice() -> None:
 
 
 def test_epochs_differ() -> None:
-    chance = AugmentSampler(30, augment(**ON), 0)
-    first, second = (chance.epoch(number, 3, 10) for number in (1, 2))
+    sampler = AugmentSampler(30, augment(**ON), 0)
+    first, second = (sampler.epoch(number, 3, 10) for number in (1, 2))
     assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -53,10 +55,10 @@ def test_switching_augmentation_off_keeps_the_order_of_images() -> None:
 
 
 def test_alternating_flips_change_every_image_every_epoch() -> None:
-    chance = AugmentSampler(1_000, augment(flip="alternating"), 0)
+    sampler = AugmentSampler(1_000, augment(flip="alternating"), 0)
     sides = []
     for number in range(1, 5):
-        draws = chance.epoch(number, 1, 1_000)
+        draws = sampler.epoch(number, 1, 1_000)
         sides.append(torch.zeros(1_000, dtype=torch.bool))
         sides[-1][draws.rows[0]] = draws.mirrored[0]
     assert abs(int(sides[0].sum()) - 500) < 5 * 16
@@ -135,8 +137,8 @@ def test_shares_of_a_batch_make_the_batch() -> None:
 
 def test_a_restored_state_draws_on() -> None:
     recipe = augment(**ON | {"flip": "alternating"})
-    chance, other = (AugmentSampler(30, recipe, 0) for _ in range(2))
-    chance.epoch(1, 3, 10)
-    other.restore(chance.state())
-    expected, after = chance.epoch(2, 3, 10), other.epoch(2, 3, 10)
+    sampler, other = (AugmentSampler(30, recipe, 0) for _ in range(2))
+    sampler.epoch(1, 3, 10)
+    other.restore(sampler.state())
+    expected, after = sampler.epoch(2, 3, 10), other.epoch(2, 3, 10)
     assert equal(after, expected)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
+from powtwo.network.params import Model
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Architecture:
     layout: tuple[int | str, ...]  # channels of a 3x3 convolution, or "M": 2x2 max pooling
     hidden: tuple[int, ...]  # outputs of the linear layers before the last
     classes: int
+
+    @classmethod
+    def of(cls, model: Model, classes: int) -> Architecture:
+        """Take what params.yaml says of the network."""
+        return cls(tuple(model.layout), tuple(model.hidden), classes)
 
     def build(self) -> nn.Sequential:
         """Build the float network with fresh weights: (N, 3, 32, 32) to logits (N, classes)."""

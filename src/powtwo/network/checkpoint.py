@@ -28,15 +28,15 @@ class Checkpoint:
 
     def save(self, path: Path | str) -> None:
         """Write a safetensors file; architecture and normalization go to its metadata."""
-        about = {"architecture": asdict(self.architecture), "input": asdict(self.normalization)}
-        tensors.write(path, self.weights, about)
+        metadata = {"architecture": asdict(self.architecture), "input": asdict(self.normalization)}
+        tensors.write(path, self.weights, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Checkpoint:
         """Read what `save` wrote."""
-        about, weights = tensors.read(path)
-        shape, given = about["architecture"], about["input"]
+        metadata, weights = tensors.read(path)
+        stored = metadata["architecture"]
         architecture = Architecture(
-            tuple(shape["layout"]), tuple(shape["hidden"]), shape["classes"]
+            tuple(stored["layout"]), tuple(stored["hidden"]), stored["classes"]
         )
-        return cls(architecture, Normalization.of_metadata(given), weights)
+        return cls(architecture, Normalization.of_metadata(metadata["input"]), weights)

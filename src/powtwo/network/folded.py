@@ -49,29 +49,12 @@ def fold(network: nn.Sequential) -> list[FoldedLayer]:
     """
     layers: list[FoldedLayer] = []
     for module in network:
-        if isinstance(module, nn.Conv2d):
-            layers.append(
-                FoldedLayer(
-                    "conv2d",
-                    *_parameters(module),
-                    stride=_one(module.stride),
-                    padding=_one(module.padding),
-                    kernel=_one(module.kernel_size),
-                )
-            )
-        elif isinstance(module, nn.Linear):
-            layers.append(FoldedLayer("linear", *_parameters(module)))
-        elif isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d):
             layers[-1] = _fold_batch_norm(layers[-1], module)
         elif isinstance(module, nn.ReLU):
             layers[-1] = replace(layers[-1], relu=True)
-        elif isinstance(module, nn.MaxPool2d):
-            kernel = _one(module.kernel_size)
-            layers.append(FoldedLayer("maxpool2d", stride=_one(module.stride), kernel=kernel))
-        elif isinstance(module, nn.Flatten):
-            layers.append(FoldedLayer("flatten"))
         else:
-            raise TypeError(f"network has a {type(module).__name__}; fold knows no rule for it")
+            layers.append(_layer(module))
     return layers
 
 
@@ -89,7 +72,27 @@ def outputs(layers: Sequence[FoldedLayer], x: Tensor) -> Iterator[Tensor]:
         yield x
 
 
-def _parameters(module: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
+def _layer(module: nn.Module) -> FoldedLayer:
+    match module:
+        case nn.Conv2d():
+            return FoldedLayer(
+                "conv2d",
+                *_weight_and_bias(module),
+                stride=_side(module.stride),
+                padding=_side(module.padding),
+                kernel=_side(module.kernel_size),
+            )
+        case nn.Linear():
+            return FoldedLayer("linear", *_weight_and_bias(module))
+        case nn.MaxPool2d():
+            stride, kernel = _side(module.stride), _side(module.kernel_size)
+            return FoldedLayer("maxpool2d", stride=stride, kernel=kernel)
+        case nn.Flatten():
+            return FoldedLayer("flatten")
+    raise TypeError(f"network has a {type(module).__name__}; fold knows no rule for it")
+
+
+def _weight_and_bias(module: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
     weight = module.weight.detach().double()
     if module.bias is None:
         return weight, torch.zeros(len(weight), dtype=torch.float64)
@@ -106,11 +109,11 @@ def _fold_batch_norm(layer: FoldedLayer, norm: nn.BatchNorm2d) -> FoldedLayer:
     return replace(layer, weight=layer.weight * gain.view(-1, 1, 1, 1), bias=bias)
 
 
-def _one(size: int | tuple[int, ...] | str) -> int:
+def _side(size: int | tuple[int, ...] | str) -> int:
     """Return the side of a square kernel, stride or padding."""
-    sides = size if isinstance(size, tuple) else (size,)
-    if len(set(sides)) != 1 or not isinstance(sides[0], int):
-        raise TypeError(
-            f"network has a kernel, stride or padding of {size}; only squares are known"
-        )
-    return sides[0]
+    match size:
+        case int(side):
+            return side
+        case (int(side), *others) if set(others) <= {side}:
+            return side
+    raise TypeError(f"network has a kernel, stride or padding of {size}; it must be square")

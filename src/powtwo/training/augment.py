@@ -10,28 +10,24 @@ Sources:
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from powtwo.training.draws import AugmentParams
-from powtwo.training.params import Augment
+from powtwo.training.params import Augment, Padding
 
 GRAY = 128  # of erased pixels: 0 for the network where pixels are normalized as pixel/128 - 1
 
 
-def pad(images: Tensor, margin: int, padding: str = "constant") -> Tensor:
-    """Lay pixels around images: (M, C, H, W) to (M, H + 2·margin, W + 2·margin, C).
+def pad(images: Tensor, margin: int, padding: Padding = "constant") -> Tensor:
+    """Pad images on the CPU: (M, C, H, W) to (M, H + 2·margin, W + 2·margin, C).
 
     `constant` is black; `reflect` mirrors the image at its outermost pixels, without them.
     """
-    count, channels, height, width = images.shape
-    if padding == "reflect":
-        down, right = (_reflected(size, margin, images.device) for size in (height, width))
-        return images.permute(0, 2, 3, 1)[:, down][:, :, right].contiguous()
-    padded = images.new_zeros(count, height + 2 * margin, width + 2 * margin, channels)
-    padded[:, margin : margin + height, margin : margin + width] = images.permute(0, 2, 3, 1)
-    return padded
+    margins = ((0, 0), (margin, margin), (margin, margin), (0, 0))
+    return torch.from_numpy(np.pad(images.permute(0, 2, 3, 1).numpy(), margins, padding))
 
 
 def windows(padded: Tensor, size: int) -> Tensor:
@@ -51,20 +47,19 @@ def rotate(images: Tensor, angles: Tensor) -> Tensor:
     Counter-clockwise, nearest pixel, black where nothing was: torchvision's defaults.
     """
     radians = angles.deg2rad()
-    cos, sin, none = radians.cos(), radians.sin(), torch.zeros_like(radians)
-    turn = torch.stack([cos, -sin, none, sin, cos, none], dim=1).view(-1, 2, 3)
+    cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
+    turn = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
     x = images.permute(0, 3, 1, 2).float()  # (N, C, H, W)
     grid = F.affine_grid(turn, list(x.shape), align_corners=False)
-    return (
-        F.grid_sample(x, grid, "nearest", align_corners=False).to(torch.uint8).permute(0, 2, 3, 1)
-    )
+    turned = F.grid_sample(x, grid, "nearest", align_corners=False)
+    return turned.to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def fill(images: Tensor, holes: Tensor) -> Tensor:
     """Make rectangles gray: images (N, S, S, C), holes (N, R, 4), see `AugmentParams`."""
-    along = torch.arange(images.shape[1], device=images.device)
+    index = torch.arange(images.shape[1], device=images.device)
     top, bottom, left, right = holes.unsqueeze(-1).unbind(2)  # each (N, R, 1)
-    rows, columns = (along >= top) & (along < bottom), (along >= left) & (along < right)
+    rows, columns = (index >= top) & (index < bottom), (index >= left) & (index < right)
     inside = (rows.unsqueeze(-1) & columns.unsqueeze(-2)).any(1)  # (N, S, S)
     return images.masked_fill(inside.unsqueeze(-1), GRAY)
 
@@ -74,12 +69,12 @@ class TrainingImages:
 
     def __init__(self, images: Tensor, augment: Augment, device: torch.device) -> None:
         """Keep uint8 images (M, C, H, W), square, padded by `augment.crop` pixels."""
-        padded = pad(images.to(device), augment.crop, augment.padding)
-        self._windows = windows(padded, images.shape[-1])
+        padded = pad(images, augment.crop, augment.padding)
+        self._windows = windows(padded.to(device), images.shape[-1])
         self._augment = augment
 
     def batch(self, draws: AugmentParams) -> Tensor:
-        """Make the images that were drawn: uint8 (N, C, H, W), channels last in memory."""
+        """Return the images that were drawn: uint8 (N, C, H, W), channels last in memory."""
         images = self._windows[draws.rows, draws.tops, draws.lefts]  # (N, H, W, C)
         if self._augment.flip != "none":
             images = flip(images, draws.mirrored)
@@ -88,9 +83,3 @@ class TrainingImages:
         if self._augment.erasing or self._augment.cutout:
             images = fill(images, draws.holes)
         return images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-
-
-def _reflected(size: int, margin: int, device: torch.device) -> Tensor:
-    """Return which of `size` pixels lies at each place from -margin to size + margin."""
-    places = torch.arange(-margin, size + margin, device=device).abs()
-    return torch.minimum(places, 2 * (size - 1) - places)

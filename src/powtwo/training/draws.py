@@ -1,4 +1,4 @@
-"""Everything that chance decides about an epoch, drawn before it begins.
+"""Everything random about an epoch, drawn before it begins.
 
 All draws are made on the CPU: they depend on the seed alone, not on the device or on how many
 processes share a step, and a GPU never has to wait for one.
@@ -26,7 +26,7 @@ ASPECTS = (0.3, 3.3)  # height over width of an erased rectangle, narrowest and 
 
 
 class AugmentParams(NamedTuple):
-    """What chance decided for each image of a batch, or for those of all batches: (steps, N)."""
+    """What was drawn for each image of a batch (N,), or of all batches of an epoch: (steps, N)."""
 
     rows: Tensor  # int64 (N,), which training image
     tops: Tensor  # int64 (N,), first row of the crop in the padded image, 0 … 2·margin
@@ -79,23 +79,23 @@ class AugmentSampler:
         return [self._order.get_state(), self._holes.get_state()]
 
     def restore(self, state: list[Tensor]) -> None:
-        """Go on from what `state` returned."""
+        """Resume from what `state` returned."""
         self._order.set_state(state[0])
         self._holes.set_state(state[1])
 
     def _erased(self, count: int) -> Tensor:
         """Draw rectangles (count, 4), empty ones where nothing is erased (source 3)."""
-        kept, size, shape, *corner = torch.rand(5, count, generator=self._holes)
+        drawn, size, shape, *corner = torch.rand(5, count, generator=self._holes)
         smallest, largest = self._augment.erasing_scale
         area = (smallest + (largest - smallest) * size) * IMAGE_SIZE**2  # pixels
         narrow, wide = (math.log(aspect) for aspect in ASPECTS)
         aspect = (narrow + (wide - narrow) * shape).exp()
-        happens = kept < self._augment.erasing
+        erased = drawn < self._augment.erasing
         sides = [(area * aspect).sqrt(), (area / aspect).sqrt()]
-        height, width = (side.round().where(happens, 0) for side in sides)
+        height, width = (side.round().where(erased, 0) for side in sides)
         top, left = (
-            (chance * (IMAGE_SIZE - side + 1)).floor()
-            for chance, side in zip(corner, (height, width), strict=True)
+            (fraction * (IMAGE_SIZE - side + 1)).floor()
+            for fraction, side in zip(corner, (height, width), strict=True)
         )
         return torch.stack([top, top + height, left, left + width], dim=1).long()
 

@@ -1,4 +1,4 @@
-"""What training remembers: how each epoch went, and the best weights so far."""
+"""How a network does: measured on images, listed by epoch, and its best weights so far."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from powtwo.dataset.normalization import Normalization
 
 
 class Measure(NamedTuple):
@@ -31,6 +34,29 @@ class Epoch(NamedTuple):
     validation_accuracy: float  # fraction
 
 
+@torch.inference_mode()
+def evaluate(
+    network: nn.Sequential,
+    pixels: Tensor,
+    labels: Tensor,
+    normalization: Normalization,
+    batch_size: int = 500,  # for memory alone
+) -> Measure:
+    """Measure a network on uint8 images (N, C, H, W) with labels (N,), all on its device.
+
+    In float32, as the network is exported, and without augmentation.
+    """
+    network.eval()
+    total = torch.zeros(2, dtype=torch.float64, device=labels.device)  # loss, correct images
+    for start in range(0, len(labels), batch_size):
+        batch = slice(start, start + batch_size)
+        x = pixels[batch].contiguous(memory_format=torch.channels_last)
+        logits = network(normalization(x))  # (N, classes)
+        loss = F.cross_entropy(logits.double(), labels[batch], reduction="sum")
+        total += torch.stack([loss, (logits.argmax(1) == labels[batch]).sum()])
+    return Measure(*(total / len(labels)).tolist())
+
+
 @dataclass
 class Best:
     """The best weights so far by validation accuracy, and the epochs since it last rose."""
@@ -38,14 +64,15 @@ class Best:
     epoch: int = 0
     accuracy: float = -1.0
     loss: float = float("inf")
-    waited: int = 0  # epochs
+    epochs_without_improvement: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def see(self, row: Epoch, network: nn.Module) -> None:
+    def update(self, row: Epoch, network: nn.Module) -> None:
         """Take the weights where the accuracy is higher, or equal at a lower loss."""
         accuracy, loss = row.validation_accuracy, row.validation_loss
-        # Only a better accuracy earns patience: the loss falls long after it has settled.
-        self.waited = 0 if accuracy > self.accuracy else self.waited + 1
+        # Only a better accuracy resets the count: the loss falls long after it has settled.
+        improved = accuracy > self.accuracy
+        self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
         if (accuracy, -loss) > (self.accuracy, -self.loss):
             self.epoch, self.accuracy, self.loss = row.epoch, accuracy, loss
             self.weights = {

@@ -6,6 +6,7 @@ so by itself.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,14 +17,13 @@ from tqdm import tqdm
 
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
-from powtwo.training import devices, schedules
 from powtwo.training.augment import TrainingImages
 from powtwo.training.checkpoints import Checkpoints, State
 from powtwo.training.draws import AugmentParams, AugmentSampler
-from powtwo.training.history import Best, Epoch, Measure
-from powtwo.training.measuring import BATCH, evaluate
+from powtwo.training.history import Best, Epoch, Measure, evaluate
+from powtwo.training.learning_rate import learning_rates
 from powtwo.training.params import Train
-from powtwo.training.processes import ALONE, Group
+from powtwo.training.processes import SINGLE_PROCESS, Group
 from powtwo.training.trainer import Trainer
 
 
@@ -32,12 +32,12 @@ class TrainingError(ArithmeticError):
 
 
 class Fit(NamedTuple):
-    """What training found."""
+    """The result of a training."""
 
     history: list[Epoch]
     best_epoch: int
     weights: dict[str, Tensor]  # state of the best epoch, which the network now has
-    earlier: float  # seconds of the epochs that a run before made, from whose checkpoint it went on
+    earlier_seconds: float  # of the epochs before the checkpoint that the run resumed from
 
 
 def fit(
@@ -50,7 +50,7 @@ def fit(
     on_epoch: Callable[[Sequence[Epoch]], None] | None = None,
     on_resume: Callable[[Sequence[Epoch]], None] | None = None,
     checkpoints: Checkpoints | None = None,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> Fit:
     """Train `network` in place and leave the weights of its best epoch in it.
 
@@ -61,31 +61,30 @@ def fit(
 
     Raises:
         TrainingError: where a loss is NaN or infinite, naming its epoch and step.
-        ValueError: where `recipe.device` is a GPU and there is none, a step does not fit into
-            memory, or the processes of `group` cannot share a batch.
+        ValueError: where `recipe.device` is a GPU and there is none, or the processes of
+            `group` differ or cannot share a batch.
     """
-    started, earlier = time.perf_counter(), 0.0
+    started, earlier_seconds = time.perf_counter(), 0.0
     if checkpoints:  # before anything is made that must be alike in all processes
-        checkpoints.check_equal(devices.prepare(recipe.device, group.local))
-    with devices.memory_for("all images at once"):
-        run = Run(network, dataset, normalization, recipe, seed=seed, group=group)
-    if checkpoints and (state := checkpoints.read(run.trainer.device)):
+        checkpoints.check_equal()
+    run = TrainingRun(network, dataset, normalization, recipe, seed=seed, group=group)
+    if checkpoints and (state := checkpoints.read()):
         run.restore(state)
-        earlier = state["seconds"]
+        earlier_seconds = state["seconds"]
         if on_resume is not None:
             on_resume(run.history)
     while not run.ended:
         run.epoch()
         if checkpoints:
-            spent = earlier + time.perf_counter() - started
-            checkpoints.write(run.state() | {"seconds": spent})
+            seconds = earlier_seconds + time.perf_counter() - started
+            checkpoints.write(run.state() | {"seconds": seconds})
         if on_epoch is not None:
             on_epoch(run.history)
     network.load_state_dict(run.best.weights)
-    return Fit(run.history, run.best.epoch, run.best.weights, earlier)
+    return Fit(run.history, run.best.epoch, run.best.weights, earlier_seconds)
 
 
-class Run:
+class TrainingRun:
     """A network in training, with all that its next epoch depends on."""
 
     def __init__(
@@ -103,10 +102,11 @@ class Run:
         device, images = self.trainer.device, torch.from_numpy(dataset.x_train)
         self.history: list[Epoch] = []
         self.best = Best()
-        self.batch_size = min(recipe.batch_size, len(images))
-        self._steps = len(images) // self.batch_size
+        self._batch_size = min(recipe.batch_size, len(images))
+        self._share = group.share(self._batch_size)
+        self._steps = len(images) // self._batch_size
         self._images = TrainingImages(images, recipe.augment, device)
-        self._chance = AugmentSampler(len(images), recipe.augment, seed)
+        self._sampler = AugmentSampler(len(images), recipe.augment, seed)
         self._labels, self._x, self._y = (
             torch.from_numpy(array).to(device)
             for array in (dataset.y_train, dataset.x_validation, dataset.y_validation)
@@ -115,51 +115,45 @@ class Run:
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs have run, or too many of them without a better one."""
-        waited = self._recipe.patience and self.best.waited >= self._recipe.patience
-        return bool(waited) or len(self.history) == self._recipe.epochs
+        """Whether all epochs have run, or `train.patience` of them without a better one."""
+        patience = self._recipe.patience or math.inf
+        out_of_patience = self.best.epochs_without_improvement >= patience
+        return out_of_patience or len(self.history) == self._recipe.epochs
 
     def epoch(self) -> None:
-        """Train for one epoch, and judge it on the validation images."""
+        """Train for one epoch, and evaluate it on the validation images."""
         number = len(self.history) + 1
         losses = [row.validation_loss for row in self.history]
-        rates = schedules.rates(self._recipe, self._steps, losses)
-        train = devices.within_memory(
-            lambda: self._train(number, rates), self.attempt, self.batch_size, self._group.size
-        )
-        self._group.average(self.trainer.statistics())
-        judged = self._judge(number)
-        measures = (train.loss, judged.loss, train.accuracy, judged.accuracy)
+        rates = learning_rates(self._recipe, self._steps, losses)
+        train = self._train(number, rates)
+        self._group.average(self.trainer.batch_norm_statistics())
+        validation = self._validate(number)
+        measures = (train.loss, validation.loss, train.accuracy, validation.accuracy)
         row = Epoch(number, rates[-1], *measures)
         self.history.append(row)
-        self.best.see(row, self.trainer.eval_model)
-
-    def attempt(self, images: int) -> None:
-        """Do what a step of so many images, of all processes together, needs memory for."""
-        self.trainer.attempt(images // self._group.size)
+        self.best.update(row, self.trainer.eval_model)
 
     def state(self) -> State:
         """Return all that changes while training, as tensors and plain values."""
         return {
             "trainer": self.trainer.state(),
-            "chance": self._chance.state(),
+            "sampler": self._sampler.state(),
             "history": [tuple(row) for row in self.history],
             "best": vars(self.best),
         }
 
     def restore(self, state: State) -> None:
-        """Go on from what `state` returned."""
+        """Resume from what `state` returned."""
         self.trainer.restore(state["trainer"])
-        self._chance.restore(state["chance"])
+        self._sampler.restore(state["sampler"])
         self.history = [Epoch(*row) for row in state["history"]]
         self.best = Best(**state["best"])
 
     def _train(self, number: int, rates: Sequence[float]) -> Measure:
         """Take a step for each rate; only after the last is anything read back from the device."""
-        share = self._group.share(self.batch_size)
-        draws = self._chance.epoch(number, self._steps, self.batch_size)
+        draws = self._sampler.epoch(number, self._steps, self._batch_size)
         steps = tqdm(
-            draws.steps(self.trainer.device, share),
+            draws.steps(self.trainer.device, self._share),
             desc=f"epoch {number}/{self._recipe.epochs}",
             leave=False,
             disable=True if self._group.rank else None,  # None: where there is no terminal
@@ -170,29 +164,25 @@ class Run:
             for drawn, rate in zip(steps, rates, strict=True)
         ])  # fmt: skip
         self._group.average([log])
-        minimized, plain, right = log.double().cpu().unbind(1)
+        minimized, plain, correct = log.double().cpu().unbind(1)
         _check_finite(minimized.tolist(), number)
-        return Measure(
-            plain.mean().item(), right.sum().item() / (share.stop - share.start) / len(log)
-        )
+        images = len(log) * (self._share.stop - self._share.start)
+        return Measure(plain.mean().item(), correct.sum().item() / images)
 
     def _batch(self, drawn: AugmentParams) -> tuple[Tensor, Tensor]:
         return self._normalization(self._images.batch(drawn)), self._labels[drawn.rows]
 
-    def _judge(self, number: int) -> Measure:
-        """Measure on the validation images; process 0's word holds, lest others round otherwise."""
-        with devices.memory_for(f"{BATCH} validation images at a time"):
-            measure = evaluate(self.trainer.eval_model, self._x, self._y, self._normalization)
-        if self._group.size > 1:
-            said = torch.tensor(measure, dtype=torch.float64, device=self.trainer.device)
-            measure = Measure(*self._group.agree(said).tolist())
+    def _validate(self, number: int) -> Measure:
+        """Evaluate on the validation images; the result of process 0 holds for all."""
+        measure = evaluate(self.trainer.eval_model, self._x, self._y, self._normalization)
+        measure = self._group.broadcast(measure)
         _check_finite([measure.loss], number, self._steps)
         return measure
 
 
-def _check_finite(losses: Sequence[float], epoch: int, first: int = 1) -> None:
-    for step, loss in enumerate(losses, start=first):
-        if not abs(loss) < float("inf"):  # false for NaN as well
+def _check_finite(losses: Sequence[float], epoch: int, first_step: int = 1) -> None:
+    for step, loss in enumerate(losses, start=first_step):
+        if not math.isfinite(loss):
             raise TrainingError(
                 f"loss = {loss} at epoch {epoch}, step {step}: must be finite; "
                 "lower train.learning_rate"

@@ -10,6 +10,7 @@ Sources:
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -29,8 +30,10 @@ from torch import Tensor, nn
 from powtwo.training import devices
 from powtwo.training.params import Train
 
-PATIENCE = timedelta(seconds=5)  # for process 0, to say that it has failed as well
-WATCH = 1.0  # seconds between two looks at whether torchrun is still there
+RANK0_TIMEOUT = timedelta(seconds=20)  # in which process 0 has failed as well, if it has
+PARENT_POLL = 1.0  # seconds between two looks at whether torchrun is still there
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Group:
 
     rank: int = 0  # of this process; 0 writes the files
     size: int = 1  # processes
-    local: int = 0  # rank on this host, which is the number of its GPU
+    local_rank: int = 0  # rank on this host, which is the number of its GPU
 
     def share(self, batch_size: int) -> slice:
         """Return which images of a batch are this process's.
@@ -75,30 +78,26 @@ class Group:
                 dist.all_reduce(tensor)
                 tensor.div_(self.size)
 
-    def agree(self, tensor: Tensor) -> Tensor:
-        """Return what process 0 gave; every process must give a tensor of this shape and type."""
+    def broadcast(self, value: T) -> T:
+        """Return the value of process 0, which may run on another host."""
+        values = [value]
         if self.size > 1:
-            dist.broadcast(tensor, src=0)
-        return tensor
+            dist.broadcast_object_list(values, src=0)
+        return values[0]
 
-    def agree_on_bytes(self, data: bytes | None, device: torch.device) -> bytes | None:
-        """Return what process 0 gave, which may lie on another host."""
-        if self.size == 1:
-            return data
-        length = self.agree(torch.tensor(-1 if data is None else len(data), device=device))
-        if int(length) < 0:
-            return None
-        # What the others have may be of another length, and is only to be overwritten.
-        mine = data if self.rank == 0 and data is not None else bytes(int(length))
-        sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
-        return self.agree(sent.to(device)).cpu().numpy().tobytes()
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
 def must_launch(train: Train) -> bool:
-    """Say whether the stage was asked for several processes and is not one of them."""
+    """Tell whether the stage was asked for several processes and is not one of them."""
     return train.processes > 1 and "RANK" not in os.environ
 
 
@@ -106,13 +105,13 @@ def launch(train: Train, script: Path) -> NoReturn:
     """Run `script` under torchrun (source 1), and end as its processes end.
 
     Raises:
-        ValueError: where there is no GPU for each of them, before all of them say so.
-        SystemExit: with their exit code; a process that fails has said why itself.
-        ChildProcessError: where a signal ended one, which then could say nothing.
+        ValueError: where there is no GPU for each of them, before any of them starts.
+        SystemExit: with their exit code; a process that fails has printed its error itself.
+        ChildProcessError: where a signal ended one, which then could print nothing.
     """
     devices.check(train.device, train.processes - 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(train.threads))  # or torchrun says 1
-    logging.disable(logging.ERROR)  # torchrun's own account of what the processes say themselves
+    logging.disable(logging.ERROR)  # torchrun repeats what the processes print
     from torch.distributed import run as torchrun  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
@@ -147,50 +146,42 @@ def joined(train: Train) -> Iterator[Group]:
             f"train.processes = {train.processes}: torchrun started {size}; they must be equal"
         )
     if size == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
-    local = int(os.environ["LOCAL_RANK"])
-    devices.prepare(train.device, local)  # NCCL would complain of a missing GPU in its own way
+    local_rank = int(os.environ["LOCAL_RANK"])
+    devices.prepare(train.device, local_rank)  # before NCCL fails on a missing GPU in its own way
     dist.init_process_group("nccl" if train.device == "cuda" else "gloo")
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
-        yield Group(dist.get_rank(), size, local)
+        yield Group(dist.get_rank(), size, local_rank)
     except Exception:
-        _let_the_first_speak(dist.get_rank())
+        _defer_to_rank0(dist.get_rank())
         raise  # the group stays: NCCL's end waits for the others, and they for this process
     dist.destroy_process_group()
-
-
-def defer_to_rank0() -> NoReturn:
-    """End after a process that has failed had the time to say why, which then holds for all.
-
-    Raises:
-        SystemExit: always.
-    """
-    time.sleep(2 * PATIENCE.total_seconds())  # it waits PATIENCE itself; torchrun may end all then
-    raise SystemExit(1)
 
 
 def _exit_with_parent(parent: int) -> None:
     """End this process when torchrun does: killed, it can tell nobody, and training would go on."""
     while os.getppid() == parent:
-        time.sleep(WATCH)
+        time.sleep(PARENT_POLL)
     os._exit(1)
 
 
-def _let_the_first_speak(rank: int) -> None:
-    """End quietly where process 0 has failed too: what stops all, one should say.
+def _defer_to_rank0(rank: int) -> None:
+    """Let process 0 alone report an error that stops all.
 
     Raises:
-        SystemExit: where process 0 speaks for this one.
+        SystemExit: where process 0 has reported an error, so that this one need not.
     """
     store = dist.distributed_c10d._get_default_store()
     if rank == 0:
-        store.set("failed", "")
+        # At its exit the error has been printed: torchrun ends all processes when one has ended.
+        atexit.register(store.set, "reported", "")
         return
     try:
-        store.wait(["failed"], PATIENCE)
-    except RuntimeError:  # an error of this process alone
-        return
-    time.sleep(PATIENCE.total_seconds())  # torchrun ends all when one ends: process 0 goes first
+        store.wait(["reported"], RANK0_TIMEOUT)
+    except dist.DistNetworkError:
+        pass  # the host of process 0 has ended
+    except dist.DistStoreError:
+        return  # an error of this process alone
     raise SystemExit(1)

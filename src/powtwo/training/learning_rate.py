@@ -1,6 +1,7 @@
-"""Learning rates, one for each step: functions of the recipe, the epoch and what came before.
+"""The learning-rate schedules: one-cycle, cosine and plateau, as `train.schedule` names them.
 
-No schedule has a state of its own, so a run that goes on from a checkpoint needs none.
+A rate is a function of the recipe, the epoch and the losses before. No schedule has a state of its
+own, so a run that resumes from a checkpoint needs none.
 
 Sources:
 1. One-cycle: Smith and Topin 2018, https://arxiv.org/abs/1708.07120; the form with two cosines is
@@ -19,16 +20,16 @@ from powtwo.training.params import Train
 
 ONE_CYCLE_START = 1 / 25  # of the highest rate, as in PyTorch
 PLATEAU_FACTOR = 0.5  # of the rate, once the loss has not fallen; the lab's
-PLATEAU_PATIENCE = 2  # epochs without a lower loss that are let pass; the lab's
+PLATEAU_PATIENCE = 2  # epochs without a lower loss before it is lowered; the lab's
 PLATEAU_THRESHOLD = 1e-4  # fraction by which a loss must be lower to count
 PLATEAU_LEAST_CHANGE = 1e-8  # a smaller step down is not taken
 
 
-def rates(recipe: Train, steps: int, losses: Sequence[float]) -> list[float]:
-    """Return the rate of each of an epoch's `steps`.
+def learning_rates(recipe: Train, steps: int, losses: Sequence[float]) -> list[float]:
+    """Return the learning rate of each of an epoch's `steps`.
 
     Args:
-        recipe: how rates run.
+        recipe: its schedule, highest and final rate, warm-up and epochs.
         steps: of every epoch.
         losses: validation losses (nats) of the epochs before, none before the first.
     """
@@ -49,15 +50,15 @@ def _cosine(recipe: Train, epoch: int) -> float:
 
 def _plateau(recipe: Train, losses: Sequence[float]) -> float:
     """Halve the rate whenever the loss has not fallen for longer than the patience."""
-    rate, best, waited = recipe.learning_rate, math.inf, 0
+    rate, lowest_loss, epochs_without_improvement = recipe.learning_rate, math.inf, 0
     for loss in losses:
-        waited += 1
-        if loss < best * (1 - PLATEAU_THRESHOLD):
-            best, waited = loss, 0
-        if waited > PLATEAU_PATIENCE:
+        epochs_without_improvement += 1
+        if loss < lowest_loss * (1 - PLATEAU_THRESHOLD):
+            lowest_loss, epochs_without_improvement = loss, 0
+        if epochs_without_improvement > PLATEAU_PATIENCE:
             lower = max(rate * PLATEAU_FACTOR, recipe.final_learning_rate)
             rate = lower if rate - lower > PLATEAU_LEAST_CHANGE else rate
-            waited = 0
+            epochs_without_improvement = 0
     return rate
 
 

@@ -1,0 +1,105 @@
+"""The file of a checkpoint: read as it was written, by its own run, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from powtwo.training import checkpoints
+from powtwo.training.checkpoints import Checkpoints
+
+FINGERPRINT = {"seed": "0", "code": "abc"}
+STATE = {"history": [(1, 0.5)], "tensor": torch.arange(3)}
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Checkpoints:
+    saved = Checkpoints(FINGERPRINT, tmp_path)
+    saved.write(STATE)
+    return saved
+
+
+@pytest.mark.usefixtures("mine")
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    state = Checkpoints(dict(reversed(FINGERPRINT.items())), tmp_path).read()
+    assert state
+    assert state["history"] == STATE["history"]
+    assert torch.equal(state["tensor"], STATE["tensor"])
+
+
+def test_a_renamed_file_of_another_run_is_not_read(
+    tmp_path: Path, mine: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own,) = tmp_path.iterdir()
+    Checkpoints(FINGERPRINT | {"seed": "1"}, tmp_path).write(STATE)
+    (other,) = set(tmp_path.iterdir()) - {own}
+    other.replace(own)
+    assert mine.read() is None
+    assert capsys.readouterr().out == (
+        f"{own}: is broken, or of another run; starts from the beginning\n"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", None])
+def test_a_broken_file_is_not_read(
+    tmp_path: Path, mine: Checkpoints, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    assert mine.read() is None
+    assert "is broken" in capsys.readouterr().out
+    other = Checkpoints(FINGERPRINT | {"seed": "1"}, tmp_path)
+    assert other.read() is None
+    assert "not used, as it differs in code (and 1 more)" in capsys.readouterr().out
+
+
+class Bomb:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("the code ran",)
+
+
+def test_nothing_in_a_file_is_run(mine: Checkpoints, capsys: pytest.CaptureFixture[str]) -> None:
+    mine.write(STATE | {"history": Bomb()})
+    assert mine.read() is None
+    assert "the code ran" not in capsys.readouterr().out
+
+
+def test_a_copy_of_its_own_is_no_other_run(
+    tmp_path: Path, mine: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / "train-copy.pt")
+    assert mine.read() is None
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_ended_well_removes_its_own_files(tmp_path: Path, mine: Checkpoints) -> None:
+    (own,) = tmp_path.iterdir()
+    Checkpoints({"seed": "5"}, tmp_path).write(STATE)
+    (other,) = set(tmp_path.iterdir()) - {own}
+    for path in (own, other):
+        (tmp_path / f".writing-{path.name}-abc").mkdir()
+        (tmp_path / f".writing-{path.name}-abc/{path.name}").write_bytes(b"half")
+    mine.remove()
+    mine.remove()
+    assert mine.read() is None
+    # The other run may be writing just now.
+    assert set(tmp_path.iterdir()) == {other, tmp_path / f".writing-{other.name}-abc"}
+    assert Checkpoints({"seed": "5"}, tmp_path).read() is not None
+
+
+def test_a_failed_write_leaves_the_last_good_one(
+    mine: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object, file: object) -> None:
+        file.write(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoints.torch, "save", fails)
+    with pytest.raises(OSError, match="no space"):
+        mine.write({"history": []})
+    assert mine.read()["history"] == STATE["history"]
