@@ -5,7 +5,7 @@ import sys
 from powtwo.core.params import StageParams
 from powtwo.core.stage import stage
 from powtwo.dataset.images import Dataset
-from powtwo.export import bundle
+from powtwo.export.bundle import write_bundle
 from powtwo.export.params import Export
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar.run_log import observed
@@ -23,7 +23,7 @@ def main(scheme: str) -> None:
         network = IntegerNetwork.load(f"models/integer/{scheme}.safetensors")
         dataset = Dataset.load("data/dataset.npz")
         options = params.export
-        bundle.write(f"exports/{scheme}", network, dataset, options.images, options.formats)
+        write_bundle(f"exports/{scheme}", network, dataset, options.images, options.formats)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from networks import networks, random_network
 
 from powtwo.export import course
-from powtwo.export.errors import UnsupportedError
-from powtwo.export.steps import input_table
+from powtwo.export.steps import UnsupportedError, steps_of
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input, IntegerNetwork
 
@@ -23,18 +22,18 @@ from powtwo.integer.network import Input, IntegerNetwork
 def test_weight_bin_is_what_the_course_reads(network: IntegerNetwork) -> None:
     if any(isinstance(layer.weight_exponent, tuple) for layer in network.layers):
         with pytest.raises(UnsupportedError, match=r"weight\.bin: layer 0 has shifts by output"):
-            course.weights(network)
+            course.tensors(steps_of(network))
         return
-    data, offset = course.weights(network), 0
+    data, offset = course.weights(course.tensors(steps_of(network))), 0
     for layer in network.layers:
         if not layer.has_weights:
             continue
         shape = list(layer.weight.shape)
         shape[1] = (shape[1] + 3) // 4 * 4
         count, used = int(np.prod(shape)), layer.weight.shape[1]
-        found = np.array(struct.unpack_from(f"<{count}b", data, offset)).reshape(shape)
-        assert np.array_equal(found[:, :used], layer.weight.numpy())
-        assert not found[:, used:].any()
+        stored = np.array(struct.unpack_from(f"<{count}b", data, offset)).reshape(shape)
+        assert np.array_equal(stored[:, :used], layer.weight.numpy())
+        assert not stored[:, used:].any()
         offset += count
         folds = network.rounding == "half_up" and layer.output is not None
         half = (1 << int(layer.shift)) >> 1 if folds else 0
@@ -46,41 +45,34 @@ def test_weight_bin_is_what_the_course_reads(network: IntegerNetwork) -> None:
 
 def test_the_manifest_says_where_each_tensor_lies() -> None:
     network = random_network(1, "half_up")
-    data, about = course.weights(network), course.describe_weights(network)
-    assert about["byte_order"] == "little"
-    assert about["rounding"] == "floor"
-    assert "2^(shift - 1) is in it" in about["bias"]
-    assert about["tensors"][0] == {
+    tensors = course.tensors(steps_of(network))
+    data, described = course.weights(tensors), course.describe_weights(tensors, network.rounding)
+    assert described["byte_order"] == "little"
+    assert described["rounding"] == "floor"
+    assert "2^(shift - 1) is in it" in described["bias"]
+    assert described["tensors"][0] == {
         "bytes": 8 * 4 * 9, "layer": 0, "offset": 0, "shape": (8, 4, 3, 3), "tensor": "weight",
         "type": "int8",
     }  # fmt: skip
-    last = about["tensors"][-1]
+    last = described["tensors"][-1]
     assert last["offset"] + last["bytes"] == len(data)
-    place = next(t for t in about["tensors"] if (t["layer"], t["tensor"]) == (2, "weight"))
-    found = np.frombuffer(data, np.int8, place["bytes"], place["offset"]).reshape(place["shape"])
-    assert np.array_equal(found, network.layers[2].weight.numpy())
-    assert course.describe_weights(replace(network, rounding="floor"))["bias"] == "as stored"
-
-
-def test_reading_weights_again_needs_the_whole_file() -> None:
-    network = random_network(1)
-    data = course.weights(network)
-    assert len(course.read_weights(data, network)) == 8
-    with pytest.raises(ValueError, match=r"weight\.bin: has .* bytes, must have"):
-        course.read_weights(data + b"\0", network)
+    place = next(t for t in described["tensors"] if (t["layer"], t["tensor"]) == (2, "weight"))
+    stored = np.frombuffer(data, np.int8, place["bytes"], place["offset"]).reshape(place["shape"])
+    assert np.array_equal(stored, network.layers[2].weight.numpy())
+    floor = replace(network, rounding="floor").rounding
+    assert course.describe_weights(tensors, floor)["bias"] == "as stored"
 
 
 def test_input_bin_is_what_the_course_reads() -> None:
-    network = replace(small_network(), classes=("Bär", "b", "c", "d", "e"))
-    images = dataset(network, per_class=3)
-    data = course.inputs(images, 2)
+    images = dataset(replace(small_network(), classes=("Bär", "b", "c", "d", "e")), per_class=3)
+    data = course.inputs(course.images_by_class(images, 2), images.classes)
     (classes,) = struct.unpack_from("<I", data)
     offset, names = 4, []
     for _ in range(classes):
         (length,) = struct.unpack_from("<I", data, offset)
         names.append(data[offset + 4 : offset + 4 + length].decode("utf-8"))
         offset += 4 + length
-    assert names == list(network.classes)
+    assert names == list(images.classes)
     assert struct.unpack_from("<II", data, offset) == (2, 3072)
     offset += 8
     assert len(data) == offset + 5 * 2 * 3072 * 4
@@ -101,29 +93,22 @@ def test_every_byte_comes_back_from_its_float() -> None:
 
 
 def test_a_class_with_few_images_limits_all_and_one_with_none_is_refused() -> None:
-    network = small_network()
-    images = dataset(network, per_class=3)
+    images = dataset(small_network(), per_class=3)
     few = replace(images, y_test=np.array([0, 1, 2, 3, 4] + [0] * 10))
-    assert course.images_by_class(few, 5).shape == (5, 1, 3, 32, 32)
-    about = course.describe_inputs(network, few, 5)
-    assert (about["classes"], about["images_a_class"], about["values_an_image"]) == (5, 1, 3072)
+    chosen = course.images_by_class(few, 5)
+    assert chosen.shape == (5, 1, 3, 32, 32)
+    described = course.describe_inputs(chosen)
+    assert (described["classes"], described["images_a_class"]) == (5, 1)
+    assert described["values_an_image"] == 3072
     none = replace(images, y_test=np.zeros(15, np.int64))
     with pytest.raises(UnsupportedError, match=r"input\.bin: class 'b' has no test image"):
-        course.inputs(none, 1)
-
-
-def test_a_damaged_input_bin_is_refused() -> None:
-    data = course.inputs(dataset(small_network()), 1)
-    for broken in (data[:-1], data[:40], b"", data + b"\0\0\0\0"):
-        with pytest.raises(ValueError, match=r"input\.bin: damaged"):
-            course.read_inputs(broken)
+        course.images_by_class(none, 1)
 
 
 def test_a_standard_image_becomes_codes_by_the_table() -> None:
-    given = Input((3, 32, 32), ActivationQParams(-5), STANDARD)
-    table = input_table(given)
+    table = Input((3, 32, 32), ActivationQParams(-5), STANDARD).table()
     assert table.shape == (3, 256)
     for channel, (mean, std) in enumerate(zip(STANDARD.mean, STANDARD.std, strict=True)):
         expected = [min(max(round(32 * (p / 255 - mean) / std) + 128, 0), 255) for p in range(256)]
         assert table[channel].tolist() == expected
-    assert input_table(random_network(1).input) is None
+    assert random_network(1).input.table() is None

@@ -17,8 +17,8 @@ from onnx import helper, numpy_helper
 from runtimes import integer_graph_agrees, qdq_graph_agrees, run_reference
 
 import powtwo.integer.network
-from powtwo.export.onnx import integer as onnx_integer
-from powtwo.export.onnx import qdq as onnx_qdq
+from powtwo.export.onnx.integer import to_onnx
+from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import Layer, accumulate, requantize_output
 from powtwo.integer.network import IntegerNetwork
@@ -29,7 +29,7 @@ Check = Callable[[], bool]
 
 
 def graph(exporter: Any, agrees: Callable[..., bool], network: IntegerNetwork, *run: Any) -> Check:
-    model = exporter.to_model(network)  # made before anything is mutated
+    model = exporter(network)  # made before anything is mutated
     return lambda: agrees(network, model, PIXELS, *run)
 
 
@@ -38,12 +38,12 @@ def one_by_one(agree: Callable[[Layer, np.ndarray, str], bool], network: Integer
     return lambda: all(agree(layer, x, "onnxruntime") for layer, x in layers if layer.output)
 
 
-integer_graph = partial(graph, onnx_integer, integer_graph_agrees)
+integer_graph = partial(graph, to_onnx, integer_graph_agrees)
 ORACLES: dict[tuple[str, str], Callable[[IntegerNetwork], Check]] = {
     **{("integer graph", r): integer_graph for r in ROUNDINGS},
     **{("integer graph, reference", r): lambda n: integer_graph(n, run_reference)
        for r in ROUNDINGS},
-    ("QDQ graph", "half_even"): partial(graph, onnx_qdq, qdq_graph_agrees),
+    ("QDQ graph", "half_even"): partial(graph, to_qdq_onnx, qdq_graph_agrees),
     ("QLinear operators", "half_even"): partial(one_by_one, operators.roundings_agree),
 }  # fmt: skip
 
@@ -156,7 +156,7 @@ EXPORTED = {
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_a_mutated_export_is_seen(rounding: str, mutation: str) -> None:
     network = random_network(4, rounding)
-    model = onnx_integer.to_model(network)
+    model = to_onnx(network)
     assert integer_graph_agrees(network, model, PIXELS)
     EXPORTED[mutation](model)
     assert not integer_graph_agrees(network, model, PIXELS)
@@ -166,5 +166,5 @@ def test_a_mutated_export_is_seen(rounding: str, mutation: str) -> None:
 @pytest.mark.parametrize("theirs", ROUNDINGS)
 def test_an_export_with_another_rounding_is_seen(ours: str, theirs: str) -> None:
     network = random_network(4, ours)
-    model = onnx_integer.to_model(replace(network, rounding=theirs))
+    model = to_onnx(replace(network, rounding=theirs))
     assert integer_graph_agrees(network, model, PIXELS) == (ours == theirs)

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from export_cases import with_table
 from hypothesis import given, settings
 from networks import networks, random_network, random_pixels
 from onnx import TensorProto, numpy_helper
 from runtimes import (
     RUNTIMES,
+    metadata,
     qdq_graph_agrees,
     run_ort,
     run_ort_plainly,
@@ -22,18 +24,17 @@ from runtimes import (
 )
 from ties import lopsided_network, tie_network
 
-from powtwo.dataset.normalization import Normalization
-from powtwo.export.errors import UnsupportedError
-from powtwo.export.onnx import qdq as onnx_qdq
-from powtwo.integer.layer import ActivationQParams, Layer
-from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.export.onnx.graph import write_onnx
+from powtwo.export.onnx.qdq import to_qdq_onnx
+from powtwo.export.steps import UnsupportedError
+from powtwo.integer.network import IntegerNetwork
 
 
 @settings(max_examples=100, deadline=None)
 @given(network=networks)
 def test_onnx_runtime_gives_our_codes(network: IntegerNetwork) -> None:
     network, pixels = replace(network, rounding="half_even"), random_pixels(21)
-    model = onnx_qdq.to_model(network)
+    model = to_qdq_onnx(network)
     assert qdq_graph_agrees(network, model, pixels, run_ort)
     assert qdq_graph_agrees(network, model, pixels, run_ort_plainly)
     assert same(values(network, network.logits(pixels)), run_ort(model, pixels.numpy())[0])
@@ -43,7 +44,7 @@ def test_onnx_runtime_gives_our_codes(network: IntegerNetwork) -> None:
 @given(network=networks)
 def test_the_reference_evaluator_gives_our_codes(network: IntegerNetwork) -> None:
     network, pixels = replace(network, rounding="half_even"), random_pixels(22, count=3)
-    assert qdq_graph_agrees(network, onnx_qdq.to_model(network), pixels, run_reference)
+    assert qdq_graph_agrees(network, to_qdq_onnx(network), pixels, run_reference)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -52,18 +53,13 @@ def test_the_reference_evaluator_gives_our_codes(network: IntegerNetwork) -> Non
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_around_every_tie(n: int, relu: bool, per_channel: bool, runtime: str) -> None:
     network = tie_network("half_even", n, relu, per_channel)
-    model, pixels = onnx_qdq.to_model(network), random_pixels(23, count=4)
+    model, pixels = to_qdq_onnx(network), random_pixels(23, count=4)
     assert qdq_graph_agrees(network, model, pixels, RUNTIMES[runtime])
 
 
 def test_standard_pixels_become_values_by_table() -> None:
-    normalization = Normalization("standard", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
-    network = random_network(3, "half_even")
-    first = replace(network.layers[0], input=ActivationQParams(-5))
-    layers = (replace(first, weight_exponent=first.weight_exponent - 2), *network.layers[1:])
-    given = Input((3, 8, 8), ActivationQParams(-5), normalization)
-    network = replace(network, input=given, layers=layers)
-    assert qdq_graph_agrees(network, onnx_qdq.to_model(network), random_pixels(24))
+    network = with_table(random_network(3, "half_even"))
+    assert qdq_graph_agrees(network, to_qdq_onnx(network), random_pixels(24))
 
 
 def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -72,7 +68,7 @@ def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 def test_parameters_are_the_integers_themselves() -> None:
     network = random_network(4, per_channel=True)
-    model = onnx_qdq.to_model(network)
+    model = to_qdq_onnx(network)
     onnx.checker.check_model(model, full_check=True)
     stored = constants(model)
     for index, layer in enumerate(network.layers):
@@ -83,11 +79,11 @@ def test_parameters_are_the_integers_themselves() -> None:
 
 
 def test_centered_codes_have_zero_point_0_as_tensorrt_needs() -> None:
-    stored = constants(onnx_qdq.to_model(random_network(5)))
+    stored = constants(to_qdq_onnx(random_network(5)))
     zero_points = [values for name, values in stored.items() if name.endswith("zero_point")]
     assert all(not zero_point.any() for zero_point in zero_points)
     assert {zero_point.dtype.name for zero_point in zero_points} == {"int8", "int32"}
-    stored = constants(onnx_qdq.to_model(random_network(5, zero_point=0)))
+    stored = constants(to_qdq_onnx(random_network(5, zero_point=0)))
     assert stored["layer0.output.zero_point"].dtype == np.uint8
 
 
@@ -97,7 +93,7 @@ def test_onnx_runtime_makes_integer_kernels_of_it(tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    model = onnx_qdq.to_model(random_network(6, relu=False))
+    model = to_qdq_onnx(random_network(6, relu=False))
     onnxruntime.InferenceSession(model.SerializeToString(), options)
     kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert {"QLinearConv", "QGemm"} <= kinds
@@ -105,41 +101,32 @@ def test_onnx_runtime_makes_integer_kernels_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rounding", ["floor", "half_even"])
 def test_the_metadata_say_which_rounding_it_does(rounding: str) -> None:
-    model = onnx_qdq.to_model(random_network(7, rounding))
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    assert (about["rounding"], about["scheme_rounding"]) == ("half_even", rounding)
-    assert about["float32_exact"] == "true"
+    stated = metadata(to_qdq_onnx(random_network(7, rounding)))
+    assert (stated["rounding"], stated["scheme_rounding"]) == ("half_even", rounding)
 
 
-def test_sums_are_bounded_by_what_relu_leaves() -> None:
-    model = onnx_qdq.to_model(lopsided_network("half_even"))
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    assert about["float32_exact"] == "true"
+@pytest.mark.parametrize(
+    ("network", "exact"),
+    [
+        (random_network(7), "true"),
+        (lopsided_network("half_even"), "true"),  # by what ReLU leaves of its inputs
+        (tie_network("half_even", 26, relu=True, per_channel=False), "false"),
+    ],
+)
+def test_the_metadata_say_where_float32_is_too_narrow(network: IntegerNetwork, exact: str) -> None:
+    assert metadata(to_qdq_onnx(network))["float32_exact"] == exact
 
 
-def test_the_metadata_say_where_float32_is_too_narrow() -> None:
-    model = onnx_qdq.to_model(tie_network("half_even", 26, relu=True, per_channel=False))
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    assert about["float32_exact"] == "false"
-
-
-def test_a_scale_below_float32_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_scale_below_float32_is_refused() -> None:
     network = random_network(8)
     first = replace(network.layers[0], weight_exponent=-125, output=None)
     with pytest.raises(UnsupportedError, match=r"network.qdq.onnx: layer0.bias.scale = 2\^-132"):
-        onnx_qdq.write(replace(network, layers=(first,)), tmp_path / "network.qdq.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_unknown_layer_is_refused() -> None:
-    network = replace(random_network(9), layers=(Layer("dropout"),))
-    with pytest.raises(UnsupportedError, match="network.qdq.onnx: layer0 is a dropout"):
-        onnx_qdq.to_model(network)
+        to_qdq_onnx(replace(network, layers=(first,)))
 
 
 def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        onnx_qdq.write(random_network(6), tmp_path / name)
+        write_onnx(to_qdq_onnx(random_network(6)), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     kinds = {node.op_type for node in onnx.load(tmp_path / "a").graph.node}
     assert kinds <= {

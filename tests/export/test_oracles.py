@@ -14,8 +14,8 @@ from operators import roundings_agree, sum_operator, sums_agree, weighted
 from runtimes import RUNTIMES, integer_graph_agrees, qdq_graph_agrees, run_ort
 from ties import tie_network
 
-from powtwo.export.onnx import integer as onnx_integer
-from powtwo.export.onnx import qdq as onnx_qdq
+from powtwo.export.onnx.integer import to_onnx
+from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.integer.network import IntegerNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -80,9 +80,9 @@ def test_the_trained_network_agrees_with_all_of_them(runtime: str, path: Path) -
     network = IntegerNetwork.load(path)
     pixels = torch.from_numpy(np.load(DATASET)["x_test"][:3])
     run = RUNTIMES[runtime]
-    assert integer_graph_agrees(network, onnx_integer.to_model(network), pixels, run)
+    assert integer_graph_agrees(network, to_onnx(network), pixels, run)
     even = replace(network, rounding="half_even")
-    assert qdq_graph_agrees(even, onnx_qdq.to_model(even), pixels, run)
+    assert qdq_graph_agrees(even, to_qdq_onnx(even), pixels, run)
     for index, (layer, x) in enumerate(weighted(even, pixels)):
         assert sums_agree(layer, x, runtime), index
         assert layer.output is None or roundings_agree(layer, x, runtime), index

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +15,11 @@ from networks import random_network
 
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
+from powtwo.export.bundle import write_bundle
 from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat
 from powtwo.integer.network import Input, IntegerNetwork
-from powtwo.tools.exports import verify
 
-BENCH = verify.BENCH
+PLAIN = ("c99", "memory", "course")  # formats that are not ONNX
 STANDARD = Normalization("standard", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
 
 
@@ -36,6 +38,13 @@ def dataset(network: IntegerNetwork, per_class: int = 2) -> Dataset:
     return Dataset(x, y, x, y, x, y, network.classes)
 
 
+def stand_in(network: IntegerNetwork, count: int) -> SimpleNamespace:
+    """Return test images of the network's own size, where only an export reads them."""
+    labels = np.arange(count, dtype=np.int64) % len(network.classes)
+    pixels = pixels_for(network, count)
+    return SimpleNamespace(x_test=pixels, y_test=labels, classes=network.classes)
+
+
 def small_network(rounding: str = "floor", **options: object) -> IntegerNetwork:
     """Make a network for 32×32 images, as every data set has them."""
     return replace(random_network(3, rounding=rounding, size=32, **options), scheme="small")
@@ -45,26 +54,41 @@ def odd_network(rounding: str = "half_even", relu: bool = True) -> IntegerNetwor
     """Make strides, a 5×5 kernel, overlapping pools, a wide image, and a table for the input."""
     generator = torch.Generator().manual_seed(7)
 
-    def computing(
-        kind: str, shape: tuple[int, ...], given: ActivationQParams, **plain: int
+    def weighted(
+        kind: str, shape: tuple[int, ...], codes: ActivationQParams, **plain: int
     ) -> Layer:
         weight = torch.randint(-127, 128, shape, generator=generator).to(torch.int8)
         bias = torch.randint(-2000, 2000, shape[:1], generator=generator).to(torch.int32)
-        made = ActivationQParams(-5, 8, 5)
-        exponents = tuple(-5 - given.exponent - n % 3 - 7 for n in range(shape[0]))
-        return Layer(kind, weight, bias, exponents, WeightFormat(8), given, made, relu, **plain)
+        output = ActivationQParams(-5, 8, 5)
+        exponents = tuple(-5 - codes.exponent - n % 3 - 7 for n in range(shape[0]))
+        return Layer(kind, weight, bias, exponents, WeightFormat(8), codes, output, relu, **plain)
 
     first, rest = ActivationQParams(-4, 16, 6), ActivationQParams(-5, 8, 5)
     layers = (
-        computing("conv2d", (4, 3, 5, 5), first, kernel=5, stride=2, padding=2),  # 3x9x14: 4x5x7
+        weighted("conv2d", (4, 3, 5, 5), first, kernel=5, stride=2, padding=2),  # 3x9x14: 4x5x7
         Layer("maxpool2d", kernel=3, stride=2),  # 4x2x3
-        computing("conv2d", (5, 4, 2, 2), rest, kernel=2, padding=1),  # 5x3x4
+        weighted("conv2d", (5, 4, 2, 2), rest, kernel=2, padding=1),  # 5x3x4
         Layer("maxpool2d", kernel=2, stride=1),  # 5x2x3
         Layer("flatten"),
-        computing("linear", (6, 30), rest),
+        weighted("linear", (6, 30), rest),
     )
-    given = Input((3, 9, 14), first, STANDARD)
-    return IntegerNetwork("odd", rounding, tuple("uvwxyz"), given, layers)
+    source = Input((3, 9, 14), first, STANDARD)
+    return IntegerNetwork("odd", rounding, tuple("uvwxyz"), source, layers)
+
+
+def sums_inside(network: IntegerNetwork) -> IntegerNetwork:
+    """Have a layer in the middle of a random network give its accumulators."""
+    layers = list(network.layers)
+    layers[2] = replace(layers[2], output=None)
+    return replace(network, layers=tuple(layers))
+
+
+def with_table(network: IntegerNetwork) -> IntegerNetwork:
+    """Normalize the pixels of a random network, so that a table makes its codes."""
+    first = replace(network.layers[0], input=ActivationQParams(-5))
+    layers = (replace(first, weight_exponent=first.weight_exponent - 2), *network.layers[1:])
+    source = Input(network.input.shape, ActivationQParams(-5), STANDARD)
+    return replace(network, input=source, layers=layers)
 
 
 def edge_network(shift: int, bias: int, rounding: str) -> IntegerNetwork:
@@ -78,8 +102,8 @@ def edge_network(shift: int, bias: int, rounding: str) -> IntegerNetwork:
         input=ActivationQParams(0),
         output=ActivationQParams(0),
     )
-    given = Input((2, 1, 1), ActivationQParams(-7), Normalization("dyadic"))
-    return IntegerNetwork("edge", rounding, ("a", "b", "c"), given, (Layer("flatten"), layer))
+    source = Input((2, 1, 1), ActivationQParams(-7), Normalization("dyadic"))
+    return IntegerNetwork("edge", rounding, ("a", "b", "c"), source, (Layer("flatten"), layer))
 
 
 def pixels_for(network: IntegerNetwork, count: int = 6) -> np.ndarray:
@@ -88,3 +112,20 @@ def pixels_for(network: IntegerNetwork, count: int = 6) -> np.ndarray:
     pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     pixels[0], pixels[1] = 0, 255
     return pixels
+
+
+def project(root: Path, network: IntegerNetwork, formats: Collection[str] | None = None) -> Path:
+    """Lay out a project that has been trained, converted and exported; return the export."""
+    for folder in ("data", "models/integer"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    images = dataset(network)
+    images.save(root / "data/dataset.npz")
+    network.save(root / "models/integer/small.safetensors")
+    write_bundle(root / "exports/small", network, images, 2, formats)
+    return root / "exports/small"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder by its path."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

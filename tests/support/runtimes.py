@@ -59,12 +59,17 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 
-def watched(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+def with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     """Return the model with these tensors as its outputs."""
     copy = onnx.ModelProto.FromString(model.SerializeToString())
     del copy.graph.output[:]
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     return copy
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """Return what a file says of its network."""
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def layers(network: IntegerNetwork, suffix: str = "") -> list[str]:
@@ -76,7 +81,7 @@ def integer_graph_agrees(
     network: IntegerNetwork, model: onnx.ModelProto, pixels: torch.Tensor, run: Runtime = run_ort
 ) -> bool:
     """Compare every layer's output of an integer-only graph with ours."""
-    theirs = run(watched(model, layers(network)), pixels.numpy())
+    theirs = run(with_outputs(model, layers(network)), pixels.numpy())
     ours = [output for _, output in network.outputs(pixels)]
     return all(same(a, b) for a, b in zip(ours, theirs, strict=True))
 
@@ -85,7 +90,7 @@ def qdq_graph_agrees(
     network: IntegerNetwork, model: onnx.ModelProto, pixels: torch.Tensor, run: Runtime = run_ort
 ) -> bool:
     """Compare every layer's codes and the logits of a QDQ graph with ours."""
-    theirs = run(watched(model, layers(network, ".output.codes")), pixels.numpy())
+    theirs = run(with_outputs(model, layers(network, ".output.codes")), pixels.numpy())
     ours = [output.numpy() for _, output in network.outputs(pixels)]
     expected = [stored_codes(network, i, output) for i, output in enumerate(ours[:-1])]
     expected.append(values(network, torch.from_numpy(ours[-1])))

@@ -10,7 +10,7 @@ from export_cases import dataset, small_network
 from published_run import contents, write_run
 
 from powtwo.core import files
-from powtwo.export import bundle
+from powtwo.export.bundle import FORMATS, bundle_files
 from powtwo.tools import evaluate_network, export_network
 
 
@@ -31,9 +31,9 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out.splitlines()
     assert said[-1].startswith("a/b: scheme small as c99, ")
     written = contents(root / "a/b")
-    formats = [name for name in bundle.FORMATS if name in said[-1].partition(" as ")[2].split(", ")]
-    assert written == bundle.make(network, images, 4, formats)
-    left_out = set(bundle.FORMATS) - set(formats)
+    formats = [name for name in FORMATS if name in said[-1].partition(" as ")[2].split(", ")]
+    assert written == bundle_files(network, images, 4, formats)
+    left_out = set(FORMATS) - set(formats)
     assert len(said) == 1 + len(left_out)
     assert all(line.startswith("left out: ") for line in said[:-1])
     assert {name for name in contents(root) if not name.startswith("a/b/")} == set(before)

@@ -14,28 +14,34 @@ from typing import Any
 
 import onnx
 
-from powtwo.core import files as core_files
 from powtwo.core.arrays import Arrays
+from powtwo.core.files import atomic_folder
 from powtwo.dataset.images import Dataset, evenly_spaced
-from powtwo.export import course, golden, manifest, readme
-from powtwo.export.c99 import sources as c99
-from powtwo.export.errors import UnsupportedError
-from powtwo.export.onnx import integer as onnx_integer
-from powtwo.export.onnx import qdq as onnx_qdq
-from powtwo.export.onnx import qonnx as onnx_qonnx
+from powtwo.export import course, golden, manifest
+from powtwo.export.c99.sources import sizes, sources
+from powtwo.export.onnx.integer import to_onnx
+from powtwo.export.onnx.qdq import to_qdq_onnx
+from powtwo.export.onnx.qonnx import to_qonnx
 from powtwo.export.rtl import memory_images
+from powtwo.export.steps import Step, UnsupportedError, steps_of
+from powtwo.export.templates import render
 from powtwo.integer.network import IntegerNetwork
 
 
 @dataclass(eq=False)
 class Bundle:
-    """An export under construction: its sources, its files, what the manifest says of them."""
+    """An export under construction: its sources, its files, its manifest."""
 
     network: IntegerNetwork
     dataset: Dataset
     images: int  # golden images, and images a class in input.bin
     files: dict[str, bytes] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Return the network's layers with their shapes."""
+        return steps_of(self.network)
 
     @cached_property
     def vectors(self) -> Arrays:
@@ -44,7 +50,7 @@ class Bundle:
         return golden.vectors(self.network, pixels[evenly_spaced(len(pixels), self.images)])
 
 
-def write(
+def write_bundle(
     folder: Path | str,
     network: IntegerNetwork,
     dataset: Dataset,
@@ -64,30 +70,32 @@ def write(
         UnsupportedError: where a format cannot express the network, naming both.
         ValueError: where a format is unknown.
     """
-    files = make(network, dataset, images, tuple(FORMATS) if formats is None else formats)
-    with core_files.atomic_folder(Path(folder)) as new:
+    files = bundle_files(network, dataset, images, FORMATS if formats is None else formats)
+    with atomic_folder(Path(folder)) as new:
         for name, data in files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
 
 
-def make(
+def bundle_files(
     network: IntegerNetwork, dataset: Dataset, images: int, formats: Collection[str]
 ) -> dict[str, bytes]:
-    """Return every file of the folder by its name; arguments and errors as in `write`."""
+    """Return every file of the folder by its name; arguments and errors as in `write_bundle`."""
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise ValueError(f"export.formats = {unknown}: must be of {', '.join(FORMATS)}")
     bundle = Bundle(network, dataset, images)
     bundle.files["golden.npz"] = golden.to_bytes(bundle.vectors)
-    bundle.about = manifest.describe(network)
+    bundle.manifest = manifest.describe(network, bundle.steps)
     chosen = [name for name in FORMATS if name in formats]
     for name in chosen:
         _add(bundle, name)
-    bundle.files["README.md"] = readme.text(bundle.about, chosen).encode()
-    bundle.about["files"] = manifest.hashes(bundle.files)
-    return bundle.files | {manifest.FILE: manifest.to_bytes(bundle.about)}
+    folded = network.rounding.folds
+    text = render("readme.md.j2", manifest=bundle.manifest, formats=chosen, folded=folded)
+    bundle.files["README.md"] = text.encode()
+    bundle.manifest["files"] = manifest.hashes(bundle.files)
+    return bundle.files | {manifest.FILE: manifest.to_bytes(bundle.manifest)}
 
 
 def _add(bundle: Bundle, name: str) -> None:
@@ -98,34 +106,35 @@ def _add(bundle: Bundle, name: str) -> None:
 
 
 def _add_c99(bundle: Bundle) -> None:
-    texts = c99.sources(bundle.network)
+    memory = sizes(bundle.network, bundle.steps)
+    texts = sources(bundle.network, bundle.steps, memory)
     bundle.files |= {name: text.encode() for name, text in texts.items()}
-    sizes = c99.sizes(bundle.network)
-    bundle.about["c99"] = {f"{name}_bytes": size for name, size in sizes.items()}
+    bundle.manifest["c99"] = {f"{name}_bytes": size for name, size in memory.items()}
 
 
 def _add_memory(bundle: Bundle) -> None:
-    images = memory_images.images(bundle.network, bundle.vectors)
+    images = memory_images.images(bundle.network, bundle.steps, bundle.vectors)
     bundle.files |= {image.file: image.text.encode() for image in images}
-    bundle.about["memory"] = {
+    bundle.manifest["memory"] = {
         "golden_images": len(bundle.vectors["pixels"]),
         "packing": "one two's-complement word a line, hexadecimal, the last index runs fastest",
         "input": {i.role: i.describe() for i in images if i.layer is None},
     }
-    given = f"{memory_images.GOLDEN}/input.hex"
-    for layer in bundle.about["layers"]:
+    input_file = f"{memory_images.GOLDEN}/input.hex"
+    for layer in bundle.manifest["layers"]:
         own = {i.role: i.describe() for i in images if i.layer == layer["index"]}
-        layer["memory"] = {"input": given} | own
-        given = own["output"]["file"] if own else given  # flattening has no file of its own
+        layer["memory"] = {"input": input_file} | own
+        input_file = own["output"]["file"] if own else input_file  # flattening has no file
 
 
 def _add_course(bundle: Bundle) -> None:
-    network, dataset = bundle.network, bundle.dataset
-    bundle.files[course.WEIGHTS] = course.weights(network)
-    bundle.files[course.INPUTS] = course.inputs(dataset, bundle.images)
-    bundle.about["course"] = {
-        course.WEIGHTS: course.describe_weights(network),
-        course.INPUTS: course.describe_inputs(network, dataset, bundle.images),
+    images = course.images_by_class(bundle.dataset, bundle.images)
+    tensors = course.tensors(bundle.steps)
+    bundle.files[course.WEIGHTS] = course.weights(tensors)
+    bundle.files[course.INPUTS] = course.inputs(images, bundle.dataset.classes)
+    bundle.manifest["course"] = {
+        course.WEIGHTS: course.describe_weights(tensors, bundle.network.rounding),
+        course.INPUTS: course.describe_inputs(images),
     }
 
 
@@ -136,7 +145,7 @@ def _add_onnx(
         model = to_model(bundle.network)
         bundle.files[file] = model.SerializeToString(deterministic=True)
         metadata = {item.key: item.value for item in model.metadata_props}
-        bundle.about.setdefault("onnx", {})[file] = metadata
+        bundle.manifest.setdefault("onnx", {})[file] = metadata
 
     return add
 
@@ -145,7 +154,7 @@ FORMATS: dict[str, Callable[[Bundle], None]] = {
     "c99": _add_c99,
     "memory": _add_memory,
     "course": _add_course,
-    "onnx": _add_onnx(onnx_integer.FILE, onnx_integer.to_model),
-    "qdq": _add_onnx(onnx_qdq.FILE, onnx_qdq.to_model),
-    "qonnx": _add_onnx(onnx_qonnx.FILE, onnx_qonnx.to_model),
+    "onnx": _add_onnx("network.onnx", to_onnx),
+    "qdq": _add_onnx("network.qdq.onnx", to_qdq_onnx),
+    "qonnx": _add_onnx("network.qonnx.onnx", to_qonnx),
 }

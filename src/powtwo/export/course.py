@@ -1,6 +1,6 @@
 """`weight.bin` and `input.bin`, as the course's later labs read them: little endian, no magic.
 
-`weight.bin` has no header: for each computing layer in order its int8 weights (O, I, kH, kW) or
+`weight.bin` has no header: for each weighted layer in order its int8 weights (O, I, kH, kW) or
 (O, I), the input channels zero-padded to a multiple of 4, then its int32 biases (O,).
 
 `input.bin`: u32 number of classes; for each class u32 length and UTF-8 name; u32 images a class;
@@ -10,65 +10,83 @@ u32 values an image; then float32 (C, H, W) images in [0, 1], class by class.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from powtwo.dataset.images import Dataset, Images
-from powtwo.export.errors import UnsupportedError
-from powtwo.export.steps import Step, array, folded_bias, of_network, shifts
-from powtwo.integer.network import IntegerNetwork
+from powtwo.export.steps import FOLDED, Step, UnsupportedError
+from powtwo.integer.rounding import Rounding
 
 WEIGHTS, INPUTS = "weight.bin", "input.bin"
 CHANNELS = 4  # that the accelerator reads at a time
 
 
-def weights(network: IntegerNetwork) -> bytes:
-    """Return `weight.bin`.
+class CourseTensor(NamedTuple):
+    """A tensor of `weight.bin`: int8 weights with their padding, or int32 biases."""
+
+    layer: int  # index in the network
+    name: str  # weight, bias
+    values: npt.NDArray[np.generic]
+
+
+def tensors(steps: Sequence[Step]) -> list[CourseTensor]:
+    """List the tensors of `weight.bin` in their order.
 
     Raises:
         UnsupportedError: where shifts differ by channel: the file has none, the course's
             accelerator takes one a layer.
     """
-    return b"".join(tensor.tobytes() for _, _, tensor in _tensors(network))
+    listed = []
+    for step in steps:
+        if not step.layer.has_weights:
+            continue
+        if len(step.shifts) > 1:
+            raise UnsupportedError(
+                f"{WEIGHTS}: layer {step.index} has shifts by output channel; the course's "
+                "accelerator takes one a layer: give its weights one exponent"
+            )
+        missing = -step.weight.shape[1] % CHANNELS
+        padding = [(0, missing if axis == 1 else 0) for axis in range(step.weight.ndim)]
+        listed.append(CourseTensor(step.index, "weight", np.pad(step.weight, padding)))
+        listed.append(CourseTensor(step.index, "bias", step.bias.astype("<i4")))
+    return listed
 
 
-def describe_weights(network: IntegerNetwork) -> dict[str, Any]:
-    """Return what the manifest says of `weight.bin`: each tensor and its place in the file."""
-    places, offset = [], 0
-    for step, name, tensor in _tensors(network):
-        places.append({
-            "bytes": tensor.nbytes,
-            "layer": step.index,
-            "offset": offset,
-            "shape": tensor.shape,
-            "tensor": name,
-            "type": tensor.dtype.name,
-        })  # fmt: skip
-        offset += tensor.nbytes
-    half_up = network.rounding == "half_up"
+def weights(tensors: Sequence[CourseTensor]) -> bytes:
+    """Return `weight.bin`."""
+    return b"".join(tensor.values.tobytes() for tensor in tensors)
+
+
+def describe_weights(tensors: Sequence[CourseTensor], rounding: Rounding) -> dict[str, Any]:
+    """Return what the manifest says of `weight.bin`: each tensor and its offset in the file."""
+    offsets = accumulate((tensor.values.nbytes for tensor in tensors), initial=0)
     return {
-        "bias": "2^(shift - 1) is in it: shift with floor" if half_up else "as stored",
+        "bias": FOLDED if rounding.folds else "as stored",
         "byte_order": "little",
         "padding": f"input channels zero-padded to a multiple of {CHANNELS}",
-        "rounding": "floor" if half_up else network.rounding,
-        "tensors": places,
+        "rounding": Rounding.FLOOR if rounding.folds else rounding,
+        "tensors": [
+            {
+                "bytes": values.nbytes,
+                "layer": layer,
+                "offset": offset,
+                "shape": values.shape,
+                "tensor": name,
+                "type": values.dtype.name,
+            }
+            for (layer, name, values), offset in zip(tensors, offsets, strict=False)
+        ],
     }
 
 
-def inputs(dataset: Dataset, count: int) -> bytes:
-    """Return `input.bin` with the first `count` test images of each class.
-
-    Where a class has fewer, each class gets as many as that.
-
-    Raises:
-        UnsupportedError: where a class has no test image at all.
-    """
-    images = images_by_class(dataset, count)
-    names = [name.encode() for name in dataset.classes]
+def inputs(images: Images, classes: Sequence[str]) -> bytes:
+    """Return `input.bin` for images uint8 (classes, count, C, H, W) and the classes' names."""
+    names = [name.encode() for name in classes]
     parts = [struct.pack("<I", len(names))]
     parts += [struct.pack("<I", len(name)) + name for name in names]
     parts.append(struct.pack("<II", images.shape[1], prod(images.shape[2:])))
@@ -78,7 +96,13 @@ def inputs(dataset: Dataset, count: int) -> bytes:
 
 
 def images_by_class(dataset: Dataset, count: int) -> Images:
-    """Return the images of `input.bin` as bytes, uint8 (classes, count, C, H, W)."""
+    """Return the first `count` test images of each class, uint8 (classes, count, C, H, W).
+
+    Where a class has fewer, each class gets as many as that.
+
+    Raises:
+        UnsupportedError: where a class has no test image at all.
+    """
     held = np.bincount(dataset.y_test, minlength=len(dataset.classes))
     if not held.min():
         name = dataset.classes[int(held.argmin())]
@@ -88,64 +112,12 @@ def images_by_class(dataset: Dataset, count: int) -> Images:
     return dataset.x_test[np.stack(chosen)]
 
 
-def describe_inputs(network: IntegerNetwork, dataset: Dataset, count: int) -> dict[str, Any]:
+def describe_inputs(images: Images) -> dict[str, Any]:
     """Return what the manifest says of `input.bin`: its counts, and the way to codes."""
-    images = images_by_class(dataset, count)
     return {
         "byte_order": "little",
         "classes": len(images),
         "images_a_class": images.shape[1],
         "to_codes": "pixel = round(255 * value); then as under input",
-        "values_an_image": prod(network.input.shape),
+        "values_an_image": prod(images.shape[2:]),
     }
-
-
-def read_weights(data: bytes, network: IntegerNetwork) -> list[npt.NDArray[np.generic]]:
-    """Return the tensors of a `weight.bin` for this network, padding still on.
-
-    Raises:
-        ValueError: where the file has another length.
-    """
-    tensors, offset = [], 0
-    for _, _, tensor in _tensors(network):
-        flat = np.frombuffer(data[offset : offset + tensor.nbytes], tensor.dtype)
-        tensors.append(flat.reshape(tensor.shape))
-        offset += tensor.nbytes
-    if offset != len(data):
-        raise ValueError(f"{WEIGHTS}: has {len(data)} bytes, must have {offset}; export again")
-    return tensors
-
-
-def read_inputs(data: bytes) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """Return the class names and the values of an `input.bin`, float32 (classes, count, values).
-
-    Raises:
-        ValueError: where the file ends too early or late.
-    """
-    try:
-        (classes,), offset, names = struct.unpack_from("<I", data), 4, []
-        for _ in range(classes):
-            (length,) = struct.unpack_from("<I", data, offset)
-            names.append(data[offset + 4 : offset + 4 + length].decode())
-            offset += 4 + length
-        count, size = struct.unpack_from("<II", data, offset)
-        values = np.frombuffer(data, "<f4", offset=offset + 8)
-        return names, values.reshape(classes, count, size).astype(np.float32)
-    except (struct.error, ValueError) as error:
-        raise ValueError(f"{INPUTS}: damaged ({error}); export again") from None
-
-
-def _tensors(network: IntegerNetwork) -> Iterator[tuple[Step, str, npt.NDArray[np.generic]]]:
-    for step in of_network(network, WEIGHTS):
-        if not step.layer.has_weights:
-            continue
-        if len(shifts(step.layer)) > 1:
-            raise UnsupportedError(
-                f"{WEIGHTS}: layer {step.index} has shifts by output channel; the course's "
-                "accelerator takes one a layer: give its weights one exponent"
-            )
-        weight = array(step.layer.weight)
-        missing = -weight.shape[1] % CHANNELS
-        sides = [(0, missing if axis == 1 else 0) for axis in range(weight.ndim)]
-        yield step, "weight", np.pad(weight, sides)
-        yield step, "bias", folded_bias(step.layer, network.rounding).astype("<i4")

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from powtwo.core import arrays as npz
+from powtwo.core import arrays
 from powtwo.core.arrays import Arrays
 from powtwo.integer.network import IntegerNetwork
 
@@ -27,19 +27,19 @@ from powtwo.integer.network import IntegerNetwork
 def vectors(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> Arrays:
     """Run the reference on uint8 pixels (N, C, H, W) and return every array by its name."""
     images = torch.from_numpy(pixels)
-    arrays: Arrays = {"pixels": pixels, "codes": network.input.encode(images).numpy()}
+    values: Arrays = {"pixels": pixels, "codes": network.input.encode(images).numpy()}
     output = images
     for index, (accumulators, output) in enumerate(network.outputs(images)):
         if accumulators is not None:
-            arrays[f"layers.{index}.accumulators"] = accumulators.numpy()
-        arrays[f"layers.{index}.output"] = output.numpy()
-    return arrays | {"predictions": output.numpy().argmax(1)}
+            values[f"layers.{index}.accumulators"] = accumulators.numpy()
+        values[f"layers.{index}.output"] = output.numpy()
+    return values | {"predictions": output.numpy().argmax(1)}
 
 
-def to_bytes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+def to_bytes(vectors: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
     """Return the .npz file, the same bytes for the same arrays; nothing in it needs a pickle."""
     buffer = io.BytesIO()
-    npz.write(buffer, arrays)
+    arrays.write(buffer, vectors)
     return buffer.getvalue()
 
 
@@ -50,6 +50,6 @@ def load(path: Path | str) -> Arrays:
         ValueError: where the file is broken or holds anything but plain arrays.
     """
     try:
-        return npz.read(path)
+        return arrays.read(path)
     except ValueError as error:
         raise ValueError(f"{path}: no golden vectors ({error}); export again") from error

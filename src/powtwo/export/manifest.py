@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from powtwo.export.steps import Step, input_table, of_network, shifts
-from powtwo.integer.layer import ActivationQParams, WeightFormat
+from powtwo.export.steps import Step
+from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input, IntegerNetwork
 
 FILE = "manifest.json"
 FORMAT = 1
 
 
-def describe(network: IntegerNetwork) -> dict[str, Any]:
-    """Return what the manifest says of the network itself, files aside."""
+def describe(network: IntegerNetwork, steps: Sequence[Step]) -> dict[str, Any]:
+    """Return what the manifest says of the network and its `steps_of`, files aside."""
     return {
         "arithmetic": {
             "accumulator": "a = bias + sum((x - input_zero_point) * weight), int32; a padded "
@@ -28,7 +28,7 @@ def describe(network: IntegerNetwork) -> dict[str, Any]:
         "classes": network.classes,
         "format": FORMAT,
         "input": _input(network.input),
-        "layers": [_layer(step) for step in of_network(network, FILE)],
+        "layers": [_layer(step) for step in steps],
         "rounding": network.rounding,
         "scheme": network.scheme,
     }
@@ -77,17 +77,17 @@ def _text(value: Any, indent: str) -> str:
     return f"{brackets[0]}\n{inner}{lines}\n{indent}{brackets[1]}"
 
 
-def _input(given: Input) -> dict[str, Any]:
+def _input(source: Input) -> dict[str, Any]:
     """Say how a pixel, red to blue and 0 to 255, becomes a code."""
-    table, normalization = input_table(given), given.normalization
+    table, normalization = source.table(), source.normalization
     described: dict[str, Any] = {
-        "bits": given.codes.bits,
+        "bits": source.codes.bits,
         "code": "the pixel itself" if table is None else "table[channel][pixel]",
-        "exponent": given.codes.exponent,
+        "exponent": source.codes.exponent,
         "normalize": normalization.kind,
         "order": "CHW: channel, row, column",
-        "shape": given.shape,
-        "zero_point": given.codes.zero_point,
+        "shape": source.shape,
+        "zero_point": source.codes.zero_point,
     }
     if normalization.mean is not None:
         described |= {"mean": normalization.mean, "std": normalization.std}
@@ -104,39 +104,28 @@ def _layer(step: Step) -> dict[str, Any]:
     }
     if layer.kind in ("conv2d", "maxpool2d"):
         described |= {"kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding}
-    return described | (_computing(step) if layer.has_weights else {})
+    return described | (_weighted(step) if layer.has_weights else {})
 
 
-def _computing(step: Step) -> dict[str, Any]:
-    layer = step.layer
+def _weighted(step: Step) -> dict[str, Any]:
+    layer, weights = step.layer, step.layer.weight_format
     assert layer.input is not None
-    assert layer.weight is not None
     described: dict[str, Any] = {
         "macs": step.macs,
         "output": "int32" if layer.output is None else "codes",
         "relu": layer.relu,
-        **_weights(layer.weight_format),
+        "weight_bits": weights.width,
         "weight_exponent": layer.weight_exponent,
         "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
-        "weight_shape": tuple(layer.weight.shape),
+        "weight_shape": step.weight.shape,
     }
+    if weights.kind != "uniform":  # the bits of a sign and an exponent, as C has them
+        described |= {"weight_kind": weights.kind, "weight_code_bits": weights.bits}
     described |= _codes("input", layer.input)
     if layer.output is None:
         return described
-    amounts = shifts(layer)
-    described["shift"] = amounts if len(amounts) > 1 else amounts[0]
+    described["shift"] = step.shifts if len(step.shifts) > 1 else step.shifts[0]
     return described | _codes("output", layer.output)
-
-
-def _weights(codes: WeightFormat) -> dict[str, Any]:
-    """Describe the integers that the weights are; and, where these are powers, their own bits."""
-    if codes.kind == "uniform":
-        return {"weight_bits": codes.width}
-    return {
-        "weight_bits": codes.width,
-        "weight_kind": codes.kind,
-        "weight_code_bits": codes.bits,
-    }
 
 
 def _codes(side: str, codes: ActivationQParams) -> dict[str, Any]:

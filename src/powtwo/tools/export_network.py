@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from powtwo.dataset.images import Dataset
-from powtwo.export import bundle, manifest
-from powtwo.export.errors import UnsupportedError
+from powtwo.export import manifest
+from powtwo.export.bundle import bundle_files, write_bundle
 from powtwo.export.params import Export
+from powtwo.export.steps import UnsupportedError
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> None:
         formats = list(_supported(network, dataset, params.export))
         if not formats:
             raise ValueError("export.formats: none can express the network; add one to params.yaml")
-        bundle.write(folder, network, dataset, params.export.images, formats)
+        write_bundle(folder, network, dataset, params.export.images, formats)
         print(f"{folder}: scheme {network.scheme} as {', '.join(formats)}")
 
 
@@ -40,7 +41,7 @@ def _supported(network: IntegerNetwork, dataset: Dataset, export: Export) -> Ite
     """Yield the formats that can express the network; say why the others cannot."""
     for name in export.formats:
         try:
-            bundle.make(network, dataset, export.images, [name])
+            bundle_files(network, dataset, export.images, [name])
         except UnsupportedError as error:
             print(f"left out: {error}")
         else:

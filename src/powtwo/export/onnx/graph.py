@@ -7,7 +7,7 @@ tensor can be found by the layer it belongs to.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from powtwo.core.files import atomic
-from powtwo.export.errors import UnsupportedError
+from powtwo.export.steps import UnsupportedError
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import Layer
-from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
 IR_VERSION = 10  # what ONNX Runtime 1.18 and later read
 OPSET = 19  # BitwiseAnd is of 18; onnx.reference knows DequantizeLinear from 19 on
@@ -69,85 +70,90 @@ class Graph:
             )
         return self.constant(name, fixedpoint.power_of_two(exponent).numpy(), np.float32)
 
+    def look_up(self, pixels: str, rows: npt.NDArray[Any], name: str) -> str:
+        """Replace uint8 pixels (N, C, H, W) by their entries in rows (C, 256), one a channel."""
+        starts = 256 * np.arange(len(rows)).reshape(-1, 1, 1)
+        index = self.cast(pixels, TensorProto.INT32, f"{name}.byte")
+        index = self.with_constant("Add", index, starts, np.int32, f"{name}.index")
+        entries = self.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
+        return self.node("Gather", [entries, index], name, axis=0)
+
+    def pool_or_flatten(self, layer: Layer, x: str, name: str) -> str:
+        """Add a max pooling or a flattening.
+
+        Raises:
+            UnsupportedError: where the layer is neither.
+        """
+        if layer.kind == "maxpool2d":
+            sides = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
+            return self.node("MaxPool", [x], name, **sides)
+        if layer.kind == "flatten":
+            return self.node("Flatten", [x], name, axis=1)
+        raise UnsupportedError(
+            f"{self.file}: {name} is a {layer.kind}: it must be conv2d, linear, maxpool2d or "
+            "flatten"
+        )
+
     def model(
         self,
-        given: tuple[str, int, Sequence[str | int]],
-        logits: tuple[int, Sequence[str | int]],
-        about: dict[str, Any],
+        network: IntegerNetwork,
+        source: onnx.ValueInfoProto,
+        logits: int,
+        rounding: Rounding,
+        *,
+        metadata: Mapping[str, Any] | None = None,
         domains: Sequence[str] = (),
     ) -> onnx.ModelProto:
-        """Close the graph: its input (name, type, shape) and its last tensor, named `logits`.
+        """Close the graph; its last tensor becomes the output `logits` (N, classes).
 
         Args:
-            given: name, element type and shape of the input.
-            logits: element type and shape of the output.
-            about: metadata; values that are not strings become JSON.
+            network: what the graph computes.
+            source: the input, batch first.
+            logits: element type of the output.
+            rounding: what the graph itself does.
+            metadata: more of it than every file has; values that are not strings become JSON.
             domains: operator sets beside ONNX's own.
         """
         self.nodes[-1].output[0] = "logits"
-        graph = helper.make_graph(
-            self.nodes,
-            "powtwo",
-            [helper.make_tensor_value_info(*given)],
-            [helper.make_tensor_value_info("logits", *logits)],
-            self.constants,
-        )
+        batch = source.type.tensor_type.shape.dim[0]
+        shape = [batch.dim_param or batch.dim_value, len(network.classes)]
+        sink = helper.make_tensor_value_info("logits", logits, shape)
+        graph = helper.make_graph(self.nodes, "powtwo", [source], [sink], self.constants)
         opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(d, 1) for d in domains)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="powtwo"
         )
+        about = {
+            "classes": network.classes,
+            "rounding": rounding,
+            "scheme": network.scheme,
+            "scheme_rounding": network.rounding,
+            **(metadata or {}),
+        }
         for key, value in sorted(about.items()):
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
             model.metadata_props.add(key=key, value=text)
         return model
 
 
-def write(model: onnx.ModelProto, path: Path | str) -> None:
+def pixels_input(network: IntegerNetwork) -> onnx.ValueInfoProto:
+    """Return the input `pixels`, uint8 (N, C, H, W)."""
+    return helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *network.input.shape])
+
+
+def sliding(layer: Layer) -> dict[str, list[int]]:
+    """Return the attributes of a convolution: strides and padding on all sides."""
+    return {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+
+
+def parameters(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Return the weights and the biases of a weighted layer."""
+    assert layer.weight is not None
+    assert layer.bias is not None
+    return layer.weight, layer.bias
+
+
+def write_onnx(model: onnx.ModelProto, path: Path | str) -> None:
     """Write a model whole or not at all, with the same bytes for the same model."""
     with atomic(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def about(network: IntegerNetwork, rounding: str) -> dict[str, Any]:
-    """List what every file says of its network; `rounding` is what the graph itself does."""
-    return {
-        "classes": network.classes,
-        "rounding": rounding,
-        "scheme": network.scheme,
-        "scheme_rounding": network.rounding,
-    }
-
-
-def by_channel(values: Tensor, dimensions: int) -> npt.NDArray[np.int64]:
-    """Return int64 values of shape () or (O,) so that they broadcast with (N, O, …)."""
-    return fixedpoint.by_channel(values.to(torch.int64), dimensions).numpy()
-
-
-def table(given: Input) -> npt.NDArray[np.uint8] | None:
-    """Return the code of each byte, uint8 (C, 256); None where the code is the byte itself."""
-    return given.table()
-
-
-def look_up(graph: Graph, pixels: str, rows: npt.NDArray[Any], name: str) -> str:
-    """Replace uint8 pixels (N, C, H, W) by their entries in rows (C, 256), one row a channel."""
-    starts = 256 * np.arange(len(rows)).reshape(-1, 1, 1)
-    index = graph.cast(pixels, TensorProto.INT32, f"{name}.byte")
-    index = graph.with_constant("Add", index, starts, np.int32, f"{name}.index")
-    entries = graph.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
-    return graph.node("Gather", [entries, index], name, axis=0)
-
-
-def pool_or_flatten(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    """Add a max pooling or a flattening.
-
-    Raises:
-        UnsupportedError: where the layer is neither.
-    """
-    if layer.kind == "maxpool2d":
-        sides = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
-        return graph.node("MaxPool", [x], name, **sides)
-    if layer.kind == "flatten":
-        return graph.node("Flatten", [x], name, axis=1)
-    raise UnsupportedError(
-        f"{graph.file}: {name} is a {layer.kind}: it must be conv2d, linear, maxpool2d or flatten"
-    )

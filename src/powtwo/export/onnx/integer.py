@@ -11,8 +11,6 @@ Source: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -20,15 +18,14 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from powtwo.export.onnx import graph as onnx_graph
-from powtwo.export.onnx.graph import Graph, by_channel
+from powtwo.export.onnx.graph import Graph, parameters, pixels_input, sliding
+from powtwo.integer.fixedpoint import by_channel
 from powtwo.integer.layer import INT32_LIMIT, Layer
-from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding, half_unit
 
-FILE = "network.onnx"
 
-
-def to_model(network: IntegerNetwork) -> onnx.ModelProto:
+def to_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     """Return the model: uint8 `pixels` (N, C, H, W) in, `logits` (N, classes) out.
 
     The logits are int32, or uint8 codes where the scheme asks for them. Tensors in between are
@@ -37,33 +34,21 @@ def to_model(network: IntegerNetwork) -> onnx.ModelProto:
     Raises:
         UnsupportedError: where a layer is of a kind unknown here.
     """
-    graph = Graph(FILE)
-    x = _encode(graph, network.input)
+    graph = Graph("network.onnx")
+    table = network.input.table()
+    x = "pixels" if table is None else graph.look_up("pixels", table, "input")
     for index, layer in enumerate(network.layers):
         name = f"layer{index}"
         if layer.has_weights:
-            x = _compute(graph, layer, network.rounding, x, name)
+            x = _weighted(graph, layer, network.rounding, x, name)
         else:
-            x = onnx_graph.pool_or_flatten(graph, layer, x, name)
-    codes = network.layers[-1].output is not None
-    return graph.model(
-        ("pixels", TensorProto.UINT8, ["N", *network.input.shape]),
-        (TensorProto.UINT8 if codes else TensorProto.INT32, ["N", len(network.classes)]),
-        onnx_graph.about(network, network.rounding),
-    )
+            x = graph.pool_or_flatten(layer, x, name)
+    ends_in_codes = network.layers[-1].output is not None
+    logits = TensorProto.UINT8 if ends_in_codes else TensorProto.INT32
+    return graph.model(network, pixels_input(network), logits, network.rounding)
 
 
-def write(network: IntegerNetwork, path: Path | str) -> None:
-    """Write the file; what `to_model` raises leaves none."""
-    onnx_graph.write(to_model(network), path)
-
-
-def _encode(graph: Graph, given: Input) -> str:
-    codes = onnx_graph.table(given)
-    return "pixels" if codes is None else onnx_graph.look_up(graph, "pixels", codes, "input")
-
-
-def _compute(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> str:
+def _weighted(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
     x = _accumulate(graph, layer, x, name)
     if layer.relu:
         x = graph.with_constant("Max", x, 0, np.int32, f"{name}.relu")
@@ -72,24 +57,21 @@ def _compute(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> st
 
 def _accumulate(graph: Graph, layer: Layer, x: str, name: str) -> str:
     """Add Σ (x − z) · w + b: int32 (N, O, H, W) or (N, O)."""
-    assert layer.weight is not None
-    assert layer.bias is not None
     assert layer.input is not None
+    weight, bias = parameters(layer)
     zero_point = graph.constant(f"{name}.input_zero_point", layer.input.zero_point, np.uint8)
-    weight = layer.weight.numpy()
     if layer.kind == "conv2d":
         # A padded position holds the zero point: the operator says so, both runtimes do so.
-        inputs = [x, graph.constant(f"{name}.weight", weight, np.int8), zero_point]
-        sides = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
-        sums = graph.node("ConvInteger", inputs, f"{name}.sum", **sides)
+        inputs = [x, graph.constant(f"{name}.weight", weight.numpy(), np.int8), zero_point]
+        sums = graph.node("ConvInteger", inputs, f"{name}.sum", **sliding(layer))
     else:
-        inputs = [x, graph.constant(f"{name}.weight", weight.T, np.int8), zero_point]
+        inputs = [x, graph.constant(f"{name}.weight", weight.T.numpy(), np.int8), zero_point]
         sums = graph.node("MatMulInteger", inputs, f"{name}.sum")
-    bias = by_channel(layer.bias, layer.weight.dim())
-    return graph.with_constant("Add", sums, bias, np.int32, f"{name}.accumulator")
+    values = by_channel(bias, weight.dim())
+    return graph.with_constant("Add", sums, values, np.int32, f"{name}.accumulator")
 
 
-def _requantize(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> str:
+def _requantize(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
     assert layer.output is not None
     lift = _lift(layer)
     wide = int(layer.bound.max()) + int(lift.max()) >= INT32_LIMIT
@@ -112,24 +94,24 @@ class _Shift:
     """shift(a, n) + z in the operators of ONNX, in 64 bits where 32 are not enough."""
 
     def __init__(self, graph: Graph, layer: Layer, lift: Tensor, wide: bool, name: str) -> None:
-        assert layer.weight is not None
         assert layer.output is not None
         self.graph, self.name, self.n, self.lift = graph, name, layer.shift, lift
-        self.zero_point, self.dimensions = layer.output.zero_point, layer.weight.dim()
+        self.zero_point, self.dimensions = layer.output.zero_point, parameters(layer)[0].dim()
         self.wide = wide
         self.signed = (TensorProto.INT64, np.int64) if wide else (TensorProto.INT32, np.int32)
         self.unsigned = (TensorProto.UINT64, np.uint64) if wide else (TensorProto.UINT32, np.uint32)
 
-    def __call__(self, x: str, rounding: str) -> str:
-        half = (1 << self.n) >> 1  # 0 where n is 0
+    def __call__(self, x: str, rounding: Rounding) -> str:
         x = self.graph.cast(x, self.signed[0], f"{self.name}.wide") if self.wide else x
         x = self._add(x, self.lift, "lift")
-        if rounding == "half_up":
-            x = self._add(x, half, "half")
-        if rounding == "half_even":
+        if rounding is Rounding.HALF_EVEN:
             # Just under half for an even result, half for an odd one; nothing where n is 0.
-            just_under = self._add(x, (half - 1).clamp(min=0), "half")
+            just_under = self._add(x, (half_unit(self.n) - 1).clamp(min=0), "half")
             x = self.graph.node("Add", [just_under, self._odd(x)], f"{self.name}.tie")
+        else:
+            constant = rounding.bias_constant(self.n)
+            assert constant is not None
+            x = self._add(x, constant, "half")
         x = self.graph.cast(self._right(x, "shift"), self.signed[0], f"{self.name}.shifted")
         return self._add(x, self.zero_point - (self.lift >> self.n), "code")
 

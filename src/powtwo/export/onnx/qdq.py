@@ -14,24 +14,20 @@ Sources:
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto
 
-from powtwo.export.onnx import graph as onnx_graph
-from powtwo.export.onnx.graph import Graph
+from powtwo.export.onnx.graph import Graph, pixels_input, sliding
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
-FILE = "network.qdq.onnx"
 
-
-def to_model(network: IntegerNetwork) -> onnx.ModelProto:
+def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     """Return the model: uint8 `pixels` (N, C, H, W) in, float32 `logits` (N, classes) out.
 
     A logit is the value that the integer network's stands for, 2^e · (code − zero point). The
@@ -41,40 +37,37 @@ def to_model(network: IntegerNetwork) -> onnx.ModelProto:
     Raises:
         UnsupportedError: where a layer is of a kind unknown here, or a scale is below 2^−126.
     """
-    graph = Graph(FILE)
+    graph = Graph("network.qdq.onnx")
     codes = network.input.codes
     x = _quantize(graph, codes, _values(graph, network.input), "input")
     for index, layer in enumerate(network.layers):
         name = f"layer{index}"
         if layer.has_weights:
-            x = _compute(graph, layer, x, name)
+            x = _weighted(graph, layer, x, name)
             codes = layer.output or codes
         else:
-            x = onnx_graph.pool_or_flatten(graph, layer, x, name)
+            x = graph.pool_or_flatten(layer, x, name)
         if not layer.has_weights or layer.output is not None:
             x = _quantize(graph, codes, x, f"{name}.output")
-    computing = [index for index, layer in enumerate(network.layers) if layer.has_weights]
-    bound = max((int(network.accumulator_bound(index).max()) for index in computing), default=0)
+    weighted = [index for index, layer in enumerate(network.layers) if layer.has_weights]
+    bound = max((int(network.accumulator_bound(index).max()) for index in weighted), default=0)
     exact = bound < fixedpoint.FLOAT32_EXACT
     return graph.model(
-        ("pixels", TensorProto.UINT8, ["N", *network.input.shape]),
-        (TensorProto.FLOAT, ["N", len(network.classes)]),
-        {**onnx_graph.about(network, "half_even"), "float32_exact": exact},
+        network,
+        pixels_input(network),
+        TensorProto.FLOAT,
+        Rounding.HALF_EVEN,
+        metadata={"float32_exact": exact},
     )
 
 
-def write(network: IntegerNetwork, path: Path | str) -> None:
-    """Write the file; what `to_model` raises leaves none."""
-    onnx_graph.write(to_model(network), path)
-
-
-def _values(graph: Graph, given: Input) -> str:
+def _values(graph: Graph, source: Input) -> str:
     """Add the float32 values 2^e · (x̄ − z) of the pixels' codes: each step is exact."""
-    codes = onnx_graph.table(given)
-    z, exponent = given.codes.zero_point, given.codes.exponent
-    if codes is not None:
-        values = fixedpoint.dequantize(torch.from_numpy(codes), exponent, z).float().numpy()
-        return onnx_graph.look_up(graph, "pixels", values, "input.values")
+    table = source.table()
+    z, exponent = source.codes.zero_point, source.codes.exponent
+    if table is not None:
+        values = fixedpoint.dequantize(torch.from_numpy(table), exponent, z).float().numpy()
+        return graph.look_up("pixels", values, "input.values")
     x = graph.cast("pixels", TensorProto.FLOAT, "input.pixels")
     x = graph.with_constant("Sub", x, z, np.float32, "input.centered")
     return graph.node("Mul", [x, graph.scale("input.step", exponent)], "input.values")
@@ -84,12 +77,10 @@ def _quantize(graph: Graph, codes: ActivationQParams, x: str, name: str) -> str:
     """Add Quantize and Dequantize, with a Clip where the codes do not fill eight bits."""
     if codes.bits < 8:
         step = float(fixedpoint.power_of_two(codes.exponent))
-        ends = (
-            (end - codes.zero_point) * step for end in (codes.grid.quant_min, codes.grid.quant_max)
-        )
+        ends = {"low": codes.grid.quant_min, "high": codes.grid.quant_max}
         limits = [
-            graph.constant(f"{name}.{side}", end, np.float32)
-            for side, end in zip(("low", "high"), ends, strict=True)
+            graph.constant(f"{name}.{side}", (end - codes.zero_point) * step, np.float32)
+            for side, end in ends.items()
         ]
         x = graph.node("Clip", [x, *limits], f"{name}.clipped")
     scale = graph.scale(f"{name}.scale", codes.exponent)
@@ -103,13 +94,11 @@ def _zero_point(codes: ActivationQParams) -> tuple[int, npt.DTypeLike]:
     return (0, np.int8) if centered else (codes.zero_point, np.uint8)
 
 
-def _compute(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    assert layer.weight is not None
-    assert layer.bias is not None
+def _weighted(graph: Graph, layer: Layer, x: str, name: str) -> str:
     inputs = [x, *(_dequantized(graph, layer, part, name) for part in ("weight", "bias"))]
     if layer.kind == "conv2d":
-        sides = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
-        x = graph.node("Conv", inputs, name, kernel_shape=[layer.kernel] * 2, **sides)
+        kernel = [layer.kernel] * 2
+        x = graph.node("Conv", inputs, name, kernel_shape=kernel, **sliding(layer))
     else:
         x = graph.node("Gemm", inputs, name, transB=1)
     return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x

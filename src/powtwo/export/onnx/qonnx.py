@@ -11,28 +11,31 @@ Source: https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from torch import Tensor
 
-from powtwo.export.errors import UnsupportedError
-from powtwo.export.onnx import graph as onnx_graph
-from powtwo.export.onnx.graph import Graph
+from powtwo.export.onnx.graph import Graph, parameters, sliding
+from powtwo.export.steps import UnsupportedError
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
 FILE = "network.qonnx.onnx"
 DOMAIN = "qonnx.custom_op.general"
-ROUNDINGS = {"floor": "FLOOR", "half_up": "HALF_UP", "half_even": "ROUND"}
+ROUNDING_MODES = {  # QONNX's words
+    Rounding.FLOOR: "FLOOR",
+    Rounding.HALF_UP: "HALF_UP",
+    Rounding.HALF_EVEN: "ROUND",
+}
 BIAS_BITS = 32
 
 
-def to_model(network: IntegerNetwork) -> onnx.ModelProto:
+def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
     """Return the model: float32 `values` (1, C, H, W) in, float32 `logits` (1, classes) out.
 
     The input is what the network sees of an image, 2^e · (code − zero point): with dyadic
@@ -49,33 +52,24 @@ def to_model(network: IntegerNetwork) -> onnx.ModelProto:
         name = f"layer{index}"
         if layer.has_weights:
             _check(index, layer, network)
-            x = _compute(graph, layer, ROUNDINGS[network.rounding], x, name)
+            x = _weighted(graph, layer, ROUNDING_MODES[network.rounding], x, name)
         else:
-            x = onnx_graph.pool_or_flatten(graph, layer, x, name)
-    return graph.model(
-        ("values", TensorProto.FLOAT, [1, *network.input.shape]),
-        (TensorProto.FLOAT, [1, len(network.classes)]),
-        onnx_graph.about(network, network.rounding),
-        domains=[DOMAIN],
-    )
-
-
-def write(network: IntegerNetwork, path: Path | str) -> None:
-    """Write the file; what `to_model` raises leaves none."""
-    onnx_graph.write(to_model(network), path)
+            x = graph.pool_or_flatten(layer, x, name)
+    values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [1, *network.input.shape])
+    return graph.model(network, values, TensorProto.FLOAT, network.rounding, domains=[DOMAIN])
 
 
 def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
-    if (reach := int(network.accumulator_bound(index).max())) >= fixedpoint.FLOAT32_EXACT:
+    if (bound := int(network.accumulator_bound(index).max())) >= fixedpoint.FLOAT32_EXACT:
         raise UnsupportedError(
-            f"{FILE}: layer {index}: sums of up to {reach}: float32, in which "
+            f"{FILE}: layer {index}: sums of up to {bound}: float32, in which "
             "QONNX tools compute, is exact below 2^24; use fewer bits"
         )
     if layer.output is None:
         return
     _check_zero_point(f"layer {index}", layer.output)
     # With zero point 0 what is negative is clamped to 0, however it is rounded.
-    if network.rounding == "half_up" and not layer.relu and layer.output.zero_point:
+    if network.rounding is Rounding.HALF_UP and not layer.relu and layer.output.zero_point:
         raise UnsupportedError(
             f"{FILE}: layer {index}: rounding = 'half_up' without ReLU: QONNX rounds negative "
             "halves away from zero; use floor or half_even"
@@ -90,7 +84,7 @@ def _check_zero_point(where: str, codes: ActivationQParams) -> None:
         )
 
 
-def _compute(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> str:
+def _weighted(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> str:
     x = _accumulate(graph, layer, x, name)
     x = graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
     if layer.output is None:
@@ -99,23 +93,20 @@ def _compute(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> st
 
 
 def _accumulate(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    assert layer.weight is not None
-    assert layer.bias is not None
+    integers, biases = parameters(layer)
     exponent = torch.tensor(layer.weight_exponent)
-    integers = layer.weight
     if layer.kind == "linear":
         integers = integers.T  # (I, O), as MatMul wants it: an exponent by channel broadcasts
     elif exponent.dim():
         exponent = exponent.view(-1, 1, 1, 1)
-    weights = _Quant(exponent, layer.weight_bits, narrow=True)
-    weight = _parameter(graph, integers, weights, f"{name}.weight")
-    biases = _Quant(layer.accumulator_exponent, BIAS_BITS)
-    bias = _parameter(graph, layer.bias, biases, f"{name}.bias")
+    weight_quant = _Quant(exponent, layer.weight_bits, narrow=True)
+    weight = _parameter(graph, integers, weight_quant, f"{name}.weight")
+    bias_quant = _Quant(layer.accumulator_exponent, BIAS_BITS)
+    bias = _parameter(graph, biases, bias_quant, f"{name}.bias")
     if layer.kind == "linear":
         return graph.node("Add", [graph.node("MatMul", [x, weight], f"{name}.product"), bias], name)
-    sides = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
-    inputs = [x, weight, bias]
-    return graph.node("Conv", inputs, name, kernel_shape=[layer.kernel] * 2, **sides)
+    kernel = [layer.kernel] * 2
+    return graph.node("Conv", [x, weight, bias], name, kernel_shape=kernel, **sliding(layer))
 
 
 @dataclass(frozen=True)

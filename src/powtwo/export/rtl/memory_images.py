@@ -6,19 +6,19 @@ C order: the last index runs fastest. Golden images follow each other, image by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from powtwo.export.steps import Step, array, folded_bias, input_table, is_folded, of_network, shifts
+from powtwo.export.steps import FOLDED, Step
 from powtwo.integer.network import IntegerNetwork
 
-FORMAT = "memory images"
 FOLDER = "memory"
 GOLDEN = f"{FOLDER}/golden"
+Vectors = Mapping[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,45 +51,25 @@ class Image:
         return described | ({"note": self.note} if self.note else {})
 
 
-def images(network: IntegerNetwork, vectors: Mapping[str, npt.NDArray[np.generic]]) -> list[Image]:
+def images(network: IntegerNetwork, steps: Sequence[Step], vectors: Vectors) -> list[Image]:
     """List the images of a network and of its golden vectors.
 
     Args:
         network: the network.
+        steps: what `steps_of` gave for it.
         vectors: what `golden.vectors` gave for it.
-
-    Raises:
-        UnsupportedError: where a layer is of an unknown kind, or takes int32 accumulators.
     """
-    made = list(_input(network, vectors))
-    for step in of_network(network, FORMAT):
+    listed = list(_input(network, vectors))
+    for step in steps:
         if step.layer.has_weights:
-            made += _constants(step, network.rounding)
+            listed += _constants(step)
         if step.layer.kind != "flatten":  # which moves nothing: its output is its input
-            made.append(_output(step, vectors))
-    return made
+            listed.append(_output(step, vectors))
+    return listed
 
 
-def read(text: str, image: Image) -> npt.NDArray[np.generic]:
-    """Return the words of a file as an array of the type and shape of `image`.
-
-    Raises:
-        ValueError: where a line is no word of this width, or their number is wrong.
-    """
-    width = 2 * image.values.itemsize
-    lines = text.split("\n")[:-1]
-    if len(lines) != image.values.size or any(len(line) != width for line in lines):
-        raise ValueError(
-            f"{image.file}: must be {image.values.size} lines of {width} digits; export again"
-        )
-    big_endian = np.frombuffer(bytes.fromhex("".join(lines)), image.values.dtype.newbyteorder(">"))
-    return big_endian.astype(image.values.dtype).reshape(image.values.shape)
-
-
-def _input(
-    network: IntegerNetwork, vectors: Mapping[str, npt.NDArray[np.generic]]
-) -> Iterator[Image]:
-    table = input_table(network.input)
+def _input(network: IntegerNetwork, vectors: Vectors) -> Iterator[Image]:
+    table = network.input.table()
     if table is not None:
         note = "code = table[256 * channel + pixel]"
         yield Image(f"{FOLDER}/input.table.hex", "table", None, "channel, pixel", table, note)
@@ -97,21 +77,18 @@ def _input(
     yield Image(f"{GOLDEN}/input.hex", "input", None, "NCHW", vectors["codes"])
 
 
-def _constants(step: Step, rounding: str) -> Iterator[Image]:
-    layer, stem = step.layer, f"{FOLDER}/layer{step.index:02}"
-    weight = array(layer.weight)
-    order = "OIHW" if weight.ndim == 4 else "OI"
-    yield Image(f"{stem}.weight.hex", "weight", step.index, order, weight)
-    note = "2^(shift - 1) is in it: shift with floor" if is_folded(layer, rounding) else ""
-    bias = folded_bias(layer, rounding)
-    yield Image(f"{stem}.bias.hex", "bias", step.index, "O", bias, note)
-    amounts = shifts(layer)
-    if len(amounts) > 1:
-        values = np.array(amounts, np.uint8)
+def _constants(step: Step) -> Iterator[Image]:
+    stem = f"{FOLDER}/layer{step.index:02}"
+    order = "OIHW" if step.weight.ndim == 4 else "OI"
+    yield Image(f"{stem}.weight.hex", "weight", step.index, order, step.weight)
+    note = FOLDED if step.is_folded else ""
+    yield Image(f"{stem}.bias.hex", "bias", step.index, "O", step.bias, note)
+    if len(step.shifts) > 1:
+        values = np.array(step.shifts, np.uint8)
         yield Image(f"{stem}.shift.hex", "shift", step.index, "O", values)
 
 
-def _output(step: Step, vectors: Mapping[str, npt.NDArray[np.generic]]) -> Image:
+def _output(step: Step, vectors: Vectors) -> Image:
     order = "NCHW" if len(step.output_shape) == 3 else "NC"
     values = vectors[f"layers.{step.index}.output"]
     return Image(f"{GOLDEN}/layer{step.index:02}.output.hex", "output", step.index, order, values)

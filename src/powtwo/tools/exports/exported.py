@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from powtwo import engine
 from powtwo.core.arrays import Arrays
-from powtwo.dataset.images import Dataset
+from powtwo.dataset.images import Dataset, Images
+from powtwo.engine.choose import make
 from powtwo.export import golden, manifest
+from powtwo.export.steps import Step, steps_of
 from powtwo.integer.network import IntegerNetwork
 
 BATCH = 250  # images at a time
@@ -25,6 +25,10 @@ class DifferenceError(ValueError):
     """An export does not say what the network says."""
 
 
+class SkippedError(RuntimeError):
+    """A check that cannot be made here, and why."""
+
+
 @dataclass(frozen=True, eq=False)
 class Export:
     """A folder `exports/<scheme>/` and what it must agree with."""
@@ -32,10 +36,9 @@ class Export:
     folder: Path
     network: IntegerNetwork
     dataset: Dataset | None  # None: golden images only
-    bench: Sequence[Path] = ()  # Verilog sources of the testbench
 
     @cached_property
-    def about(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """Return the manifest."""
         return manifest.load(self.folder)
 
@@ -45,11 +48,19 @@ class Export:
         return golden.load(self.folder / "golden.npz")
 
     @cached_property
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """Return all test images, or the golden ones where there are none: uint8 (N, C, H, W)."""
-        if self.dataset is not None:
-            return self.dataset.x_test
+    def steps(self) -> list[Step]:
+        """Return the network's layers with their shapes."""
+        return steps_of(self.network)
+
+    @cached_property
+    def golden_pixels(self) -> Images:
+        """Return the golden images, uint8 (N, C, H, W)."""
         return self.vectors["pixels"].astype(np.uint8)
+
+    @cached_property
+    def pixels(self) -> Images:
+        """Return all test images, or the golden ones where there are none: uint8 (N, C, H, W)."""
+        return self.golden_pixels if self.dataset is None else self.dataset.x_test
 
     @cached_property
     def logits(self) -> npt.NDArray[np.int64]:
@@ -57,13 +68,9 @@ class Export:
         return logits(self.network, self.pixels)
 
 
-def logits(network: IntegerNetwork, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def logits(network: IntegerNetwork, pixels: Images) -> npt.NDArray[np.int64]:
     """Return the logits (N, classes) of the fastest engine that is exact here."""
-    running = engine.make(network)
-    images = torch.from_numpy(pixels)
-    starts = range(0, len(images), BATCH)
-    found = torch.cat([running.logits(images[i : i + BATCH]) for i in starts])
-    return found.to(torch.int64).numpy()
+    return make(network).logits(torch.from_numpy(pixels)).to(torch.int64).numpy()
 
 
 def require_equal(

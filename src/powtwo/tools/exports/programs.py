@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,18 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.export import rtl
+from powtwo.integer.rounding import Rounding
+from powtwo.tools.exports.exported import SkippedError
+
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 FAST = ("-O3",)  # the dot product becomes vectors: ten times as fast as -O2 under gcc 12
 BATCH = 100  # images a process
 SECONDS = 600  # for one command
-
-
-class SkippedError(RuntimeError):
-    """A check that cannot be made here, and why."""
-
-
-class MissingToolError(SkippedError):
-    """A program or package that a check needs is not installed."""
+TESTBENCH = Path(rtl.__file__).parent  # layer_tb.v and requantize.v
 
 
 class ToolError(RuntimeError):
@@ -37,13 +34,12 @@ def find(*names: str) -> str:
     """Return the path of the first program of these that is there.
 
     Raises:
-        MissingToolError: where none is.
+        SkippedError: where none is.
     """
     for name in names:
-        path = shutil.which(name)
-        if path:
+        if path := shutil.which(name):
             return path
-    raise MissingToolError(f"{' or '.join(names)} is not installed")
+    raise SkippedError(f"{' or '.join(names)} is not installed")
 
 
 def compile_c(
@@ -58,7 +54,7 @@ def compile_c(
         flags: beside `STRICT`.
 
     Raises:
-        MissingToolError: where there is no such compiler.
+        SkippedError: where there is no such compiler.
         ToolError: where it refuses the sources.
     """
     cc = find(compiler) if compiler else find("cc", "gcc", "clang")
@@ -69,10 +65,9 @@ def compile_c(
 
 def run_c(program: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Return the logits (N, classes) that the compiled program prints for uint8 (N, C, H, W)."""
-    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+    batches = np.split(pixels, range(BATCH, len(pixels), BATCH))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        printed = pool.map(partial(_logits, program), batches)
-        return np.concatenate(list(printed))
+        return np.concatenate(list(pool.map(partial(_logits, program), batches)))
 
 
 def _logits(program: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -81,77 +76,81 @@ def _logits(program: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int6
 
 
 def simulate(
-    bench: Iterable[Path], folder: Path, about: dict[str, Any], index: int, images: int = 1
+    folder: Path,
+    manifest: dict[str, Any],
+    index: int,
+    images: int = 1,
+    testbench: Path = TESTBENCH,
 ) -> str:
     """Run one layer in Icarus Verilog, from nothing but the manifest and the memory images.
 
     Args:
-        bench: `layer_tb.v` and `requantize.v`.
         folder: of the export.
-        about: its manifest.
-        index: of a layer that computes.
+        manifest: its manifest.
+        index: of a weighted layer.
         images: golden images to run.
+        testbench: folder of `layer_tb.v` and `requantize.v`.
 
     Returns:
-        The bench's last line: "… words equal" or "… words differ".
+        The testbench's last line: "… words equal" or "… words differ".
 
     Raises:
-        MissingToolError: where Icarus Verilog is not installed.
+        SkippedError: where Icarus Verilog is not installed.
         ToolError: where it refuses a source or an image.
     """
     compiler, simulator = find("iverilog"), find("vvp")
-    layer = about["layers"][index]
-    defined = [f"-Player_tb.{name}={value}" for name, value in _parameters(about, layer, images)]
-    sources = [str(path) for path in bench]
-    files = [f"+{name}={path}" for name, path in _files(layer)]
+    layer = manifest["layers"][index]
+    values = _parameters(manifest, layer) | {"SIMULATED": images}
+    defined = [f"-Player_tb.{name}={value}" for name, value in values.items()]
+    sources = [str(testbench / name) for name in ("layer_tb.v", "requantize.v")]
     with tempfile.TemporaryDirectory() as scratch:
         program = str(Path(scratch) / "layer.vvp")
         _run([compiler, "-g2005", "-s", "layer_tb", *defined, "-o", program, *sources])
-        # Run where the files are: the bench keeps 256 characters of a name.
-        return _last_line(_run([simulator, "-n", program, *files], folder=folder))
-
-
-def _parameters(
-    about: dict[str, Any], layer: dict[str, Any], images: int
-) -> Iterable[tuple[str, int]]:
-    given, made = ([*layer[f"{side}_shape"], 1, 1][:3] for side in ("input", "output"))
-    yield from zip(("CHANNELS", "HEIGHT", "WIDTH"), given, strict=True)
-    yield from zip(("OUT_CHANNELS", "OUT_HEIGHT", "OUT_WIDTH"), made, strict=True)
-    yield "IMAGES", about["memory"]["golden_images"]
-    yield "SIMULATED", images
-    for name, default in (("kernel", 1), ("stride", 1), ("padding", 0)):
-        yield name.upper(), layer.get(name, default)
-    yield "INPUT_ZERO_POINT", layer["input_zero_point"]
-    yield "RELU", int(layer["relu"])
-    yield "HALF_EVEN", int(about["rounding"] == "half_even")
-    yield "INT32", int(layer["output"] == "int32")
-    if layer["output"] == "codes":
-        yield "OUTPUT_ZERO_POINT", layer["output_zero_point"]
-        yield "OUTPUT_MAX", 2 ** layer["output_bits"] - 1
-        yield "SHIFT", 0 if isinstance(layer["shift"], list) else layer["shift"]
-
-
-def _files(layer: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    memory = layer["memory"]
-    yield "input", memory["input"]
-    yield "golden", memory["output"]["file"]
-    for role in ("weight", "bias", "shift"):
-        if role in memory:
-            yield role, memory[role]["file"]
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines() or ["nothing printed"]
-    if "WARNING" in text or "ERROR" in text:
+        # Run where the files are: the testbench keeps 256 characters of a name.
+        printed = _run([simulator, "-n", program, *_files(layer)], folder=folder)
+    lines = printed.strip().splitlines() or ["nothing printed"]
+    if "WARNING" in printed or "ERROR" in printed:
         raise ToolError(lines[0])
     return lines[-1]
 
 
-def _run(command: Sequence[str], given: bytes = b"", folder: Path | None = None) -> str:
+def _parameters(manifest: dict[str, Any], layer: dict[str, Any]) -> dict[str, int]:
+    """Return the testbench's parameters for a layer; a linear layer has one pixel."""
+    inputs, outputs = ([*layer[f"{side}_shape"], 1, 1][:3] for side in ("input", "output"))
+    values = {
+        **dict(zip(("CHANNELS", "HEIGHT", "WIDTH"), inputs, strict=True)),
+        **dict(zip(("OUT_CHANNELS", "OUT_HEIGHT", "OUT_WIDTH"), outputs, strict=True)),
+        "IMAGES": manifest["memory"]["golden_images"],
+        "KERNEL": layer.get("kernel", 1),
+        "STRIDE": layer.get("stride", 1),
+        "PADDING": layer.get("padding", 0),
+        "INPUT_ZERO_POINT": layer["input_zero_point"],
+        "RELU": int(layer["relu"]),
+        "HALF_EVEN": int(manifest["rounding"] == Rounding.HALF_EVEN),
+        "INT32": int(layer["output"] == "int32"),
+    }
+    if layer["output"] == "codes":
+        values |= {
+            "OUTPUT_ZERO_POINT": layer["output_zero_point"],
+            "OUTPUT_MAX": 2 ** layer["output_bits"] - 1,
+            "SHIFT": 0 if isinstance(layer["shift"], list) else layer["shift"],
+        }
+    return values
+
+
+def _files(layer: dict[str, Any]) -> list[str]:
+    """Return the testbench's arguments: where a layer's memory images lie."""
+    memory = layer["memory"]
+    files = {"input": memory["input"], "golden": memory["output"]["file"]}
+    files |= {role: memory[role]["file"] for role in ("weight", "bias", "shift") if role in memory}
+    return [f"+{role}={file}" for role, file in files.items()]
+
+
+def _run(command: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> str:
     name = Path(command[0]).name
     try:
         done = subprocess.run(
-            command, input=given, capture_output=True, check=False, timeout=SECONDS, cwd=folder
+            command, input=stdin, capture_output=True, check=False, timeout=SECONDS, cwd=folder
         )
     except subprocess.TimeoutExpired:
         raise ToolError(f"{name}: took more than {SECONDS} seconds") from None

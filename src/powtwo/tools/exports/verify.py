@@ -5,21 +5,17 @@ What needs a tool that is not installed is skipped, and its line names the tool.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from powtwo.dataset.images import Dataset
-from powtwo.export import manifest, rtl
+from powtwo.export import manifest
 from powtwo.integer.network import IntegerNetwork
 from powtwo.tools.exports import checks, onnx_checks
-from powtwo.tools.exports.exported import Export
-from powtwo.tools.exports.programs import SkippedError, ToolError
-
-MODELS = "models/integer"
-DATASET = "data/dataset.npz"
-EXPORTS = "exports"
-BENCH = [Path(rtl.__file__).with_name(name) for name in ("layer_tb.v", "requantize.v")]
+from powtwo.tools.exports.exported import Export, SkippedError
+from powtwo.tools.exports.programs import ToolError
 
 Check = Callable[[Export], str]
 
@@ -40,7 +36,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
 
 @dataclass(frozen=True)
 class Line:
-    """What was found of one file."""
+    """The outcome of a check."""
 
     file: str
     outcome: str  # equal, differs, skipped
@@ -51,29 +47,41 @@ class Line:
         return f"{self.file}: {prefix}{self.text}"
 
 
-def verify(export: Export) -> Iterator[Line]:
-    """Run the checks of every file that the export has; yield each line once it is known."""
-    listed = export.about["files"]
-    for name, file, check in CHECKS:
-        if file in listed:
-            yield _line(f"{export.folder.name}/{name}", export, check)
+def verify(root: Path, schemes: list[str]) -> Iterator[Line]:
+    """Check every file of `exports/` under the project's root; yield each line once it is known.
 
-
-def verify_all(root: Path, schemes: list[str] | None = None) -> Iterator[Line]:
-    """Verify every folder of `exports/` under the project's root, or those of some schemes.
+    Args:
+        root: of the project.
+        schemes: which folders; all where the list is empty.
 
     Raises:
         ValueError: where nothing was exported.
     """
-    folders = sorted(path.parent for path in (root / EXPORTS).glob(f"*/{manifest.FILE}"))
+    folders = sorted(path.parent for path in root.glob(f"exports/*/{manifest.FILE}"))
     names = schemes or [folder.name for folder in folders]
     if not names:
-        raise ValueError(f"{EXPORTS}: holds no export; run the export stage first")
-    data = root / DATASET
+        raise ValueError("exports: holds no export; run the export stage first")
+    data = root / "data/dataset.npz"
     dataset = Dataset.load(data) if data.exists() else None
-    for name in names:
-        network = IntegerNetwork.load(root / MODELS / f"{name}.safetensors")
-        yield from verify(Export(root / EXPORTS / name, network, dataset, BENCH))
+    for scheme in names:
+        network = IntegerNetwork.load(root / f"models/integer/{scheme}.safetensors")
+        export = Export(root / "exports" / scheme, network, dataset)
+        for name, file, check in CHECKS:
+            if file in export.manifest["files"]:
+                yield _line(f"{scheme}/{name}", export, check)
+
+
+def main(schemes: list[str]) -> int:
+    """Print a line for each file; return 1 where one differs."""
+    outcomes = set()
+    try:
+        for line in verify(Path(), schemes):
+            print(line, flush=True)
+            outcomes.add(line.outcome)
+    except (ValueError, OSError) as error:
+        print(f"verify-export: {error}", file=sys.stderr)
+        return 1
+    return int("differs" in outcomes)
 
 
 def _line(name: str, export: Export, check: Check) -> Line:

@@ -1,0 +1,268 @@
+#include "network.h"
+
+enum kind { CONV2D, LINEAR, MAXPOOL2D };
+
+struct layer {
+    int32_t index; /* in the integer file; flattening moves nothing, and is not in the table */
+    enum kind kind;
+    int32_t channels, height, width;             /* of the input */
+    int32_t out_channels, out_height, out_width; /* of the output */
+    int32_t kernel, stride, padding;             /* pixels; square */
+    const int8_t *weight;                        /* OIHW or OI */
+    const int32_t *bias;                         /* ${"2^(shift-1) is in it already" if folded else "one for each output channel"} */
+    const uint8_t *shift;                        /* null: the outputs are the logits, int32 */
+    int32_t shift_step;                          /* 1: a shift for each channel; 0: one for all */
+    int32_t input_zero_point, output_zero_point, output_max, relu;
+/*% if powers %*/
+    int32_t powers; /* 1: a weight is a sign and an exponent; 0: it is a number */
+/*% endif %*/
+    int32_t offset; /* of the output in the arena */
+};
+
+enum { LAYERS = ${layers | length} };
+static const struct layer layers[LAYERS]; /* the tables stand below the code */
+/*% if table is not none %*/
+enum { INPUT_CHANNELS = ${table | length} };
+static const uint8_t input_table[INPUT_CHANNELS][256]; /* the code of each pixel */
+/*% endif %*/
+
+static uint8_t arena[NETWORK_ARENA_BYTES];
+static int16_t patch[NETWORK_PATCH_BYTES / 2];
+
+/* Returns a / 2^n, rounded down. What a >> n does to a negative a, C99 leaves to the compiler. ~a
+ * is not negative, and ~(~a >> n) is the floor on every one. Those that have an arithmetic shift
+ * make this one instruction. */
+static int32_t floor_shift(int32_t a, int32_t n)
+{
+    return a < 0 ? ~(~a >> n) : a >> n;
+}
+
+/*% if rounding == "half_up" %*/
+/* Rounds to nearest, halves up: the biases already hold the 2^(n-1) that this takes. */
+/*% elif rounding == "half_even" %*/
+/* Rounds to nearest, halves to even: just under half is added to an even result, half to an odd
+ * one. No sum of this network leaves 32 bits by it. */
+/*% elif rounding != "floor" %*/
+#error "no C rounds ${rounding}"
+/*% endif %*/
+static int32_t rounding_shift(int32_t a, int32_t n)
+{
+/*% if rounding == "half_even" %*/
+    if (n > 0) {
+        a += ((int32_t)1 << (n - 1)) - 1 + (floor_shift(a, n) & 1);
+    }
+/*% endif %*/
+    return floor_shift(a, n);
+}
+
+/* Returns the code of an accumulator of output channel o. */
+static uint8_t requantize(const struct layer *l, int32_t o, int32_t a)
+{
+    /* Clamped before the zero point is added: a sum of 2^31 - 1 with no shift has no room. */
+    const int32_t low = l->relu ? 0 : -l->output_zero_point;
+    const int32_t high = l->output_max - l->output_zero_point;
+    a = rounding_shift(a, l->shift[o * l->shift_step]);
+    if (a < low) {
+        a = low;
+    }
+    if (a > high) {
+        a = high;
+    }
+    return (uint8_t)(a + l->output_zero_point);
+}
+
+/* Copies what one output pixel sees, in the order of the weights, less the zero point. */
+static void gather(const struct layer *l, const uint8_t *x, int32_t out_row, int32_t out_column)
+{
+    const int32_t top = out_row * l->stride - l->padding;
+    const int32_t left = out_column * l->stride - l->padding;
+    int32_t k = 0;
+    for (int32_t c = 0; c < l->channels; c++) {
+        for (int32_t i = top; i < top + l->kernel; i++) {
+            for (int32_t j = left; j < left + l->kernel; j++) {
+                int32_t code = l->input_zero_point; /* what a padded position holds */
+                if (i >= 0 && i < l->height && j >= 0 && j < l->width) {
+                    code = x[(c * l->height + i) * l->width + j];
+                }
+                patch[k++] = (int16_t)(code - l->input_zero_point);
+            }
+        }
+    }
+}
+
+/*% if powers %*/
+/*# Sums of uint32 wrap where those of int32 must not, and end at the same: the accumulator fits. #*/
+/* Returns an int32 sum that was made in uint32, where a left shift of any number is defined. */
+static int32_t as_signed(uint32_t a)
+{
+    return a <= INT32_MAX ? (int32_t)a : -(int32_t)~a - 1;
+}
+
+/* Returns the bias of output channel o plus the products of its weights with the patch. A weight
+ * that is a power of two is stored as its sign and 1 + its exponent; 0 is 0. */
+static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
+{
+    const int8_t *w = l->weight + o * count;
+    uint32_t a = (uint32_t)l->bias[o];
+    for (int32_t k = 0; k < count; k++) {
+        const uint32_t x = (uint32_t)patch[k];
+        if (!l->powers) {
+            a += (uint32_t)w[k] * x;
+        } else if (w[k] > 0) {
+            a += x << (w[k] - 1);
+        } else if (w[k] < 0) {
+            a -= x << (-w[k] - 1);
+        }
+    }
+    return as_signed(a);
+}
+/*% else %*/
+/* Returns the bias of output channel o plus the products of its weights with the patch. */
+static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
+{
+    const int8_t *w = l->weight + o * count;
+    int32_t a = 0;
+    for (int32_t k = 0; k < count; k++) {
+        a += (int32_t)w[k] * patch[k];
+    }
+    return a + l->bias[o];
+}
+/*% endif %*/
+
+static void conv2d(const struct layer *l, const uint8_t *x, uint8_t *y, int32_t *logits)
+{
+    const int32_t count = l->channels * l->kernel * l->kernel;
+    const int32_t outputs = l->out_height * l->out_width;
+    for (int32_t p = 0; p < outputs; p++) {
+        gather(l, x, p / l->out_width, p % l->out_width);
+        for (int32_t o = 0; o < l->out_channels; o++) {
+            const int32_t a = accumulate(l, o, count);
+            if (l->shift) {
+                y[o * outputs + p] = requantize(l, o, a);
+            } else {
+                logits[o * outputs + p] = l->relu && a < 0 ? 0 : a;
+            }
+        }
+    }
+}
+
+static void maxpool2d(const struct layer *l, const uint8_t *x, uint8_t *y)
+{
+    for (int32_t c = 0; c < l->channels; c++) {
+        for (int32_t row = 0; row < l->out_height; row++) {
+            for (int32_t column = 0; column < l->out_width; column++) {
+                uint8_t largest = 0;
+                for (int32_t k = 0; k < l->kernel * l->kernel; k++) {
+                    const int32_t i = row * l->stride + k / l->kernel;
+                    const int32_t j = column * l->stride + k % l->kernel;
+                    const uint8_t code = x[(c * l->height + i) * l->width + j];
+                    largest = code > largest ? code : largest;
+                }
+                *y++ = largest;
+            }
+        }
+    }
+}
+
+/*% if table is not none %*/
+/* Replaces each pixel by its code, and returns the codes. */
+static const uint8_t *encode(const uint8_t pixels[NETWORK_PIXELS])
+{
+    const int32_t area = NETWORK_PIXELS / INPUT_CHANNELS;
+    for (int32_t i = 0; i < NETWORK_PIXELS; i++) {
+        arena[i] = input_table[i / area][pixels[i]];
+    }
+    return arena;
+}
+
+/*% endif %*/
+void network_run(const uint8_t pixels[NETWORK_PIXELS], int32_t logits[NETWORK_LOGITS])
+{
+    const uint8_t *x = ${"pixels" if table is none else "encode(pixels)"};
+    for (int32_t i = 0; i < LAYERS; i++) {
+        const struct layer *l = &layers[i];
+        uint8_t *y = arena + l->offset;
+        switch (l->kind) {
+        case CONV2D:
+        case LINEAR: /* a convolution of one pixel: its features are channels, its kernel is 1 */
+            conv2d(l, x, y, logits);
+            break;
+        case MAXPOOL2D:
+            maxpool2d(l, x, y);
+            break;
+        }
+#ifdef NETWORK_TRACE
+        if (l->shift || l->kind == MAXPOOL2D) {
+            network_trace(l->index, y, l->out_channels * l->out_height * l->out_width);
+        }
+#endif
+        x = y;
+    }
+/*% if ends_in_codes %*/
+    for (int32_t i = 0; i < NETWORK_LOGITS; i++) {
+        logits[i] = x[i];
+    }
+/*% endif %*/
+}
+
+int32_t network_class(const int32_t logits[NETWORK_LOGITS])
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < NETWORK_LOGITS; i++) {
+        best = logits[i] > logits[best] ? i : best;
+    }
+    return best;
+}
+
+const char *const network_class_names[NETWORK_CLASSES] = {
+/*% for name in class_names %*/
+    ${name},
+/*% endfor %*/
+};
+
+/*% if table is not none %*/
+static const uint8_t input_table[INPUT_CHANNELS][256] = {
+/*% for row in table %*/
+    {
+${numbers(row, 8)}
+    },
+/*% endfor %*/
+};
+
+/*% endif %*/
+/*% for type, name, values in arrays %*/
+static const ${type} ${name}[${values.size}] = {
+${numbers(values, 4)}
+};
+
+/*% endfor %*/
+static const struct layer layers[LAYERS] = {
+/*% for step, offset in layers %*/
+/*% set layer, output = step.layer, step.layer.output %*/
+/*% set channels, height, width = chw(step.input_shape) %*/
+/*% set out_channels, out_height, out_width = chw(step.output_shape) %*/
+    {
+        .index = ${step.index},
+        .kind = ${layer.kind | upper},
+        .channels = ${channels}, .height = ${height}, .width = ${width},
+        .out_channels = ${out_channels}, .out_height = ${out_height}, .out_width = ${out_width},
+        .kernel = ${layer.kernel or 1}, .stride = ${layer.stride}, .padding = ${layer.padding},
+/*% if layer.has_weights %*/
+        .weight = weight_${step.index}, .bias = bias_${step.index},
+/*% if output %*/
+        .shift = shift_${step.index}, .shift_step = ${(step.shifts | length > 1) | int},
+        .input_zero_point = ${layer.input.zero_point}, .output_zero_point = ${output.zero_point},
+        .output_max = ${output.grid.quant_max}, .relu = ${layer.relu | int},
+/*% else %*/
+        .shift = 0, .shift_step = 0,
+        .input_zero_point = ${layer.input.zero_point}, .output_zero_point = 0,
+        .output_max = 0, .relu = ${layer.relu | int},
+/*% endif %*/
+/*% if is_powers(layer) %*/
+        .powers = 1,
+/*% endif %*/
+/*% endif %*/
+        .offset = ${offset},
+    },
+/*% endfor %*/
+};

@@ -1,0 +1,119 @@
+"""What `inv verify-export` sees of an export: that it is right, or what was damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from export_cases import PLAIN, dataset, needs, project, small_network
+
+from powtwo.export import manifest
+from powtwo.export.bundle import write_bundle
+from powtwo.tools.exports.verify import CHECKS, main, verify
+
+
+def outcomes(root: Path) -> dict[str, str]:
+    """Return the line of each file that is not equal."""
+    return {line.file: str(line) for line in verify(root, []) if line.outcome != "equal"}
+
+
+@pytest.mark.slow
+@needs("gcc", "iverilog", "vvp")
+def test_each_file_has_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(tmp_path, small_network("half_up"))
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("files as recorded")
+    assert "small/golden.npz: 2 images equal" in lines
+    assert "small/network.c: 10 images equal" in lines
+    assert "small/memory: layer 0 in Icarus Verilog: 8192 words equal" in lines
+    assert "small/weight.bin: 8 tensors equal" in lines
+    assert "small/input.bin: 10 images equal" in lines
+    assert "small/network.onnx: 10 images equal, 2 on onnx's reference" in lines
+    assert "small/network.qdq.onnx: 10 images equal, rounded half to even" in lines
+    assert len(lines) == len(CHECKS)
+
+
+DAMAGE = [
+    ("c99", "network.c", b"l->shift[o * l->shift_step]", b"l->shift[o * l->shift_step] + 1"),
+    ("c99", "network.c", b"a < 0 ? ~(~a >> n) : a >> n", b"a / (1 << n)"),
+    ("c99", "network.c", b"(int16_t)(code", b"(code"),  # a compiler's error
+    ("course", "weight.bin", b"\x00\x00", b"\x00\x01"),
+    ("course", "input.bin", b"\x00\x00\x80?", b"\x00\x00\x00?"),  # 1.0 becomes 0.5
+    ("memory", "memory/layer00.weight.hex", b"fc\n", b"fb\n"),
+    ("course", "golden.npz", b"NUMPY", b"NUMPI"),
+]
+
+
+@pytest.mark.slow
+@needs("gcc", "iverilog", "vvp")
+@pytest.mark.parametrize(("kind", "name", "old", "new"), DAMAGE)
+def test_a_changed_file_is_seen(
+    kind: str, name: str, old: bytes, new: bytes, tmp_path: Path
+) -> None:
+    folder = project(tmp_path, small_network(relu=False), (kind,))
+    data = (folder / name).read_bytes()
+    assert old in data
+    data = data.replace(old, new, 1)
+    (folder / name).write_bytes(data)
+    described = manifest.load(folder)  # so that only the check of the content sees it
+    described["files"][name]["sha256"] = hashlib.sha256(data).hexdigest()
+    (folder / manifest.FILE).write_bytes(manifest.to_bytes(described))
+    lines = outcomes(tmp_path)
+    assert f"small/{name.partition('/')[0]}" in lines
+    assert all(": differs: " in line for line in lines.values())
+
+
+def test_a_manifest_that_is_not_the_networks_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = project(tmp_path, small_network(), ("course",))
+    (folder / "README.md").write_text("mine", "utf-8")
+    expected = "small/manifest.json: differs: README.md has another sha256; export again"
+    assert outcomes(tmp_path) == {"small/manifest.json": expected}
+    monkeypatch.chdir(tmp_path)
+    assert main(["small"]) == 1
+    (folder / "README.md").unlink()
+    assert "README.md is missing" in outcomes(tmp_path)["small/manifest.json"]
+    replace(small_network(), rounding="half_even").save(
+        tmp_path / "models/integer/small.safetensors"
+    )
+    write_bundle(folder, small_network(), dataset(small_network()), 2, ("course",))
+    lines = outcomes(tmp_path)
+    assert "arithmetic is not the network's" in lines["small/manifest.json"]
+    assert "small/golden.npz: differs: layers.0.output:" in lines["small/golden.npz"]
+
+
+def test_what_needs_a_missing_tool_is_skipped_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, small_network(), PLAIN)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert set(outcomes(tmp_path).values()) == {
+        "small/network.c: skipped: cc or gcc or clang is not installed",
+        "small/memory: skipped: iverilog is not installed",
+    }
+
+
+def test_without_the_data_set_the_golden_images_are_run(tmp_path: Path) -> None:
+    project(tmp_path, small_network(), ("course", "onnx"))
+    (tmp_path / "data/dataset.npz").unlink()
+    lines = [str(line) for line in verify(tmp_path, [])]
+    assert "small/network.onnx: 2 images equal, 2 on onnx's reference" in lines
+    assert "small/input.bin: skipped: no data set to compare its images with" in lines
+
+
+def test_nothing_exported_and_an_unknown_scheme_are_said_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 1
+    assert "exports: holds no export; run the export stage first" in capsys.readouterr().err
+    assert main(["nosuch"]) == 1
+    assert "nosuch" in capsys.readouterr().err
