@@ -413,10 +413,12 @@ def test_a_layer_of_other_bits_has_its_own_middle(
 
 
 @pytest.mark.parametrize("part", ["weights", "activations"])
-def test_an_unknown_observer_is_refused_before_any_image(checkpoint: Checkpoint, part: str) -> None:
+def test_an_unknown_observer_is_refused_before_any_image(
+    checkpoint: Checkpoint, images: torch.Tensor, part: str
+) -> None:
     options = options_of(**{part: {"observer": "median"}})
     with pytest.raises(ValueError, match="observer = 'median': must be one of"):
-        calibration.calibrate(checkpoint, CLASSES, None, options, 8)
+        calibration.calibrate(checkpoint, CLASSES, images[:0], options, 8)
 
 
 @pytest.mark.parametrize(("bits", "values"), [(2, 3), (3, 7), (4, 15)])

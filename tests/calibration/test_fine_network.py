@@ -1,4 +1,4 @@
-"""The fine network: exact sums, and nothing lost that quantization could see."""
+"""The exact float network: exact sums, and nothing lost that quantization could see."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_no_sum_can_pass_the_mantissa(kind: str) -> None:
 def test_it_follows_the_float_layer_far_below_a_code(kind: str) -> None:
     exact, x = layer(kind), given(kind)
     fine = ExactFloatLayer(exact)
-    outputs = fine.finish(fine.sums(round_to_grid(x, -8)), -4).double()
+    outputs = fine.outputs(fine.sums(round_to_grid(x, -8)), -4).double()
     assert outputs.dtype == torch.float64
     assert (outputs - exact(x)).abs().max() < 2.0**-4 * 2**-10 + 36 * 3 * 2.0**-18
     steps = outputs * 2**14

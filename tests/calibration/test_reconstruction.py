@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from powtwo.calibration import bias_correction, reconstruction
 from powtwo.calibration import exponents as calibration
+from powtwo.calibration import reconstruction
 from powtwo.calibration.reconstruction import reconstruct
 from powtwo.conversion import to_integer as conversion
 from powtwo.conversion.calibrated import Calibrated
@@ -238,7 +238,7 @@ def test_patches_are_what_unfold_gives() -> None:
     patches = reconstruction._patches(layer, x, (flat // 3, flat % 3))
     expected = [every[n, :, place] for n in range(3) for place in flat[n].tolist()]
     assert torch.equal(patches, torch.stack(expected))
-    mean = bias_correction.mean_inputs(layer, x)
+    mean = reconstruction.mean_inputs(layer, x)
     assert torch.equal(mean, every.sum((0, 2)) / every.shape[2] / 3) or torch.allclose(
         mean, every.mean((0, 2)), rtol=1e-15
     )
@@ -247,7 +247,7 @@ def test_patches_are_what_unfold_gives() -> None:
 def test_places_follow_the_image_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconstruction, "SAMPLES", 60)
     marks = torch.tensor([5, 12, 11, 6])
-    rows, columns = reconstruction._places(torch.zeros(4, 2, 8, 8), marks, 6)
+    rows, columns = reconstruction._positions(torch.zeros(4, 2, 8, 8), marks, 6)
     flat = rows * 8 + columns  # 64 · 6 / 60 → every seventh, nine of them
     assert flat[0].tolist() == [5 + 7 * i for i in range(9)] == flat[1].tolist()
     assert flat[2].tolist() == [4 + 7 * i for i in range(9)]
@@ -257,5 +257,5 @@ def test_places_follow_the_image_and_stay_inside(monkeypatch: pytest.MonkeyPatch
 def test_a_shift_of_means_is_summed_exactly() -> None:
     weight = torch.tensor([[1e16, 1.0, -1e16]], dtype=torch.float64)
     ones, zero = torch.ones(3, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64)
-    assert bias_correction.shift_of_means((weight, ones), (zero, ones)).tolist() == [1.0]
-    assert bias_correction.shift_of_means((zero, ones), (weight, 2 * ones)).tolist() == [-2.0]
+    assert reconstruction.mean_difference((weight, ones), (zero, ones)).tolist() == [1.0]
+    assert reconstruction.mean_difference((zero, ones), (weight, 2 * ones)).tolist() == [-2.0]
