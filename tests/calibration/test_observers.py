@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from powtwo.calibration import observers
 from powtwo.calibration.observers import Observer, PerAxis
@@ -42,7 +43,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def exponent(name: str, *pieces: torch.Tensor, grid: Grid = WEIGHTS) -> int:
+def exponent(name: str, *pieces: Tensor, grid: Grid = WEIGHTS) -> int:
     observer = Observer(name, grid)
     for piece in pieces:
         observer.forward(piece)
@@ -185,7 +186,7 @@ def test_kl_by_hand(
 @settings(max_examples=40)
 @given(x=channels, grid=st.sampled_from([WEIGHTS, *GRIDS]), cut=st.integers(0, 20))
 def test_channels_have_the_exponents_that_each_has_alone(
-    name: str, x: torch.Tensor, grid: Grid, cut: int
+    name: str, x: Tensor, grid: Grid, cut: int
 ) -> None:
     together = Observer(name, grid, granularity=PerAxis(1))
     for piece in (x[:, :cut], x[:, cut:]):
@@ -209,7 +210,7 @@ def test_channels_of_a_large_tensor_have_the_exponents_that_each_has_alone(name:
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40)
 @given(x=channels, low=st.integers(-50, 50), width=st.integers(0, 9))
-def test_a_clamp_bounds_every_exponent(name: str, x: torch.Tensor, low: int, width: int) -> None:
+def test_a_clamp_bounds_every_exponent(name: str, x: Tensor, low: int, width: int) -> None:
     free, clamped = (
         Observer(name, WEIGHTS, clamp, PerAxis(0)) for clamp in (None, (low, low + width))
     )
@@ -242,7 +243,7 @@ def test_an_unknown_observer_is_refused() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(x=tensors)
-def test_doubling_a_tensor_lowers_the_fraction_bits_by_one(name: str, x: torch.Tensor) -> None:
+def test_doubling_a_tensor_lowers_the_fraction_bits_by_one(name: str, x: Tensor) -> None:
     if x.any():
         assert exponent(name, 2 * x) == exponent(name, x) + 1
 
@@ -258,7 +259,7 @@ PRINTED = torch.tensor([-3.1353e11, -3.1353e11, -3.1568e11, -5.4761e11], dtype=t
 @given(x=tensors, factor=st.floats(1.0, 1e6))
 @example(x=PRINTED, factor=1.0)
 @example(x=NOT_MONOTONE_OF_KL.double(), factor=1.0)
-def test_more_range_never_gives_a_smaller_scale(name: str, x: torch.Tensor, factor: float) -> None:
+def test_more_range_never_gives_a_smaller_scale(name: str, x: Tensor, factor: float) -> None:
     wider = torch.cat([x, x.abs().max().view(1) * factor])
     assert not x.any() or exponent(name, wider) >= exponent(name, x)
 
@@ -271,7 +272,7 @@ def test_one_more_of_the_largest_value_can_give_kl_a_smaller_scale() -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("percentile")])
 @given(x=tensors, factor=st.floats(1.0, 1e6))
 def test_larger_magnitudes_never_give_a_percentile_a_smaller_scale(
-    name: str, x: torch.Tensor, factor: float
+    name: str, x: Tensor, factor: float
 ) -> None:
     assert not x.any() or exponent(name, x * factor) >= exponent(name, x)
 
@@ -279,14 +280,14 @@ def test_larger_magnitudes_never_give_a_percentile_a_smaller_scale(
 @pytest.mark.parametrize("name", ["mse", "kl"])
 @given(x=tensors)
 def test_a_search_stays_within_its_octaves_below_the_scale_that_clips_nothing(
-    name: str, x: torch.Tensor
+    name: str, x: Tensor
 ) -> None:
     assert 0 <= exponent("minmax-ceil", x) - exponent(name, x) <= 7
 
 
 @pytest.mark.parametrize("name", NAMES)
 @given(x=tensors, cut=st.integers(0, 20))
-def test_order_and_size_of_pieces_do_not_matter(name: str, x: torch.Tensor, cut: int) -> None:
+def test_order_and_size_of_pieces_do_not_matter(name: str, x: Tensor, cut: int) -> None:
     assert exponent(name, x) == exponent(name, x[cut:].flip(0), x[:cut])
 
 

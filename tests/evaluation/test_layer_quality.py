@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from networks import identical_floats, networks, random_network, random_pixels
+from torch import Tensor
 
 from powtwo.engine import make
 from powtwo.evaluation.layer_quality import (
@@ -25,7 +26,7 @@ from powtwo.network.folded import FoldedLayer
 
 
 def measure(
-    running: object, layers: list[FoldedLayer], pixels: torch.Tensor, size: int
+    running: object, layers: list[FoldedLayer], pixels: Tensor, size: int
 ) -> list[LayerQuality]:
     return [item.quality() for item in measure_layers(running, layers, pixels, size)]
 

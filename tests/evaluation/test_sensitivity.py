@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import ROUNDINGS, identical_floats, networks, random_network, random_pixels
+from torch import Tensor
 
 from powtwo.engine import make
 from powtwo.evaluation import sensitivity
@@ -72,7 +73,7 @@ def with_float_layer(network: IntegerNetwork, layers: list[FoldedLayer], which: 
 def _as_integer(network: IntegerNetwork, index: int) -> object:
     layer = network.layers[index]
 
-    def run(x: torch.Tensor) -> torch.Tensor:
+    def run(x: Tensor) -> Tensor:
         codes = simulate(layer, x, network.rounding)
         if layer.output is None:
             return codes * 2.0**layer.accumulator_exponent

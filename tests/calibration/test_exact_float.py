@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from powtwo.calibration.exact_float import ExactFloatLayer, round_to_grid
 from powtwo.network.folded import FoldedLayer
@@ -18,7 +19,7 @@ def layer(kind: str, seed: int = 0) -> FoldedLayer:
     return FoldedLayer(kind, weight, bias, relu=True, padding=padding, kernel=3)
 
 
-def given(kind: str, seed: int = 1) -> torch.Tensor:
+def given(kind: str, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (3, 4, 6, 6) if kind == "conv2d" else (3, 36)
     return torch.randn(shape, generator=generator, dtype=torch.float64) * 3
