@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_vgg import CLASSES, trained
 from torch import Tensor
 
 from powtwo.calibration import reconstruction
@@ -15,14 +16,9 @@ from powtwo.calibration.reconstruction import reconstruct
 from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.conversion.scheme import Scheme
-from powtwo.dataset.normalization import Normalization
 from powtwo.integer.fixedpoint import Grid, by_channel, power_of_two
 from powtwo.integer.network import IntegerNetwork
-from powtwo.network.architecture import Architecture
-from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import FoldedLayer, outputs
-
-CLASSES = ("ant", "bee", "cat", "dog")
 
 
 def scheme(bits: int = 3, rounding: str = "floor", bias: str = "nearest") -> Scheme:
@@ -39,20 +35,11 @@ def coarse_images() -> Tensor:
     return coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
-def trained() -> Checkpoint:
-    torch.manual_seed(0)
-    architecture = Architecture((6, 8, "M", 8, "M", 12, "M", "M"), (16,), len(CLASSES))
-    network = architecture.build().train()
-    for _ in range(3):
-        network(torch.randn(16, 3, 32, 32) * 0.7)
-    return Checkpoint(architecture, Normalization("dyadic"), dict(network.state_dict()))
-
-
 def calibration(options: Scheme) -> Calibrated:
     return calibrate(CHECKPOINT, CLASSES, IMAGES, options, batch_size=8)
 
 
-IMAGES, CHECKPOINT = coarse_images(), trained()
+IMAGES, CHECKPOINT = coarse_images(), trained(6, 8, "M", 8, "M", 12, "M", "M")
 CALIBRATED = calibration(scheme())
 
 
