@@ -13,9 +13,10 @@ line for each scheme and metric: its mean, its sample standard deviation, and it
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from powtwo.core import files  # noqa: E402
 
-NEEDED = ("data/dataset.npz", "models/float.safetensors")
+NEEDED = ("data/dataset.npz", "models/float.safetensors", "models/float-classes.npz")
 STAGES = ("calibrate", "convert", "evaluate")
 KEYS = ("accuracy", "drop_points", "agreement", "min_sqnr_db", "validation_accuracy")
 
@@ -42,8 +43,8 @@ def main() -> None:
         sys.exit(f"seeds: {unknown[0]!r}: params.yaml has no such scheme")
     if missing := [name for name in NEEDED if not (ROOT / name).is_file()]:
         sys.exit(f"seeds: {missing[0]}: no such file; make it with `inv repro`")
-    found = {name: [evaluate(params, name, seed) for seed in options.seeds] for name in schemes}
-    head, rows = table(found, options.seeds)
+    runs = {name: [evaluate(params, name, seed) for seed in options.seeds] for name in schemes}
+    head, rows = table(runs, options.seeds)
     files.write_csv(options.out, head, rows)
     for row in rows:
         values = " ".join(f"{value:.6g}" for value in row[4:])
@@ -64,21 +65,20 @@ def evaluate(params: dict[str, Any], scheme: str, seed: int) -> dict[str, Any]:
         }
         text = yaml.safe_dump(changed, sort_keys=False)
         (folder / "params.yaml").write_text(text, encoding="utf-8")
-        for stage in STAGES:
-            command = [sys.executable, str(ROOT / f"src/{stage}.py"), scheme]
-            if code := subprocess.run(command, cwd=folder, check=False).returncode:
-                sys.exit(code)
+        with contextlib.chdir(folder):
+            for stage in STAGES:
+                importlib.import_module(stage).main(scheme)
         metrics: dict[str, Any] = files.read_json(folder / f"metrics/evaluate/{scheme}.json")
         return metrics
 
 
 def table(
-    found: dict[str, list[dict[str, Any]]], seeds: Sequence[int]
+    measured: dict[str, list[dict[str, Any]]], seeds: Sequence[int]
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Return the head and the rows of the CSV; a metric that a version lacks has no row."""
     head = ["scheme", "metric", "mean", "sd", *(f"seed_{seed}" for seed in seeds)]
     rows = []
-    for scheme, runs in found.items():
+    for scheme, runs in measured.items():
         for key in KEYS:
             values = [run[key] for run in runs if key in run]
             if len(values) == len(runs):

@@ -14,7 +14,7 @@ from powtwo.core.params import StageParams
 from powtwo.core.stage import stage
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.engine.choose import make
-from powtwo.evaluation import code_histogram, comparison, layer_quality, sensitivity
+from powtwo.evaluation import comparison, layer_quality, sensitivity
 from powtwo.evaluation.params import Evaluate
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar.run_log import observed
@@ -31,36 +31,36 @@ def main(scheme: str) -> None:
     with observed(f"evaluate-{scheme}"), stage("evaluate", Reads, scheme) as params:
         size = params.evaluate.batch_size
         dataset = Dataset.load("data/dataset.npz")
-        x_test, y_test, x_validation, y_validation = map(
-            torch.from_numpy,
-            (dataset.x_test, dataset.y_test, dataset.x_validation, dataset.y_validation),
-        )
+        parts = (dataset.x_test, dataset.y_test, dataset.x_validation, dataset.y_validation)
+        x_test, y_test, x_validation, y_validation = map(torch.from_numpy, parts)
         folded = Calibrated.load(f"models/calibrated/{scheme}.safetensors").folded
         engine = make(IntegerNetwork.load(f"models/integer/{scheme}.safetensors"))
         float_classes = torch.from_numpy(arrays.read("models/float-classes.npz")["test"])
 
         classes = comparison.predictions(engine.predict, x_test, size)
         metrics = comparison.compare(y_test, float_classes, classes)
-        metrics |= comparison.on_validation(
-            y_validation, comparison.predictions(engine.predict, x_validation, size)
-        )
+        validation_classes = comparison.predictions(engine.predict, x_validation, size)
+        metrics["validation_images"] = len(y_validation)
+        metrics["validation_accuracy"] = comparison.accuracy(y_validation, validation_classes)
         few = evenly_spaced(len(x_test), params.evaluate.sqnr_images)
-        watched = layer_quality.watch(engine, folded, x_test[few], size)
-        layers = [layer.quality() for layer in watched]
-        metrics["min_sqnr_db"] = min(row.sqnr_db for row in layers)
+        stats = layer_quality.measure_layers(engine, folded, x_test[few], size)
+        layers = [layer.quality() for layer in stats]
+        metrics["min_sqnr_db"] = min(layer.sqnr_db for layer in layers)
         few = evenly_spaced(len(x_validation), params.evaluate.sensitivity_images)
-        sensitive = sensitivity.measure(engine, folded, x_validation[few], y_validation[few], size)
+        sensitive = sensitivity.measure_sensitivity(
+            engine, folded, x_validation[few], y_validation[few], size
+        )
 
         files.write_json(f"metrics/evaluate/{scheme}.json", metrics | sensitive.metrics())
         files.write_csv(
             f"plots/layers/{scheme}.csv",
             (*layer_quality.COLUMNS, *sensitivity.COLUMNS),
-            [(*layer_quality.row(each), *sensitive.row(each.layer)) for each in layers],
+            [(*layer.row(), *sensitive.row(layer.layer)) for layer in layers],
         )
         files.write_csv(
             f"plots/histograms/{scheme}.csv",
-            code_histogram.COLUMNS,
-            layer_quality.histogram_rows(watched),
+            layer_quality.HISTOGRAM_COLUMNS,
+            [row for layer in stats for row in layer.histogram_rows()],
         )
         pairs = zip(y_test.tolist(), classes.tolist(), strict=True)
         named = [(dataset.classes[a], dataset.classes[p]) for a, p in pairs]

@@ -24,9 +24,11 @@ def main() -> None:
     with observed("evaluate-float"), stage("evaluate-float", Reads) as params:
         dataset = Dataset.load("data/dataset.npz")
         checkpoint = Checkpoint.load("models/float.safetensors")
-        predict = comparison.float_predictor(fold(checkpoint.network()), checkpoint.normalization)
+        layers = fold(checkpoint.network())
         classes = comparison.predictions(
-            predict, torch.from_numpy(dataset.x_test), params.batch_size
+            lambda x: comparison.classify(layers, checkpoint.normalization(x, torch.float64)),
+            torch.from_numpy(dataset.x_test),
+            params.batch_size,
         )
         with files.atomic("models/float-classes.npz") as path, path.open("wb") as file:
             arrays.write(file, {"test": classes.numpy()})

@@ -30,16 +30,20 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
-from powtwo.calibration import observers
-from powtwo.conversion.scheme import Quantizer as Precision
+from powtwo.calibration.observers import Observer
+from powtwo.conversion import scheme as schemes
 from powtwo.conversion.scheme import Scheme
 from powtwo.integer.fixedpoint import Grid, power_of_two
+from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer
 
 ANNOTATION = "quantization_annotation"  # where prepare_pt2e looks for it
-COMPUTING = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
+WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 RELU = torch.ops.aten.relu.default
-MOVING = (torch.ops.aten.max_pool2d.default, torch.ops.aten.flatten.using_ints)  # codes as they are
+UNCHANGED = (
+    torch.ops.aten.max_pool2d.default,
+    torch.ops.aten.flatten.using_ints,
+)  # codes as they are
 AFFINE, SYMMETRIC = torch.per_tensor_affine, torch.per_tensor_symmetric
 DYADIC = FixedQParamsQuantizationSpec(torch.uint8, 2.0**-7, 128, 0, 255, AFFINE)  # code = pixel
 
@@ -57,23 +61,19 @@ class PowerOfTwoObserver(MinMaxObserver):  # type: ignore[misc]  # torchao is un
         self, observer: str = "minmax-ceil", clamp: Sequence[int] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.zero_point = 0 if self.dtype == torch.int8 else (self.quant_max + 1) // 2
-        grid = Grid(self.quant_min, self.quant_max, self.zero_point)
-        self.watching = observers.make(observer, grid)
-        self.clamp = clamp
+        zero_point = 0 if self.dtype == torch.int8 else (self.quant_max + 1) // 2
+        grid = Grid(self.quant_min, self.quant_max, zero_point)
+        self.observer = Observer(observer, grid, clamp)
 
     def forward(self, x: Tensor) -> Tensor:
         """Observe a tensor of any shape and hand it on unchanged."""
-        self.watching.observe(x)
-        observed: Tensor = super().forward(x)
+        observed: Tensor = super().forward(self.observer.forward(x))
         return observed
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Return the scale 2^e, float32 (1,), and the zero point, int64 (1,)."""
-        exponent = self.watching.exponent()
-        if self.clamp is not None:
-            exponent = min(max(exponent, self.clamp[0]), self.clamp[1])
-        return power_of_two(torch.tensor([exponent])).float(), torch.tensor([self.zero_point])
+        exponent, zero_point = self.observer.calculate_qparams()
+        return power_of_two(exponent).float().view(1), torch.tensor([zero_point])
 
 
 class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untyped
@@ -99,13 +99,13 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Say at each node of an exported graph how its inputs and its output are coded."""
-        last = [node for node in model.graph.nodes if node.target in COMPUTING][-1]
+        last = [node for node in model.graph.nodes if node.target in WEIGHTED][-1]
         for node in model.graph.nodes:
             if node.op == "placeholder":
                 _annotate(node, {}, self.pixels)
-            elif node.target in COMPUTING:
-                self._compute(node, self.logits if node is last else self.activations)
-            elif node.target in MOVING:
+            elif node.target in WEIGHTED:
+                self._annotate_weighted(node, self.logits if node is last else self.activations)
+            elif node.target in UNCHANGED:
                 shared = SharedQuantizationSpec(node.args[0])
                 _annotate(node, {node.args[0]: shared}, shared)
         return model
@@ -117,10 +117,10 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
             TypeError: naming the operator.
         """
         for node in model.graph.nodes:
-            if node.op == "call_function" and node.target not in (*COMPUTING, RELU, *MOVING):
+            if node.op == "call_function" and node.target not in (*WEIGHTED, RELU, *UNCHANGED):
                 raise TypeError(f"{node.target}: no rule for it; fold or remove it before export")
 
-    def _compute(self, node: Node, output: QuantizationSpec | None) -> None:
+    def _annotate_weighted(self, node: Node, output: QuantizationSpec | None) -> None:
         x, weight, bias = node.all_input_nodes[:3]
         user = next(iter(node.users))
         if user.target == RELU:  # codes are taken after ReLU
@@ -148,10 +148,10 @@ def _check(scheme: Scheme) -> None:
         "bias_correction = true": scheme.bias_correction,
         "layers": bool(scheme.layers),
     }
-    for option, given in options.items():
-        if given:
+    for option, used in options.items():
+        if used:
             raise ValueError(f"{option}: PT2E has no word for it here; leave it out of the scheme")
-    if scheme.rounding != "half_even":
+    if scheme.rounding is not Rounding.HALF_EVEN:
         raise ValueError(
             f"rounding = {scheme.rounding}: PT2E's kernels round half to even; set half_even"
         )
@@ -182,10 +182,10 @@ def _module(layer: FoldedLayer) -> nn.Module:
     return module
 
 
-def _specification(precision: Precision, dtype: torch.dtype) -> QuantizationSpec:
+def _specification(quantizer: schemes.Quantizer, dtype: torch.dtype) -> QuantizationSpec:
     signed = dtype == torch.int8
-    grid = (Grid.of_weights if signed else Grid.of_activations)(precision.bits)
-    observer = PowerOfTwoObserver.with_args(observer=precision.observer, clamp=precision.clamp)
+    grid = (Grid.of_weights if signed else Grid.of_activations)(quantizer.bits)
+    observer = PowerOfTwoObserver.with_args(observer=quantizer.observer, clamp=quantizer.clamp)
     scheme = SYMMETRIC if signed else AFFINE
     return QuantizationSpec(dtype, observer, grid.quant_min, grid.quant_max, scheme)
 

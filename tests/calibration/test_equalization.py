@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor
 
 from powtwo.calibration.equalization import _half_log2, equalize
 from powtwo.network.folded import FoldedLayer, logits, outputs
@@ -37,7 +38,7 @@ def network(seed: int, dead: bool = False) -> list[FoldedLayer]:
     ]
 
 
-def images(seed: int) -> torch.Tensor:
+def images(seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(6, 3, 8, 8, generator=generator, dtype=torch.float64)
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from torch import Tensor
 
 from powtwo.calibration import learned_rounding
 from powtwo.calibration.learned_rounding import Moments, learn, nearest
@@ -17,7 +18,7 @@ THREE_BITS, FOUR_BITS = Grid.of_weights(3).codes, Grid.of_weights(4).codes
 
 def problem(
     seed: int, inputs: int = 6, outputs: int = 3, samples: int = 40
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Make weights in steps, correlated codes that are never negative, and wanted outputs."""
     generator = torch.Generator().manual_seed(seed)
     common = torch.randint(0, 40, (samples, 1), generator=generator)
@@ -26,16 +27,14 @@ def problem(
     return weight, x, torch.round(x.double() @ weight.T)
 
 
-def error(codes: tuple[float, ...], x: torch.Tensor, y: torch.Tensor) -> int:
+def error(codes: tuple[float, ...], x: Tensor, y: Tensor) -> int:
     """Return Σ (y − c·x)² of one output, sample by sample."""
     rows = zip(x.tolist(), y.tolist(), strict=True)
     return sum((int(t) - sum(int(c) * v for c, v in zip(codes, row, strict=True))) ** 2
                for row, t in rows)  # fmt: skip
 
 
-def plain_descent(
-    weight: torch.Tensor, moments: Moments, levels: torch.Tensor, sweeps: int
-) -> list[list[int]]:
+def plain_descent(weight: Tensor, moments: Moments, levels: Tensor, sweeps: int) -> list[list[int]]:
     """Descend column by column in exact fractions, with no blocks and no permuted copies."""
     gram = [[int(v) for v in row] for row in moments.gram.tolist()]
     cross = [[int(v) for v in row] for row in moments.cross.tolist()]
@@ -64,7 +63,7 @@ def plain_descent(
     ],
 )
 @pytest.mark.parametrize(("inputs", "sweeps"), [(5, 1), (5, 8), (150, 2)])  # 150: three blocks
-def test_codes_are_those_of_a_plain_descent(levels: torch.Tensor, inputs: int, sweeps: int) -> None:
+def test_codes_are_those_of_a_plain_descent(levels: Tensor, inputs: int, sweeps: int) -> None:
     weight, x, y = problem(inputs, inputs)
     moments = Moments.of(x, y)
     expected = plain_descent(weight, moments.damped(weight, 0.01), levels, sweeps)

@@ -1,28 +1,27 @@
-"""docs/observer.md, followed to the letter in a tiny clone."""
+"""docs/observer.md, followed to the letter in a copy of the tiny pipeline."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from clone import Clone, of_scheme, tiny_run
 from closure import ROOT
-from test_pipeline import Clone, of_scheme
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 PAGE = (ROOT / "docs/observer.md").read_text(encoding="utf-8")
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
-    return found
+    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+    return text
 
 
-def said(clone: Clone, command: str) -> str:
-    """Run a line of the page; the clone has no .venv, in whose place Invoke stands for ./inv."""
+def run(clone: Clone, command: str) -> str:
+    """Run a line of the page; the clone has no .venv, so Invoke stands in for ./inv."""
     program, *arguments = command.split()
     assert program == "./inv"
     done = clone.run("invoke", *arguments)
@@ -30,36 +29,24 @@ def said(clone: Clone, command: str) -> str:
     return done.stdout
 
 
-def test_the_page_leads_from_an_idea_to_figures(tmp_path: Path) -> None:
-    clone = Clone(tmp_path)
-    clone.repro()
+def test_the_page_leads_from_an_idea_to_figures(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    clone = tiny_run(tmp_path_factory).copy(tmp_path / "copy")
     clone.run("git", "add", "--all")
     clone.run("git", "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-m", "before")
-
-    with (clone.root / "src/powtwo/calibration/observers.py").open("a", encoding="utf-8") as file:
-        file.write("\n\n" + block("python"))
+    (module,) = re.findall(r"end of `(src/\S+\.py)`", PAGE)
+    clone.edit(module, new="\n\n" + block("python"))
     clone.edit_params(lambda values: values["schemes"].update(yaml.safe_load(block("yaml"))))
 
-    again = ["calibrate@lab", "calibrate@minmax-ceil"]
-    ran, shown = (said(clone, command) for command in block("sh").splitlines())
-    stages = sorted([*again, *of_scheme("four-sigma"), "compare"])
-    assert sorted(re.findall(r"Running stage '([^']+)'", ran)) == stages
+    ran, shown = (run(clone, command) for command in block("sh").splitlines())
+    again = ["calibrate@lab", "calibrate@minmax-ceil", *of_scheme("four-sigma"), "compare"]
+    assert sorted(re.findall(r"Running stage '([^']+)'", ran)) == sorted(again)
     assert "four-sigma" in (clone.root / "plots/schemes.csv").read_text(encoding="utf-8")
     assert "metrics/evaluate/four-sigma.json" in shown
 
-    tests = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "",
-        "tests/test_observers.py",
-        "-k",
-        "four",
-    ]
-    done = subprocess.run(
-        tests, cwd=clone.root, env=clone.environment, capture_output=True, text=True, check=False
-    )
+    (tests,) = re.findall(r"`./inv test -- (\S+)`", PAGE)
+    pytest_run = (sys.executable, "-m", "pytest", "-q", "-m", "", tests, "-k", "four-sigma-round")
+    done = clone.run(*pytest_run)
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\b7 passed", done.stdout), done.stdout
+    assert re.search(r"\b9 passed", done.stdout), done.stdout

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_vgg import CLASSES, trained
+from torch import Tensor
 
-from powtwo.calibration import bias_correction, reconstruction
-from powtwo.calibration import exponents as calibration
+from powtwo.calibration import reconstruction
+from powtwo.calibration.exponents import calibrate
 from powtwo.calibration.reconstruction import reconstruct
-from powtwo.conversion import to_integer as conversion
+from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.conversion.scheme import Scheme
-from powtwo.dataset.normalization import Normalization
 from powtwo.integer.fixedpoint import Grid, by_channel, power_of_two
 from powtwo.integer.network import IntegerNetwork
-from powtwo.network.architecture import Architecture
-from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import FoldedLayer, outputs
-
-CLASSES = ("ant", "bee", "cat", "dog")
 
 
 def scheme(bits: int = 3, rounding: str = "floor", bias: str = "nearest") -> Scheme:
@@ -32,26 +29,18 @@ def scheme(bits: int = 3, rounding: str = "floor", bias: str = "nearest") -> Sch
     )
 
 
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
+def coarse_images() -> Tensor:
     generator = torch.Generator().manual_seed(1)
     coarse = torch.randint(0, 256, (24, 3, 8, 8), dtype=torch.uint8, generator=generator)
     return coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
-@pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
-    torch.manual_seed(0)
-    architecture = Architecture((6, 8, "M", 8, "M", 12, "M", "M"), (16,), len(CLASSES))
-    network = architecture.build().train()
-    for _ in range(3):
-        network(torch.randn(16, 3, 32, 32) * 0.7)
-    return Checkpoint(architecture, Normalization("dyadic"), dict(network.state_dict()))
+def calibration(options: Scheme) -> Calibrated:
+    return calibrate(CHECKPOINT, CLASSES, IMAGES, options, batch_size=8)
 
 
-@pytest.fixture(scope="module")
-def calibrated(checkpoint: Checkpoint, images: torch.Tensor) -> Calibrated:
-    return calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+IMAGES, CHECKPOINT = coarse_images(), trained(6, 8, "M", 8, "M", 12, "M", "M")
+CALIBRATED = calibration(scheme())
 
 
 def per_channel(calibrated: Calibrated) -> Calibrated:
@@ -66,12 +55,10 @@ def per_channel(calibrated: Calibrated) -> Calibrated:
 
 
 def network(calibrated: Calibrated, options: Scheme) -> IntegerNetwork:
-    return conversion.convert(calibrated, "s", options).network
+    return to_integer.convert(calibrated, "s", options).network
 
 
-def mean_differences(
-    original: Calibrated, integer: IntegerNetwork, images: torch.Tensor
-) -> list[torch.Tensor]:
+def mean_differences(original: Calibrated, integer: IntegerNetwork, images: Tensor) -> list[Tensor]:
     """Return E[float pre-activation] − E[integer pre-activation] by layer, in accumulator steps."""
     found = []
     folded = [replace(layer, relu=False) for layer in original.folded]
@@ -94,21 +81,19 @@ def mean_differences(
 @pytest.mark.parametrize("rounding", ["floor", "half_even"])
 @pytest.mark.parametrize("channels", [False, True])
 def test_corrected_biases_leave_no_mean_but_their_own_rounding(
-    calibrated: Calibrated, images: torch.Tensor, learns: bool, rounding: str, channels: bool
+    learns: bool, rounding: str, channels: bool
 ) -> None:
-    given, options = per_channel(calibrated) if channels else calibrated, scheme(rounding=rounding)
-    corrected = reconstruct(given, options, images, 7, learn=learns, correct=True)
-    before = mean_differences(calibrated, network(given, options), images)
-    after = mean_differences(calibrated, network(corrected, options), images)
+    given, options = per_channel(CALIBRATED) if channels else CALIBRATED, scheme(rounding=rounding)
+    corrected = reconstruct(given, options, IMAGES, 7, learn=learns, correct=True)
+    before = mean_differences(CALIBRATED, network(given, options), IMAGES)
+    after = mean_differences(CALIBRATED, network(corrected, options), IMAGES)
     assert max(difference.abs().max().item() for difference in before) > 5
     for difference in after:
         assert difference.abs().max() < 0.501  # half a step, and what the fine network rounds
 
 
 @pytest.mark.parametrize(("learn", "correct"), [(False, True), (True, False), (True, True)])
-def test_order_batches_and_threads_do_not_change_a_byte(  # noqa: PLR0917
-    calibrated: Calibrated,
-    images: torch.Tensor,
+def test_order_batches_and_threads_do_not_change_a_byte(
     tmp_path: Path,
     learn: bool,
     correct: bool,
@@ -116,11 +101,11 @@ def test_order_batches_and_threads_do_not_change_a_byte(  # noqa: PLR0917
 ) -> None:
     monkeypatch.setattr(reconstruction, "SAMPLES", 500)  # so that positions are drawn
     before = torch.get_num_threads()
-    for name, pixels, size, threads in (("a", images, 24, 1), ("b", images.flip(0), 5, 3)):
+    for name, pixels, size, threads in (("a", IMAGES, 24, 1), ("b", IMAGES.flip(0), 5, 3)):
         torch.set_num_threads(threads)
         try:
             reconstruct(
-                calibrated, scheme(), pixels, size, learn=learn, correct=correct
+                CALIBRATED, scheme(), pixels, size, learn=learn, correct=correct
             ).save(tmp_path / name)  # fmt: skip
         finally:
             torch.set_num_threads(before)
@@ -137,15 +122,15 @@ def with_coarsening(calibrated: Calibrated) -> Calibrated:
     ))  # fmt: skip
 
 
-def test_layers_converted_one_by_one_are_those_of_the_whole(calibrated: Calibrated) -> None:
-    options, given = scheme(), with_coarsening(per_channel(calibrated))
-    whole = conversion.convert(given, "s", options)
+def test_layers_converted_one_by_one_are_those_of_the_whole() -> None:
+    options, given = scheme(), with_coarsening(per_channel(CALIBRATED))
+    whole = to_integer.convert(given, "s", options)
     assert len(whole.moves) > 1
     codes = given.input.codes
     for index, (layer, wanted) in enumerate(zip(given.layers, whole.network.layers, strict=True)):
         if not wanted.has_weights:
             continue
-        found = conversion.convert_layer(index, layer, codes, options)
+        found = to_integer.convert_layer(index, layer, codes, options)
         assert torch.equal(found.weight, wanted.weight)
         assert torch.equal(found.bias, wanted.bias)
         plain = ("weight_exponent", "weight_format", "input", "output", "relu")
@@ -154,34 +139,34 @@ def test_layers_converted_one_by_one_are_those_of_the_whole(calibrated: Calibrat
 
 
 def test_a_layer_is_reconstructed_from_the_codes_that_it_will_read(
-    calibrated: Calibrated, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where the layer before had its output coarsened."""
-    options, read, real = scheme(), {}, conversion.convert_layer
+    options, read, real = scheme(), {}, to_integer.convert_layer
 
     def watched(index: int, layer: object, codes: object, scheme: Scheme) -> object:
         read.setdefault(index, []).append(codes)
         return real(index, layer, codes, scheme)
 
     monkeypatch.setattr(reconstruction, "convert_layer", watched)
-    given = with_coarsening(calibrated)
-    found = reconstruct(given, options, images, 8, learn=True, correct=True)
-    whole = conversion.convert(found, "s", options)
+    given = with_coarsening(CALIBRATED)
+    found = reconstruct(given, options, IMAGES, 8, learn=True, correct=True)
+    whole = to_integer.convert(found, "s", options)
     assert whole.moves
     layers = {i: layer.input for i, layer in enumerate(whole.network.layers) if layer.has_weights}
     assert read == {index: [codes] * 3 for index, codes in layers.items()}
 
 
-def test_an_accumulator_that_overflows_is_refused_for_one_layer_too(calibrated: Calibrated) -> None:
-    layer = calibrated.layers[0]
-    step = power_of_two(layer.weight_exponent + calibrated.input.codes.exponent)
+def test_an_accumulator_that_overflows_is_refused_for_one_layer_too() -> None:
+    layer = CALIBRATED.layers[0]
+    step = power_of_two(layer.weight_exponent + CALIBRATED.input.codes.exponent)
     bias = torch.full_like(layer.folded.bias, 2.0**31 - 2) * step
     large = replace(layer, folded=replace(layer.folded, bias=bias))
     with pytest.raises(ValueError, match=r"layer 0: accumulators can reach \d+"):
-        conversion.convert_layer(0, large, calibrated.input.codes, scheme())
+        to_integer.convert_layer(0, large, CALIBRATED.input.codes, scheme())
 
 
-def logit_error(original: Calibrated, integer: IntegerNetwork, images: torch.Tensor) -> float:
+def logit_error(original: Calibrated, integer: IntegerNetwork, images: Tensor) -> float:
     exact = list(outputs(original.folded, images.double() / 128 - 1))[-1]
     last = integer.layers[-1]
     values = integer.logits(images) * power_of_two(last.accumulator_exponent)
@@ -191,42 +176,40 @@ def logit_error(original: Calibrated, integer: IntegerNetwork, images: torch.Ten
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
 @pytest.mark.parametrize("channels", [False, True])
 def test_conversion_gives_the_learned_codes_and_outputs_closer_to_the_floats(
-    checkpoint: Checkpoint, images: torch.Tensor, bits: int, channels: bool
+    bits: int, channels: bool
 ) -> None:
     options = scheme(bits)
-    calibrated = calibration.calibrate(checkpoint, CLASSES, images, options, 8)
+    calibrated = calibration(options)
     given = per_channel(calibrated) if channels else calibrated
-    learned = reconstruct(given, options, images, 8, learn=True, correct=True)
-    converted = conversion.convert(learned, "s", options)
-    plain = conversion.convert(given, "s", options)
+    learned = reconstruct(given, options, IMAGES, 8, learn=True, correct=True)
+    converted = to_integer.convert(learned, "s", options)
+    plain = to_integer.convert(given, "s", options)
     assert converted.clipped_weights == plain.clipped_weights  # learning does not hide them
     for layer, integer in zip(learned.layers, converted.network.layers, strict=True):
         if integer.weight is not None:
             exponent = by_channel(torch.tensor(layer.weight_exponent), integer.weight.dim() + 1)
             assert torch.equal(integer.weight * power_of_two(exponent), layer.source.weight)
-    before = logit_error(calibrated, network(given, options), images)
-    after = logit_error(calibrated, converted.network, images)
+    before = logit_error(calibrated, network(given, options), IMAGES)
+    after = logit_error(calibrated, converted.network, IMAGES)
     assert after < (0.5 if bits < 8 else 1) * before
 
 
 @pytest.mark.parametrize("bits", [3, 4])
-def test_weights_may_be_powers_of_two(
-    checkpoint: Checkpoint, images: torch.Tensor, bits: int
-) -> None:
+def test_weights_may_be_powers_of_two(bits: int) -> None:
     def converted(rounding: str) -> IntegerNetwork:
         weights = {"observer": "mse", "bits": bits, "kind": "power_of_two", "rounding": rounding}
         activations = {"observer": "minmax-round"}
         options = Scheme.model_validate(
             {"weights": weights, "activations": activations, "bias_correction": True}
         )
-        return network(calibration.calibrate(checkpoint, CLASSES, images, options, 8), options)
+        return network(calibration(options), options)
 
-    exact = calibration.calibrate(checkpoint, CLASSES, images, scheme(), 8)
+    exact = calibration(scheme())
     nearest, learned = converted("nearest"), converted("learned")
     levels = set(Grid.of_powers(bits).codes.tolist())
     for layer in learned.layers:
         assert layer.weight is None or set(layer.weight.flatten().tolist()) <= levels
-    assert logit_error(exact, learned, images) < 0.5 * logit_error(exact, nearest, images)
+    assert logit_error(exact, learned, IMAGES) < 0.5 * logit_error(exact, nearest, IMAGES)
 
 
 def test_patches_are_what_unfold_gives() -> None:
@@ -238,7 +221,7 @@ def test_patches_are_what_unfold_gives() -> None:
     patches = reconstruction._patches(layer, x, (flat // 3, flat % 3))
     expected = [every[n, :, place] for n in range(3) for place in flat[n].tolist()]
     assert torch.equal(patches, torch.stack(expected))
-    mean = bias_correction.mean_inputs(layer, x)
+    mean = reconstruction.mean_inputs(layer, x)
     assert torch.equal(mean, every.sum((0, 2)) / every.shape[2] / 3) or torch.allclose(
         mean, every.mean((0, 2)), rtol=1e-15
     )
@@ -247,7 +230,7 @@ def test_patches_are_what_unfold_gives() -> None:
 def test_places_follow_the_image_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconstruction, "SAMPLES", 60)
     marks = torch.tensor([5, 12, 11, 6])
-    rows, columns = reconstruction._places(torch.zeros(4, 2, 8, 8), marks, 6)
+    rows, columns = reconstruction._positions(torch.zeros(4, 2, 8, 8), marks, 6)
     flat = rows * 8 + columns  # 64 · 6 / 60 → every seventh, nine of them
     assert flat[0].tolist() == [5 + 7 * i for i in range(9)] == flat[1].tolist()
     assert flat[2].tolist() == [4 + 7 * i for i in range(9)]
@@ -257,5 +240,5 @@ def test_places_follow_the_image_and_stay_inside(monkeypatch: pytest.MonkeyPatch
 def test_a_shift_of_means_is_summed_exactly() -> None:
     weight = torch.tensor([[1e16, 1.0, -1e16]], dtype=torch.float64)
     ones, zero = torch.ones(3, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64)
-    assert bias_correction.shift_of_means((weight, ones), (zero, ones)).tolist() == [1.0]
-    assert bias_correction.shift_of_means((zero, ones), (weight, 2 * ones)).tolist() == [-2.0]
+    assert reconstruction.mean_difference((weight, ones), (zero, ones)).tolist() == [1.0]
+    assert reconstruction.mean_difference((zero, ones), (weight, 2 * ones)).tolist() == [-2.0]

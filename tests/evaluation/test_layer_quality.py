@@ -10,20 +10,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from networks import identical_floats, networks, random_network, random_pixels
+from torch import Tensor
 
 from powtwo.engine import make
-from powtwo.evaluation import layer_quality
-from powtwo.evaluation.code_histogram import BEYOND, INSIDE, CodeHistogram
-from powtwo.evaluation.layer_quality import LayerQuality
+from powtwo.evaluation.layer_quality import (
+    BEYOND,
+    INSIDE,
+    CodeHistogram,
+    LayerQuality,
+    measure_layers,
+)
 from powtwo.integer.layer import WeightFormat
 from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer
 
 
 def measure(
-    running: object, layers: list[FoldedLayer], pixels: torch.Tensor, size: int
+    running: object, layers: list[FoldedLayer], pixels: Tensor, size: int
 ) -> list[LayerQuality]:
-    return [item.quality() for item in layer_quality.watch(running, layers, pixels, size)]
+    return [item.quality() for item in measure_layers(running, layers, pixels, size)]
 
 
 def decibels(exact: np.ndarray, approximate: np.ndarray) -> float:
@@ -49,17 +54,17 @@ def test_sqnr_and_clipped_share_of_weights_are_their_definitions(per_channel: bo
     layer = network.layers[2]
     scale = 2.0 ** np.broadcast_to(np.array(layer.weight_exponent), (6,))[:, None, None, None]
     layers[2] = replace(layers[2], weight=layers[2].weight + noise * torch.tensor(scale))
-    found = measure(running, layers, random_pixels(1), 6)[1]
+    quality = measure(running, layers, random_pixels(1), 6)[1]
     exact, stored = layers[2].weight.numpy(), layer.weight.numpy() * scale
-    assert found.weight_sqnr_db == pytest.approx(decibels(exact, stored), rel=1e-12)
-    assert found.clipped_weights == (np.abs(np.rint(exact / scale)) > 15).mean() > 0
+    assert quality.weight_sqnr_db == pytest.approx(decibels(exact, stored), rel=1e-12)
+    assert quality.clipped_weights == (np.abs(np.rint(exact / scale)) > 15).mean() > 0
     exponents = np.broadcast_to(np.array(layer.weight_exponent), (6,))
-    assert (found.weight_exponent_min, found.weight_exponent_max) == (
+    assert (quality.weight_exponent_min, quality.weight_exponent_max) == (
         exponents.min(), exponents.max(),
     )  # fmt: skip
     shifts = -5 - layer.input.exponent - exponents
-    assert (found.shift_min, found.shift_max) == (shifts.min(), shifts.max())
-    assert (found.output_exponent, found.weight_bits, found.output_bits) == (-5, 5, 8)
+    assert (quality.shift_min, quality.shift_max) == (shifts.min(), shifts.max())
+    assert (quality.output_exponent, quality.weight_bits, quality.output_bits) == (-5, 5, 8)
 
 
 def test_powers_of_two_are_clipped_where_the_next_would_be_nearer() -> None:
@@ -77,9 +82,9 @@ def test_powers_of_two_are_clipped_where_the_next_would_be_nearer() -> None:
     weight = layers[5].weight.clone()
     weight[0, :5] = steps * 2.0**last.weight_exponent
     layers[5] = replace(layers[5], weight=weight)
-    item = layer_quality.watch(running, layers, random_pixels(1), 6)[-1]
+    item = measure_layers(running, layers, random_pixels(1), 6)[-1]
     assert item.quality().clipped_weights == 2 / weight.numel()
-    assert (item.weights.low, item.weights.high) == (-64, 64)
+    assert (item.histograms["weight"].low, item.histograms["weight"].high) == (-64, 64)
 
 
 @pytest.mark.parametrize(("bits", "zero_point"), [(8, 128), (8, 0), (4, 8), (4, 0)])
@@ -90,11 +95,11 @@ def test_clipped_share_of_activations_is_its_definition(bits: int, zero_point: i
     x = layers[0](pixels.double() / 128 - 1).numpy()
     codes = np.rint(x / 2.0**-5) + zero_point
     expected = ((codes < 0) | (codes > 2**bits - 1)).mean()
-    found = measure(running, layers, pixels, 4)
-    assert found[0].clipped_activations == expected
+    first, *_, last = measure(running, layers, pixels, 4)
+    assert first.clipped_activations == expected
     assert bits == 8 or expected > 0
-    assert found[-1].clipped_activations is None
-    assert (found[-1].output_exponent, found[-1].shift_min, found[-1].output_bits) == (None,) * 3
+    assert last.clipped_activations is None
+    assert (last.output_exponent, last.shift_min, last.output_bits) == (None,) * 3
 
 
 @settings(max_examples=20, deadline=None)
@@ -122,8 +127,8 @@ def test_a_silent_layer_has_no_sqnr() -> None:
 
 def test_histograms_count_every_value_once_where_numpy_does() -> None:
     running, layers = identical_floats()
-    watched = layer_quality.watch(running, layers, random_pixels(1), 2)
-    rows = list(layer_quality.histogram_rows(watched))
+    stats = measure_layers(running, layers, random_pixels(1), 2)
+    rows = [row for item in stats for row in item.histogram_rows()]
     assert {(row[0], row[1]) for row in rows} == {
         (0, "weight"), (2, "weight"), (4, "weight"), (5, "weight"),
         (0, "output"), (2, "output"), (4, "output"),
@@ -142,7 +147,7 @@ def test_histograms_count_every_value_once_where_numpy_does() -> None:
 
 def test_what_lies_far_out_is_in_the_outermost_bins() -> None:
     histogram = CodeHistogram(-8, 7)
-    histogram.add(torch.tensor([-1e9, 1e9, 0.0, 0.0], dtype=torch.float64))
+    histogram.update(torch.tensor([-1e9, 1e9, 0.0, 0.0], dtype=torch.float64))
     counts = [row[2] for row in histogram.rows()]
     assert (counts[0], counts[-1], sum(counts)) == (1, 1, 4)
     assert counts[BEYOND + INSIDE // 2 + 1] == 2  # 0 is the left edge of its bin: 8.5 steps in

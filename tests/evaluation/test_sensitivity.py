@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import ROUNDINGS, identical_floats, networks, random_network, random_pixels
+from torch import Tensor
 
 from powtwo.engine import make
 from powtwo.evaluation import sensitivity
 from powtwo.evaluation.comparison import classify
+from powtwo.evaluation.sensitivity import measure_sensitivity, simulate
 from powtwo.integer.fixedpoint import by_channel, dequantize, quantize
 from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer, logits
@@ -40,7 +42,7 @@ def test_simulating_a_layer_on_codes_gives_the_codes_of_the_reference(
     for layer, (_, output) in zip(network.layers, network.outputs(random_pixels(1)), strict=True):
         if layer.has_weights:
             given_values = dequantize(x, layer.input.exponent, layer.input.zero_point)
-            simulated = sensitivity.simulate(layer, given_values, network.rounding)
+            simulated = simulate(layer, given_values, network.rounding)
             assert torch.equal(simulated, output.double())
         x = output
 
@@ -57,7 +59,7 @@ def test_simulating_a_layer_rounds_as_the_scheme_says(rounding: str) -> None:
     steps = sums / 2.0**-5
     rounded = {"floor": steps.floor(), "half_up": (steps + 0.5).floor(), "half_even": steps.round()}
     expected = (rounded[rounding] + 128).clamp(0, 255)
-    assert torch.equal(sensitivity.simulate(layer, x, rounding), expected)
+    assert torch.equal(simulate(layer, x, rounding), expected)
 
 
 def with_float_layer(network: IntegerNetwork, layers: list[FoldedLayer], which: int) -> list:
@@ -71,11 +73,11 @@ def with_float_layer(network: IntegerNetwork, layers: list[FoldedLayer], which: 
 def _as_integer(network: IntegerNetwork, index: int) -> object:
     layer = network.layers[index]
 
-    def run(x: torch.Tensor) -> torch.Tensor:
-        made = sensitivity.simulate(layer, x, network.rounding)
+    def run(x: Tensor) -> Tensor:
+        codes = simulate(layer, x, network.rounding)
         if layer.output is None:
-            return made * 2.0**layer.accumulator_exponent
-        return (made - layer.output.zero_point) * 2.0**layer.output.exponent
+            return codes * 2.0**layer.accumulator_exponent
+        return (codes - layer.output.zero_point) * 2.0**layer.output.exponent
 
     return run
 
@@ -91,7 +93,7 @@ def test_counts_are_those_of_whole_networks(engine: str, per_channel: bool, outp
     x = network.input.normalization(pixels, torch.float64)
     labels = logits(layers, x).argmax(1)
     labels[::5] = 0
-    found = sensitivity.measure(make(network, engine), layers, pixels, labels, 20)
+    found = measure_sensitivity(make(network, engine), layers, pixels, labels, 20)
     assert found.images == 48
     assert found.exact == int((logits(layers, x).argmax(1) == labels).sum())
     assert found.integer == int((network.logits(pixels).int().argmax(1) == labels).sum())
@@ -112,7 +114,7 @@ def test_counts_do_not_depend_on_the_batches(size: int) -> None:
     layers, pixels = other_floats(network), random_pixels(3, 20)
     labels = torch.arange(20) % 5
     running = make(network, "reference")
-    assert sensitivity.measure(running, layers, pixels, labels, size) == sensitivity.measure(
+    assert measure_sensitivity(running, layers, pixels, labels, size) == measure_sensitivity(
         running, layers, pixels, labels, 7
     )
 
@@ -120,7 +122,7 @@ def test_counts_do_not_depend_on_the_batches(size: int) -> None:
 def test_no_images_give_no_accuracies() -> None:
     network = random_network(6)
     none = random_pixels(3)[:0]
-    found = sensitivity.measure(
+    found = measure_sensitivity(
         make(network, "reference"), other_floats(network), none, torch.arange(0), 8
     )
     assert found.metrics() == {"sensitivity_images": 0}
@@ -128,7 +130,7 @@ def test_no_images_give_no_accuracies() -> None:
 
 
 def test_metrics_and_rows_are_fractions() -> None:
-    alone = {3: sensitivity.Alone(quantized=30, in_float=10)}
+    alone = {3: sensitivity.LayerAlone(quantized=30, in_float=10)}
     found = sensitivity.Sensitivity(40, 32, 8, alone)
     assert found.metrics() == {
         "sensitivity_images": 40, "sensitivity_float_accuracy": 0.8, "sensitivity_accuracy": 0.2,
@@ -152,10 +154,10 @@ def test_a_network_from_the_middle_is_the_networks_own_end() -> None:
     for name in ("reference", "float", "int8"):
         running = make(network, name)
         for start in (1, 2, 3, 4, 5):
-            rest = sensitivity._rest(running, start)
+            rest = sensitivity._engine_from(running, start)
             codes = outputs[start - 1]
             assert torch.equal(rest.predict(sensitivity._as_images(codes)), running.predict(pixels))
-        assert sensitivity._rest(running, 6) is None
+        assert sensitivity._engine_from(running, 6) is None
 
 
 def test_quantize_and_decode_are_inverse_on_codes() -> None:

@@ -32,33 +32,29 @@ from powtwo.network.folded import FoldedLayer
 ROUNDS = 50  # over all pairs, at most: rounded factors settle in a few
 
 
-def equalize(layers: Sequence[FoldedLayer], rounds: int = ROUNDS) -> list[FoldedLayer]:
-    """Equalize each two computing layers with a ReLU, or nothing, between them.
+def equalize(layers: Sequence[FoldedLayer]) -> list[FoldedLayer]:
+    """Equalize each two weighted layers with a ReLU, or nothing, between them.
 
     Pairs are taken in order, again and again, until no factor differs from 1. A channel whose
     weights are zero on either side keeps its factor of 1.
 
-    Args:
-        layers: the folded network.
-        rounds: over all pairs, at most.
-
     Returns:
         The layers, with other weights and biases and the same outputs of the last.
     """
-    changed = list(layers)
-    computing = [index for index, layer in enumerate(changed) if layer.weight is not None]
-    for _ in range(rounds):
+    equal = list(layers)
+    weighted = [index for index, layer in enumerate(equal) if layer.weight is not None]
+    for _ in range(ROUNDS):
         settled = True
-        for first, second in pairwise(computing):
-            exponents = _exponents(changed[first], changed[second])
+        for first, second in pairwise(weighted):
+            exponents = _exponents(equal[first], equal[second])
             if any(exponents):
                 settled = False
                 factors = power_of_two(torch.tensor(exponents))
-                changed[first] = _divided(changed[first], factors)
-                changed[second] = _multiplied(changed[second], factors)
+                equal[first] = _divided(equal[first], factors)
+                equal[second] = _multiplied(equal[second], factors)
         if settled:
             break
-    return changed
+    return equal
 
 
 def _exponents(first: FoldedLayer, second: FoldedLayer) -> list[int]:

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo.integer.fixedpoint import ceil_exponent, power_of_two, scaled
+from powtwo.calibration.restriction import ceil_exponent
+from powtwo.integer.fixedpoint import by_channel, power_of_two, scaled
 from powtwo.network.folded import FoldedLayer
 
 FINER = 10  # bits of an activation below the step of its codes
@@ -22,27 +23,27 @@ WEIGHT_BITS = 30  # of Σ|w| in units: with an activation's 22 they make 52
 
 
 class ExactFloatLayer:
-    """A computing layer in sums that are exact in float64."""
+    """A weighted layer whose sums are exact in float64."""
 
     def __init__(self, layer: FoldedLayer) -> None:
         assert layer.weight is not None
         assert layer.bias is not None
         self.layer = layer
-        largest = layer.weight[0].numel() * layer.weight.abs().max().item()  # ≥ any Σ|w|
-        exponent = ceil_exponent(largest) - WEIGHT_BITS if largest else 0
+        largest = layer.weight[0].numel() * layer.weight.abs().max()  # ≥ any Σ|w|
+        exponent = int(ceil_exponent(largest)) - WEIGHT_BITS if largest else 0
         self.weight = torch.round(scaled(layer.weight, exponent)) * power_of_two(exponent)
 
     def sums(self, x: Tensor) -> Tensor:
-        """Return Σ w·x without the bias, float64 (N, O, H', W') or (N, O), of `round_to_grid`ped inputs."""
+        """Return Σ w·x without the bias, float64 (N, O, …), of inputs that `round_to_grid` gave."""
         x = x.double()
         if self.layer.kind == "linear":
             return F.linear(x, self.weight)
         return F.conv2d(x, self.weight, stride=self.layer.stride, padding=self.layer.padding)
 
-    def finish(self, sums: Tensor, exponent: int) -> Tensor:
-        """Add the bias, apply ReLU and `round_to_grid` to the grid for codes of this exponent."""
+    def outputs(self, sums: Tensor, exponent: int) -> Tensor:
+        """Add the bias, apply ReLU and round to the grid for codes of this exponent, float32."""
         assert self.layer.bias is not None
-        outputs = sums + self.layer.bias.view(-1, *[1] * (sums.dim() - 2))
+        outputs = sums + by_channel(self.layer.bias, sums.dim())
         return round_to_grid(outputs.relu() if self.layer.relu else outputs, exponent)
 
 

@@ -5,38 +5,36 @@ Everything runs in float64, so that the bytes do not depend on how a machine ord
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from powtwo.calibration import observers
 from powtwo.calibration.equalization import equalize
-from powtwo.calibration.observers import Observer
+from powtwo.calibration.observers import Observer, PerAxis, PerTensor
 from powtwo.calibration.params import Calibrate
 from powtwo.calibration.reconstruction import reconstruct
-from powtwo.conversion import layer_config as layer_plans
+from powtwo.conversion import layer_config
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.layer_config import LayerQuantConfig
 from powtwo.conversion.scheme import Quantizer, Scheme
-from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
-from powtwo.dataset.normalization import Normalization
-from powtwo.integer.fixedpoint import Grid
+from powtwo.dataset.images import SHAPE
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import FoldedLayer, fold, outputs
 
-PIXEL_BITS = 8
-DYADIC = ActivationQParams(
-    exponent=-7, zero_point=128, bits=PIXEL_BITS
-)  # pixel / 128 − 1: the code is the byte
+PIXEL_BITS = 8  # whatever the activations have
+DYADIC = ActivationQParams(exponent=-7, zero_point=128, bits=PIXEL_BITS)  # of pixel / 128 − 1
+INPUT = -1  # where a layer's index tells tensors apart
 
 
 def sample(images: Tensor, options: Calibrate) -> Tensor:
     """Draw the images that observers see, none twice; all where there are not as many."""
-    chance = torch.Generator().manual_seed(options.seed)
-    return images[torch.randperm(len(images), generator=chance)[: options.images]]
+    generator = torch.Generator().manual_seed(options.seed)
+    return images[torch.randperm(len(images), generator=generator)[: options.images]]
 
 
 def calibrate(
@@ -56,89 +54,73 @@ def calibrate(
         batch_size: images at a time; the result does not depend on it.
 
     Raises:
-        ValueError: where a tensor holds an infinity or a NaN, naming it.
+        ValueError: where a tensor holds an infinity or a NaN, naming it, or an observer is unknown.
     """
     layers = fold(checkpoint.network())
     if scheme.equalize:
         layers = equalize(layers)
-    plans = layer_plans.of_scheme(layers, scheme)
-    seen = {
-        plan.index: _observer(scheme.activations, plan.output, f"layer {plan.index}: output")
-        for plan in plans
-        if plan.output is not None
-    }
-    _observer(scheme.weights, Grid.of_weights(PIXEL_BITS), "weight")  # its name, before any image
-    given = _observer(scheme.activations, Grid.of_activations(PIXEL_BITS), "input")
-    for x in _batches(images, checkpoint.normalization, batch_size):
-        given.observe(x)
-        for index, output in enumerate(outputs(layers, x)):
-            if index in seen:
-                seen[index].observe(output)
+    configs = layer_config.of_scheme(layers, scheme)
     calibrated = [CalibratedLayer(layer) for layer in layers]
-    for plan in plans:
-        calibrated[plan.index] = _calibrated(plan, layers[plan.index], scheme, seen.get(plan.index))
-    found = Calibrated(
+    for config in configs:
+        exponent = _weight_exponent(config, layers[config.index], scheme.weights)
+        calibrated[config.index] = CalibratedLayer(layers[config.index], exponent, config.weights)
+    normalize, batches = checkpoint.normalization, torch.split(images, batch_size)
+    inputs = (normalize(batch, torch.float64) for batch in batches)
+    qparams = _activation_qparams(layers, configs, scheme.activations, inputs)
+    network = Calibrated(
         tuple(classes),
-        _input(checkpoint.normalization, given, scheme.activations),
-        tuple(calibrated),
+        Input(SHAPE, DYADIC if normalize.kind == "dyadic" else qparams[INPUT], normalize),
+        tuple(replace(layer, output=qparams.get(i)) for i, layer in enumerate(calibrated)),
     )
-    learn = scheme.weights.rounding == "learned"
-    if not learn and not scheme.bias_correction:
-        return found
-    return reconstruct(
-        found, scheme, images, batch_size, learn=learn, correct=scheme.bias_correction
-    )
-
-
-def _batches(images: Tensor, normalization: Normalization, size: int) -> Iterator[Tensor]:
-    for start in range(0, len(images), size):
-        yield normalization(images[start : start + size], torch.float64)
-
-
-def _calibrated(
-    plan: LayerQuantConfig, layer: FoldedLayer, scheme: Scheme, seen: Observer | None
-) -> CalibratedLayer:
-    output = None
-    if plan.output is not None and seen is not None:
-        exponent = _exponent(seen, scheme.activations)
-        output = ActivationQParams(exponent, plan.output.zero_point, plan.output_bits)
-    return CalibratedLayer(layer, _weight_exponent(plan, layer, scheme), plan.weights, output)
+    learn, correct = scheme.weights.rounding == "learned", scheme.bias_correction
+    if not learn and not correct:
+        return network
+    return reconstruct(network, scheme, images, batch_size, learn=learn, correct=correct)
 
 
 def _weight_exponent(
-    plan: LayerQuantConfig, layer: FoldedLayer, scheme: Scheme
+    config: LayerQuantConfig, layer: FoldedLayer, quantizer: Quantizer
 ) -> int | tuple[int, ...]:
     """Choose the exponent of a layer's weights, or one for each of its output channels.
 
     A channel of zeros has none of its own: it takes the coarsest of the others, whose shift the
     layer has anyway.
     """
-    assert layer.weight is not None
-    name = f"layer {plan.index}: weight"
-    pieces = list(layer.weight) if plan.by_channel else [layer.weight]
-    found: list[int | None] = []
-    for piece in pieces:
-        observer = _observer(scheme.weights, plan.weights.grid, name)
-        observer.observe(piece)
-        found.append(_exponent(observer, scheme.weights) if bool(piece.any()) else None)
-    coarsest = max((e for e in found if e is not None), default=0)
-    exponents = tuple(coarsest if e is None else e for e in found)
-    return exponents if plan.by_channel else exponents[0]
+    weight = layer.weight
+    assert weight is not None
+    granularity = PerAxis(0) if config.by_channel else PerTensor()
+    observer = Observer(
+        quantizer.observer,
+        config.weights.grid,
+        quantizer.clamp,
+        granularity,
+        f"layer {config.index}: weight",
+    )
+    observer.forward(weight)
+    exponent, _ = observer.calculate_qparams()
+    nonzero = weight.flatten(1).any(1) if config.by_channel else weight.any()
+    coarsest = exponent[nonzero].max() if bool(nonzero.any()) else 0
+    exponent = torch.where(nonzero, exponent, coarsest)
+    return tuple(exponent.tolist()) if config.by_channel else int(exponent)
 
 
-def _input(normalization: Normalization, seen: Observer, quantizer: Quantizer) -> Input:
-    """Return how pixels become codes; a pixel has eight bits whatever the activations have."""
-    codes = DYADIC
-    if normalization.kind != "dyadic":
-        codes = ActivationQParams(_exponent(seen, quantizer), DYADIC.zero_point, PIXEL_BITS)
-    return Input((CHANNELS, IMAGE_SIZE, IMAGE_SIZE), codes, normalization)
-
-
-def _observer(quantizer: Quantizer, grid: Grid, tensor: str) -> Observer:
-    return observers.make(quantizer.observer, grid, tensor)
-
-
-def _exponent(observer: Observer, quantizer: Quantizer) -> int:
-    """Return the observer's exponent, within the clamp of the scheme where it has one."""
-    exponent, clamp = observer.exponent(), quantizer.clamp
-    return exponent if clamp is None else min(max(exponent, clamp[0]), clamp[1])
+def _activation_qparams(
+    layers: Sequence[FoldedLayer],
+    configs: Sequence[LayerQuantConfig],
+    quantizer: Quantizer,
+    inputs: Iterable[Tensor],
+) -> dict[int, ActivationQParams]:
+    """Observe the input, and the output of each layer that gives codes; by the layer's index."""
+    grids = {config.index: config.output for config in configs if config.output is not None}
+    observers = {
+        index: Observer(quantizer.observer, grid, quantizer.clamp, tensor=f"layer {index}: output")
+        for index, grid in grids.items()
+    }
+    observers[INPUT] = Observer(quantizer.observer, DYADIC.grid, quantizer.clamp, tensor="input")
+    for x in inputs:
+        for index, tensor in enumerate(chain([x], outputs(layers, x)), start=INPUT):
+            if index in observers:
+                observers[index].forward(tensor)
+    bits = {config.index: config.output_bits for config in configs} | {INPUT: PIXEL_BITS}
+    qparams = {index: observer.calculate_qparams() for index, observer in observers.items()}
+    return {i: ActivationQParams(int(e), z, bits[i]) for i, (e, z) in qparams.items()}

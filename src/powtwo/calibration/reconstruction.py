@@ -2,12 +2,24 @@
 
 Layer by layer, from the first: the inputs that the integer network really has, with all layers
 before it done, and the outputs that the float network has there, give the codes of the weights
-(`learned_rounding`) and the bias (`bias_correction`). Results depend neither on the order nor on
-the batches of the images.
+(`learned_rounding`) and the bias. Results depend neither on the order nor on the batches of the
+images: what is summed are codes, or values of `exact_float`.
+
+Bias correction takes out of a bias what quantization adds to its channel's mean, with x as the
+float network has it and x_q as the integer network has it after all that was corrected before:
+
+    b' = b + E[W x] − E[W_q x_q]
+
+E[W x] = W · E[x], so only the mean of each input is needed. A layer's x_q holds what the shift
+before it dropped, half a unit on average where it floors, so that loss is made good here.
+
+Source: bias correction with images, Nagel et al. 2019, https://arxiv.org/abs/1906.04721, §4.2
+and appendix D
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo.calibration import bias_correction, learned_rounding
+from powtwo.calibration import learned_rounding
 from powtwo.calibration.exact_float import ExactFloatLayer, round_to_grid
 from powtwo.calibration.learned_rounding import Moments
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
@@ -36,7 +48,11 @@ class _Inputs:
 
     exact: Tensor  # float32 (N, …): the float network's, on the grid of `round_to_grid`
     codes: Tensor  # int16 (N, …): the integer network's, less the zero point
-    marks: Tensor  # int64 (N,): a number of each image, for drawing positions
+    keys: Tensor  # int64 (N,): a number of each image, for drawing positions
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, ...]]:
+        splits = (torch.split(part, size) for part in (self.exact, self.codes, self.keys))
+        return zip(*splits, strict=True)
 
 
 def reconstruct(
@@ -62,75 +78,66 @@ def reconstruct(
         ValueError: where a sum would not be exact, or a layer cannot be converted.
     """
     layers = list(calibrated.layers)
-    inputs, codes = _begin(calibrated, images, batch_size), calibrated.input.codes
+    inputs, qparams = _network_inputs(calibrated, images, batch_size), calibrated.input.codes
     for index, layer in enumerate(layers):
         if layer.folded.weight is None:
-            inputs.exact, inputs.codes = (
-                layer.folded(inputs.exact),
-                _pool_or_flatten(layer, inputs.codes),
-            )
+            # Pooling or flattening; float32 holds every code.
+            inputs.exact = layer.folded(inputs.exact)
+            inputs.codes = layer.folded(inputs.codes.float()).to(torch.int16)
             continue
-        integer = convert_layer(index, layers[index], codes, scheme)
-        exact, moments = _look(layer, integer, inputs, batch_size, learn)
+        integer = convert_layer(index, layer, qparams, scheme)
+        exact, moments = _exact_outputs(layer, integer, inputs, batch_size, learn)
         if learn:
             moments = moments.centered() if correct else moments
             layers[index] = _learned(layer, integer, moments)
-            integer = convert_layer(index, layers[index], codes, scheme)
+            integer = convert_layer(index, layers[index], qparams, scheme)
         if correct:
             bias = _corrected_bias(layer.folded, integer, inputs)
             adapted = replace(layers[index].source, bias=bias)
             layers[index] = replace(layers[index], adapted=adapted)
-            integer = convert_layer(index, layers[index], codes, scheme)
+            integer = convert_layer(index, layers[index], qparams, scheme)
         if integer.output is None:
             break
-        inputs.exact, inputs.codes = exact, _run(integer, scheme, inputs.codes, batch_size)
-        codes = integer.output
+        step = FloatStep(integer, scheme.rounding, torch.device("cpu"))
+        codes = [
+            step(batch.float()).to(torch.int16) for batch in torch.split(inputs.codes, batch_size)
+        ]
+        inputs.exact, inputs.codes, qparams = exact, torch.cat(codes), integer.output
     return replace(calibrated, layers=tuple(layers))
 
 
-def _begin(calibrated: Calibrated, images: Tensor, size: int) -> _Inputs:
-    given = calibrated.input
+def _network_inputs(calibrated: Calibrated, images: Tensor, size: int) -> _Inputs:
+    network_input = calibrated.input
+    qparams = network_input.codes
     exact = [
-        round_to_grid(given.normalization(batch, torch.float64), given.codes.exponent)
+        round_to_grid(network_input.normalization(batch, torch.float64), qparams.exponent)
         for batch in torch.split(images, size)
     ]
-    codes = given.encode(images).to(torch.int16) - given.codes.zero_point
-    marks = images.flatten(1).sum(1, dtype=torch.int64)
-    return _Inputs(torch.cat(exact), codes, marks)
+    codes = network_input.encode(images).to(torch.int16) - qparams.zero_point
+    return _Inputs(torch.cat(exact), codes, images.flatten(1).sum(1, dtype=torch.int64))
 
 
-def _pool_or_flatten(layer: CalibratedLayer, codes: Tensor) -> Tensor:
-    """Pool or flatten; float32 holds every code."""
-    return layer.folded(codes.float()).to(torch.int16)
-
-
-def _look(
-    layer: CalibratedLayer, integer: Layer, inputs: _Inputs, size: int, learns: bool
+def _exact_outputs(
+    layer: CalibratedLayer, integer: Layer, inputs: _Inputs, size: int, learn: bool
 ) -> tuple[Tensor, Moments]:
     """Return the float network's output, and the moments of sampled positions."""
-    fine = ExactFloatLayer(layer.folded)
+    exact_layer = ExactFloatLayer(layer.folded)
     assert integer.input is not None
     exponent = (integer.output or integer.input).exponent
     exact, moments = [], []
-    for x, codes, marks in _batches(inputs, size):
-        sums = fine.sums(x)
-        if learns:
+    for x, codes, keys in inputs.batches(size):
+        sums = exact_layer.sums(x)
+        if learn:
             wanted = torch.round(scaled(sums, by_channel(integer.accumulator_exponent, sums.dim())))
-            places = _places(wanted, marks, len(inputs.marks))
-            moments.append(
-                Moments.of(_patches(layer.folded, codes, places), _pick(wanted, *places))
-            )
-        exact.append(fine.finish(sums, exponent))
+            positions = _positions(wanted, keys, len(inputs.keys))
+            patches = _patches(layer.folded, codes, positions)
+            moments.append(Moments.of(patches, _pick(wanted, *positions)))
+        exact.append(exact_layer.outputs(sums, exponent))
     total = reduce(Moments.__add__, moments) if moments else Moments.of(*torch.zeros(2, 1, 1))
     return torch.cat(exact), total
 
 
-def _batches(inputs: _Inputs, size: int) -> Iterator[tuple[Tensor, ...]]:
-    splits = (torch.split(part, size) for part in (inputs.exact, inputs.codes, inputs.marks))
-    return zip(*splits, strict=True)
-
-
-def _places(outputs: Tensor, marks: Tensor, images: int) -> tuple[Tensor, Tensor]:
+def _positions(outputs: Tensor, keys: Tensor, images: int) -> tuple[Tensor, Tensor]:
     """Return rows and columns (n, p) of the sampled outputs of each image.
 
     They are evenly spaced, from a first one that the image's pixels alone decide: not the order.
@@ -140,7 +147,7 @@ def _places(outputs: Tensor, marks: Tensor, images: int) -> tuple[Tensor, Tensor
     height, width = outputs.shape[2:]
     stride = min(-(-height * width * images // SAMPLES), height * width)
     count = height * width // stride
-    flat = (marks % stride)[:, None] + stride * torch.arange(count)
+    flat = (keys % stride)[:, None] + stride * torch.arange(count)
     return flat // width, flat % width
 
 
@@ -151,12 +158,12 @@ def _pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return x[torch.arange(len(x))[:, None], :, rows, columns].flatten(0, 1)
 
 
-def _patches(layer: FoldedLayer, x: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
-    """Return what the weights of an output meet at these places, (n·p, K)."""
+def _patches(layer: FoldedLayer, x: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
+    """Return what the weights of an output meet at these positions, (n·p, K)."""
     if layer.kind == "linear":
         return x
     x = F.pad(x, [layer.padding] * 4)
-    rows, columns = (side * layer.stride for side in places)
+    rows, columns = (side * layer.stride for side in positions)
     kernel = range(layer.kernel)
     parts = [_pick(x, rows + dy, columns + dx) for dy in kernel for dx in kernel]
     return torch.stack(parts, dim=-1).flatten(1)  # (n·p, C, kH·kW) → (n·p, K)
@@ -176,15 +183,34 @@ def _corrected_bias(layer: FoldedLayer, integer: Layer, inputs: _Inputs) -> Tens
     assert layer.weight is not None
     assert layer.bias is not None
     assert integer.input is not None
-    mean = bias_correction.mean_inputs(layer, inputs.exact)
-    mean_codes = bias_correction.mean_inputs(layer, inputs.codes)
-    mean_q = mean_codes * power_of_two(integer.input.exponent)
-    return layer.bias + bias_correction.shift_of_means(
-        (layer.weight, mean), (integer.weight_values, mean_q)
-    )
+    mean_q = mean_inputs(layer, inputs.codes) * power_of_two(integer.input.exponent)
+    exact = layer.weight, mean_inputs(layer, inputs.exact)
+    return layer.bias + mean_difference(exact, (integer.weight_values, mean_q))
 
 
-def _run(integer: Layer, scheme: Scheme, codes: Tensor, size: int) -> Tensor:
-    """Return the integer layer's output less its zero point."""
-    step = FloatStep(integer, scheme.rounding, torch.device("cpu"))
-    return torch.cat([step(batch.float()).to(torch.int16) for batch in torch.split(codes, size)])
+def mean_inputs(layer: FoldedLayer, x: Tensor) -> Tensor:
+    """Return the mean of what each weight of an output meets, over images and positions.
+
+    Args:
+        layer: a conv2d or linear layer.
+        x: inputs (N, C, H, W) or (N, I), multiples of a power of two, so that sums are exact.
+
+    Returns:
+        float64 (K,), in the order of the weights of one output.
+    """
+    total = x.sum(0, dtype=torch.float64)
+    if layer.kind == "linear":
+        return total / len(x)
+    patches = F.unfold(total[None], layer.kernel, padding=layer.padding, stride=layer.stride)[0]
+    return patches.sum(1) / (len(x) * patches.shape[1])
+
+
+def mean_difference(exact: tuple[Tensor, Tensor], quantized: tuple[Tensor, Tensor]) -> Tensor:
+    """Return E[W x] − E[W_q x_q] of each output, for weights (O, …) and mean inputs (K,) of each.
+
+    Returns:
+        float64 (O,), each the correctly rounded sum of its rounded products, in whatever order.
+    """
+    (weight, mean), (weight_q, mean_q) = exact, quantized
+    terms = torch.cat([weight.flatten(1) * mean, -weight_q.flatten(1) * mean_q], dim=1)
+    return torch.tensor([math.fsum(row) for row in terms.tolist()], dtype=torch.float64)

@@ -3,12 +3,12 @@
 To quantize a layer is to give it the integer network's weights and bias, and its output the codes
 of the integer network, by the same rounding. Quantized alone, it reads what the float layers before
 it give, and float layers read its output. Left in float alone, it reads the codes of the integer
-layers before it; its output stays float until the next layer that computes, which is integer again
-but for its input.
+layers before it; its output stays float until the next weighted layer, which is integer again but
+for its input.
 
 Both are counted the same on every machine. A layer that reads floats runs in float64, where a value
 that rounding could tip across a code is too rare to be met; exact inputs give exact sums. Integers
-run on the engine, and float layers as in `evaluation.classify`.
+run on the engine, and float layers as in `comparison.classify`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from powtwo.evaluation.comparison import classify
 from powtwo.evaluation.layer_quality import values
 from powtwo.integer.fixedpoint import by_channel, dequantize, scaled
 from powtwo.integer.layer import Layer
-from powtwo.integer.network import Input
+from powtwo.integer.network import Input, IntegerNetwork
 from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer, outputs
 
@@ -32,8 +32,8 @@ COLUMNS = ("accuracy_quantized_alone", "accuracy_float_alone")
 
 
 @dataclass
-class Alone:
-    """Images that the network has right where one layer is treated unlike all the others."""
+class LayerAlone:
+    """Correct images where one layer is treated unlike all the others."""
 
     quantized: int = 0  # this layer in integers, the others in float
     in_float: int = 0  # this layer in float, the others in integers
@@ -41,12 +41,12 @@ class Alone:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How accuracy on a few images depends on each computing layer."""
+    """How accuracy on a few images depends on each weighted layer."""
 
     images: int
-    exact: int  # images that the float network has right
-    integer: int  # images that the integer network has right
-    alone: dict[int, Alone]  # by index of the layer
+    exact: int  # images that the float network classifies correctly
+    integer: int  # images that the integer network classifies correctly
+    alone: dict[int, LayerAlone]  # by index of the layer
 
     def metrics(self) -> dict[str, float | int]:
         """Return what the layers' accuracies are to be compared with; no accuracy of no images."""
@@ -62,18 +62,18 @@ class Sensitivity:
         """Return a layer's accuracies in the order of COLUMNS."""
         if not self.images:
             return None, None
-        found = self.alone[layer]
-        return found.quantized / self.images, found.in_float / self.images
+        alone = self.alone[layer]
+        return alone.quantized / self.images, alone.in_float / self.images
 
 
-def measure(
+def measure_sensitivity(
     engine: Engine,
     layers: Sequence[FoldedLayer],
     images: Tensor,
     labels: Tensor,
     batch_size: int,
 ) -> Sensitivity:
-    """Measure each computing layer.
+    """Measure each weighted layer.
 
     Args:
         engine: what runs the integer network.
@@ -83,24 +83,25 @@ def measure(
         batch_size: images at a time; the result does not depend on it.
     """
     network = engine.network
-    computing = [index for index, layer in enumerate(network.layers) if layer.has_weights]
-    rests = [_rest(engine, index + 1) for index in range(len(layers))]
-    alone = {index: Alone() for index in computing}
+    alone = {i: LayerAlone() for i, layer in enumerate(network.layers) if layer.has_weights}
     exact = integer = 0
-    for start in range(0, len(images), batch_size):
-        pixels, truth = (part[start : start + batch_size] for part in (images, labels))
+    if not len(images):  # which no engine need be asked about
+        return Sensitivity(0, 0, 0, alone)
+    engines = [_engine_from(engine, index + 1) for index in range(len(layers))]
+    batches = zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True)
+    for pixels, truth in batches:
         x = network.input.normalization(pixels, torch.float64)
         floats = [x, *outputs(layers, x)]  # the input of each layer, and the logits
         codes = [network.input.encode(pixels), *engine.outputs(pixels)]
-        exact += _right(floats[-1].argmax(1), truth)
-        integer += _right(codes[-1].to(torch.int32).argmax(1), truth)
-        for index in computing:
+        exact += _correct(floats[-1].argmax(1), truth)
+        integer += _correct(codes[-1].to(torch.int32).argmax(1), truth)
+        for index, counts in alone.items():
             layer = network.layers[index]
             y = values(layer, simulate(layer, floats[index], network.rounding))
-            alone[index].quantized += _right(classify(layers[index + 1 :], y), truth)
+            counts.quantized += _correct(classify(layers[index + 1 :], y), truth)
             y = layers[index](decode(layer, codes[index]))
-            classes = _finish(engine, layers, rests, index + 1, y)
-            alone[index].in_float += _right(classes, truth)
+            classes = _classify_by_integers(network, layers, engines, index + 1, y)
+            counts.in_float += _correct(classes, truth)
     return Sensitivity(len(images), exact, integer, alone)
 
 
@@ -124,51 +125,50 @@ def simulate(layer: Layer, x: Tensor, rounding: Rounding) -> Tensor:
 
 
 def decode(layer: Layer, codes: Tensor) -> Tensor:
-    """Return the float64 values of the codes that a computing layer reads."""
+    """Return the float64 values of the codes that a weighted layer reads."""
     assert layer.input is not None
     return dequantize(codes, layer.input.exponent, layer.input.zero_point)
 
 
-def _finish(
-    engine: Engine,
+def _classify_by_integers(
+    network: IntegerNetwork,
     layers: Sequence[FoldedLayer],
-    rests: Sequence[Engine | None],
+    engines: Sequence[Engine | None],
     start: int,
     x: Tensor,
 ) -> Tensor:
     """Return the classes of float64 inputs of layer `start`, from which on all are integers."""
     for index in range(start, len(layers)):
-        layer = engine.network.layers[index]
-        if not layer.has_weights:
-            x = layers[index](x)
-            continue
-        codes, rest = simulate(layer, x, engine.network.rounding), rests[index]
-        return codes.argmax(1) if rest is None else rest.predict(_as_images(codes))
+        layer = network.layers[index]
+        if layer.has_weights:
+            codes, engine = simulate(layer, x, network.rounding), engines[index]
+            return codes.argmax(1) if engine is None else engine.predict(_as_images(codes))
+        x = layers[index](x)
     return x.argmax(1)
 
 
-class _Coded(Input):
+class _CodedInput(Input):
     """The input of a network that starts in the middle: it is given codes, not pixels."""
 
     def encode(self, pixels: Tensor) -> Tensor:
         return pixels
 
 
-def _rest(engine: Engine, start: int) -> Engine | None:
-    """Return an engine for the layers from `start` on; None where no more of them compute.
+def _engine_from(engine: Engine, start: int) -> Engine | None:
+    """Return an engine for the layers from `start` on; None where none of them has weights.
 
     Engines take images (N, C, H, W), so a network that starts with a linear layer flattens first.
     """
     layers = engine.network.layers[start:]
-    if not any(layer.has_weights for layer in layers):
+    first = next((layer for layer in layers if layer.has_weights), None)
+    if first is None:
         return None
-    first = next(layer for layer in layers if layer.has_weights)
     if layers[0].kind == "linear":
         layers = (Layer("flatten"), *layers)
     assert first.input is not None
     pixels = engine.network.input  # its shape and normalization are not asked again
-    given = _Coded(pixels.shape, first.input, pixels.normalization)
-    return type(engine)(replace(engine.network, input=given, layers=layers), str(engine.device))
+    coded = _CodedInput(pixels.shape, first.input, pixels.normalization)
+    return type(engine)(replace(engine.network, input=coded, layers=layers), str(engine.device))
 
 
 def _as_images(codes: Tensor) -> Tensor:
@@ -176,5 +176,5 @@ def _as_images(codes: Tensor) -> Tensor:
     return codes if codes.dim() == 4 else codes[:, :, None, None]
 
 
-def _right(classes: Tensor, truth: Tensor) -> int:
+def _correct(classes: Tensor, truth: Tensor) -> int:
     return int((classes == truth).sum())

@@ -148,24 +148,3 @@ def shift(accumulators: Tensor, n: int | Tensor, rounding: Rounding) -> Tensor:
     if bool(((amounts < 0) | (amounts > MAX_SHIFT)).any()):
         raise ValueError(f"n = {n}: a shift must be 0 to {MAX_SHIFT}; coarsen an exponent")
     return rounding.shift(accumulators.to(torch.int64), amounts)
-
-
-# log2 of a float may be rounded across an integer or a half. The mantissa tells exactly, and makes
-# doubling a tensor raise its exponent by one, always.
-
-
-def floor_exponent(scale: float) -> int:
-    """Return floor(log2 scale) for a scale above 0."""
-    return math.frexp(scale)[1] - 1
-
-
-def ceil_exponent(scale: float) -> int:
-    """Return ceil(log2 scale) for a scale above 0."""
-    mantissa, exponent = math.frexp(scale)  # mantissa in [0.5, 1)
-    return exponent - 1 if mantissa == 0.5 else exponent
-
-
-def nearest_exponent(scale: float) -> int:
-    """Return round(log2 scale) for a scale above 0; √2 is irrational, so there are no ties."""
-    mantissa, exponent = math.frexp(scale)
-    return exponent if 2 * mantissa >= math.sqrt(2) else exponent - 1

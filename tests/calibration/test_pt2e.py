@@ -12,9 +12,9 @@ import torch
 from networks import ROUNDINGS
 from torch import Tensor, nn
 
-from powtwo.calibration import exponents as calibration
-from powtwo.conversion import to_integer as conversion
+from powtwo.calibration.exponents import calibrate
 from powtwo.conversion.scheme import Activations, Scheme, Weights
+from powtwo.conversion.to_integer import convert
 from powtwo.dataset.normalization import Normalization
 from powtwo.integer.network import IntegerNetwork
 from powtwo.network.architecture import Architecture
@@ -26,16 +26,19 @@ from runtimes import values
 from test_mutations import MUTATIONS
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from powtwo import pt2e as torchao
+from powtwo import pt2e
 
 ARCHITECTURE = Architecture((8, "M", 12, 12, "M", 16, "M"), (24,), 10)
 CLASSES = [str(digit) for digit in range(10)]
 
 
 def scheme(observer: str = "minmax-ceil", bits: int = 8, **plain: Any) -> Scheme:
-    given = {"observer": observer, "bits": bits}
+    quantizer = {"observer": observer, "bits": bits}
     return Scheme(
-        weights=Weights(**given), activations=Activations(**given), rounding="half_even", **plain
+        weights=Weights(**quantizer),
+        activations=Activations(**quantizer),
+        rounding="half_even",
+        **plain,
     )
 
 
@@ -75,14 +78,14 @@ def test_an_option_that_pt2e_cannot_say_is_refused(section: str, options: dict[s
     (values[section] if section else values).update(options)
     name = f"{section}." * bool(section) + next(iter(options))
     with pytest.raises(ValueError, match=f"^{re.escape(name)}.*: PT2E has no word for it"):
-        torchao.PowerOfTwoQuantizer(Scheme.model_validate(values))
+        pt2e.PowerOfTwoQuantizer(Scheme.model_validate(values))
 
 
 @pytest.mark.parametrize("rounding", ["floor", "half_up"])
 def test_a_shift_that_pt2e_does_not_round_by_is_refused(rounding: str) -> None:
     given = Scheme.model_validate(scheme().model_dump() | {"rounding": rounding})
     with pytest.raises(ValueError, match=f"^rounding = {rounding}: .*; set half_even"):
-        torchao.PowerOfTwoQuantizer(given)
+        pt2e.PowerOfTwoQuantizer(given)
 
 
 @dataclass
@@ -94,20 +97,20 @@ class Pair:
     values: Tensor  # float32 (N, 3, 32, 32), what the networks see of the pixels
 
 
-def quantize(given: Scheme, kind: str = "dyadic") -> Pair:
+def quantize(options: Scheme, kind: str = "dyadic") -> Pair:
     trained, images = checkpoint(kind), pixels()
-    calibrated = calibration.calibrate(trained, CLASSES, images, given, batch_size=8)
-    network = torchao.float_network(calibrated.folded)
+    calibrated = calibrate(trained, CLASSES, images, options, batch_size=8)
+    network = pt2e.float_network(calibrated.folded)
     x = trained.normalization(images)
     batch = ({0: torch.export.Dim("N")},)
     exported = torch.export.export(network, (x,), dynamic_shapes=batch, strict=True).module()
-    prepared = prepare_pt2e(exported, torchao.PowerOfTwoQuantizer(given, kind == "dyadic"))
+    prepared = prepare_pt2e(exported, pt2e.PowerOfTwoQuantizer(options, kind == "dyadic"))
     for part in x.split(8):
         prepared(part)
-    return Pair(conversion.convert(calibrated, "pt2e", given).network, convert_pt2e(prepared), x)
+    return Pair(convert(calibrated, "pt2e", options).network, convert_pt2e(prepared), x)
 
 
-class ActivationQParams(torch.fx.Interpreter):
+class CodeRecorder(torch.fx.Interpreter):
     """Runs a converted graph and keeps the integers that its quantize nodes give."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
@@ -123,7 +126,7 @@ class ActivationQParams(torch.fx.Interpreter):
 
 def agrees(pair: Pair) -> bool:
     """Compare the codes of the input and of every layer, and the values of the logits."""
-    interpreter = ActivationQParams(pair.theirs)
+    interpreter = CodeRecorder(pair.theirs)
     logits = interpreter.run(pair.values)
     images = pixels()
     ours = [pair.ours.input.encode(images), *(codes for _, codes in pair.ours.outputs(images))]
@@ -176,7 +179,7 @@ def test_other_schemes_agree_too(given: Scheme, kind: str) -> None:
 
 
 def test_the_labs_scheme_clamps_its_exponents() -> None:
-    observer = torchao.PowerOfTwoObserver(
+    observer = pt2e.PowerOfTwoObserver(
         "lab", (-8, 0), dtype=torch.int8, quant_min=-127, quant_max=127
     )
     observer(torch.tensor([2.0**-20, -(2.0**-20)]))
@@ -185,7 +188,7 @@ def test_the_labs_scheme_clamps_its_exponents() -> None:
 
 
 def test_an_observer_of_uint8_has_its_zero_point_in_the_middle() -> None:
-    observer = torchao.PowerOfTwoObserver(dtype=torch.uint8, quant_min=0, quant_max=255)
+    observer = pt2e.PowerOfTwoObserver(dtype=torch.uint8, quant_min=0, quant_max=255)
     observer(torch.tensor([0.0, 127.5]))
     scale, zero_point = observer.calculate_qparams()
     assert (scale.item(), zero_point.item()) == (1.0, 128)
@@ -195,7 +198,7 @@ def test_an_operator_without_a_rule_is_refused() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid())
     exported = torch.export.export(network, (torch.ones(1, 4),), strict=True).module()
     with pytest.raises(TypeError, match="aten.sigmoid.default: no rule"):
-        prepare_pt2e(exported, torchao.PowerOfTwoQuantizer(scheme()))
+        prepare_pt2e(exported, pt2e.PowerOfTwoQuantizer(scheme()))
 
 
 def test_half_even_is_the_rounding_of_pytorch(pair: Pair) -> None:

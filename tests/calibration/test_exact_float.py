@@ -1,9 +1,10 @@
-"""The fine network: exact sums, and nothing lost that quantization could see."""
+"""The exact float network: exact sums, and nothing lost that quantization could see."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from powtwo.calibration.exact_float import ExactFloatLayer, round_to_grid
 from powtwo.network.folded import FoldedLayer
@@ -18,7 +19,7 @@ def layer(kind: str, seed: int = 0) -> FoldedLayer:
     return FoldedLayer(kind, weight, bias, relu=True, padding=padding, kernel=3)
 
 
-def given(kind: str, seed: int = 1) -> torch.Tensor:
+def given(kind: str, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (3, 4, 6, 6) if kind == "conv2d" else (3, 36)
     return torch.randn(shape, generator=generator, dtype=torch.float64) * 3
@@ -53,7 +54,7 @@ def test_no_sum_can_pass_the_mantissa(kind: str) -> None:
 def test_it_follows_the_float_layer_far_below_a_code(kind: str) -> None:
     exact, x = layer(kind), given(kind)
     fine = ExactFloatLayer(exact)
-    outputs = fine.finish(fine.sums(round_to_grid(x, -8)), -4).double()
+    outputs = fine.outputs(fine.sums(round_to_grid(x, -8)), -4).double()
     assert outputs.dtype == torch.float64
     assert (outputs - exact(x)).abs().max() < 2.0**-4 * 2**-10 + 36 * 3 * 2.0**-18
     steps = outputs * 2**14
