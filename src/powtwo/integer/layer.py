@@ -145,10 +145,11 @@ class Layer:
         """
         assert self.weight is not None
         assert self.bias is not None
-        weight, bias = self.weight.to(torch.int64).flatten(1), self.bias.to(torch.int64)
-        ends = torch.stack([weight * low, weight * high])  # of each product; 0 lies between
-        most = ends.amax(0).sum(1) + bias.clamp(min=0)
-        least = ends.amin(0).sum(1) + bias.clamp(max=0)
+        weight, bias = self.weight.flatten(1), self.bias.to(torch.int64)
+        above = weight.clamp(min=0).sum(1, dtype=torch.int64)  # Σ of the positive weights
+        below = weight.clamp(max=0).sum(1, dtype=torch.int64)
+        most = above * high + below * low + bias.clamp(min=0)
+        least = above * low + below * high + bias.clamp(max=0)
         return torch.maximum(most, -least) + self.half_unit
 
 
