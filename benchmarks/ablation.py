@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from powtwo.core import files
-from powtwo.core.stage import code_digests, repeatable
+from powtwo.core.stages import code_digests, repeatable
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture

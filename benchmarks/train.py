@@ -39,7 +39,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from powtwo.core.stage import repeatable
+from powtwo.core.stages import repeatable
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
 from powtwo.sidecar.one_line import one_line_errors

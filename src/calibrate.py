@@ -10,7 +10,7 @@ from powtwo.calibration.params import Calibrate
 from powtwo.conversion.scheme import Scheme
 from powtwo.core import files
 from powtwo.core.params import StageParams
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.sidecar.run_log import observed

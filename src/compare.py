@@ -5,7 +5,7 @@ from typing import Any
 
 from powtwo.core import files
 from powtwo.core.params import SchemeName, StageParams
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.report import columns, page, results
 from powtwo.report.figures import style
 from powtwo.sidecar.run_log import observed

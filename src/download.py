@@ -4,7 +4,7 @@ from typing import Annotated
 
 from powtwo.core import files
 from powtwo.core.params import StageParams, Tracks
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.sidecar.run_log import observed
 from powtwo.sources.params import Source
 from powtwo.sources.read import location, read_dataset

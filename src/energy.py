@@ -4,7 +4,7 @@ import sys
 
 from powtwo.core import files
 from powtwo.core.params import StageParams
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.energy import metrics
 from powtwo.energy.params import Energy
 from powtwo.integer import shapes

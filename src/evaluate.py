@@ -11,7 +11,7 @@ import torch
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.core import arrays, files
 from powtwo.core.params import StageParams
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.engine.choose import make
 from powtwo.evaluation import comparison, layer_quality, sensitivity

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from powtwo.core import arrays, files
 from powtwo.core.params import Count, StageParams
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset
 from powtwo.evaluation import comparison
 from powtwo.network.checkpoint import Checkpoint

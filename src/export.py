@@ -3,7 +3,7 @@
 import sys
 
 from powtwo.core.params import StageParams
-from powtwo.core.stage import stage
+from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset
 from powtwo.export.bundle import write_bundle
 from powtwo.export.params import Export

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from powtwo.core import files
 from powtwo.core.params import Seed, StageParams
-from powtwo.core.stage import fingerprint, repeatable, stage
+from powtwo.core.stages import fingerprint, repeatable, stage
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.dataset.params import Normalize

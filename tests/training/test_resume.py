@@ -11,7 +11,7 @@ import pytest
 from training_runs import KILLED, ROOT, STATEFUL, edit, outputs, run, workplace
 
 from powtwo.core import files
-from powtwo.core.stage import read_params
+from powtwo.core.stages import read_params
 from powtwo.dataset.images import Dataset
 from powtwo.training.checkpoints import Checkpoints
 
@@ -121,7 +121,7 @@ def test_other_images_code_or_processor_are_another_run(
 ) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src")
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    monkeypatch.setattr("powtwo.core.stage.ROOT", tmp_path)
+    monkeypatch.setattr("powtwo.core.stages.ROOT", tmp_path)
     monkeypatch.setattr("powtwo.training.devices.platform.machine", lambda: "x86_64")
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)

@@ -13,7 +13,7 @@ import yaml
 from training_runs import OUTPUTS, ROOT, STATEFUL, outputs, workplace
 
 from powtwo.core import files
-from powtwo.core.stage import read_params
+from powtwo.core.stages import read_params
 from powtwo.dataset.images import Dataset
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.training import reporting

@@ -1,1 +1,21 @@
-"""What every stage shares: files written whole, parameters read, a stage's start and end."""
+"""What every stage shares.
+
+files    files and folders written whole or not at all, JSON and CSV with stable bytes
+arrays   .npz files whose bytes come of their arrays alone
+tensors  safetensors files with an account of themselves
+params   types of parameters, sections, what a stage reads of params.yaml
+stages   what a stage does at its start and its end
+machine  the name of the processor
+lazy     public names of a package, imported when they are first used
+"""
+
+from powtwo.core.lazy import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "files": ["atomic", "atomic_folder", "read_json", "write_csv", "write_json", "write_text"],
+        "params": ["ParamsError", "Section", "StageParams", "Tracks", "parse_yaml"],
+        "stages": ["StageError", "code_digests", "fingerprint", "repeatable", "stage"],
+    },
+)

@@ -18,7 +18,7 @@ from typing import Any
 
 from powtwo.core import files
 from powtwo.core.machine import processor
-from powtwo.core.stage import read_params
+from powtwo.core.stages import read_params
 from powtwo.sidecar.one_line import one_line_errors
 
 LOGS = Path("logs")

@@ -19,9 +19,9 @@ import pytest
 import torch
 from closure import ROOT
 
-from powtwo.core import stage as guard
+from powtwo.core import stages as guard
 from powtwo.core.params import Seed, StageParams
-from powtwo.core.stage import repeatable, stage
+from powtwo.core.stages import repeatable, stage
 from powtwo.sidecar.run_log import note, observed
 from powtwo.training.params import Train
 
@@ -83,7 +83,7 @@ def test_it_is_deterministic_without_a_compiler() -> None:
     """PyTorch's own switch imports a compiler first, which takes two seconds."""
     code = """
 import sys, torch
-from powtwo.core.stage import repeatable
+from powtwo.core.stages import repeatable
 repeatable()
 assert torch.are_deterministic_algorithms_enabled()
 assert not torch.is_deterministic_algorithms_warn_only_enabled()
