@@ -27,7 +27,7 @@ def main() -> None:
             style.save_png(figure, f"plots/{name}.png")
         files.write_text("report/index.html", page.render(run, figures))
         print(results.plain_text(run))
-        print(f"cheapest within a standard error of the best on validation: {run.best.name}")
+        print(f"selected on the validation set (one-standard-error rule): {run.best.name}")
 
 
 def write_tables(run: results.Results) -> None:
@@ -35,16 +35,20 @@ def write_tables(run: results.Results) -> None:
     rows = {scheme.name: scheme.row for scheme in run.schemes}
     metrics = {"best": run.best.name, "energy_table": run.energy_table, "schemes": rows}
     files.write_json("metrics/compare.json", metrics)
-    for name, titles, lines in (
-        (
-            "schemes",
-            ("scheme", *(column.name for column in columns.SCHEME_COLUMNS)),
-            [(scheme, *row.values()) for scheme, row in rows.items()],
-        ),
-        ("energy-sensitivity", columns.ENERGY_SENSITIVITY, results.energy_sensitivity(run)),
-        ("sensitivity", results.LayerSensitivity._fields, results.layer_sensitivity(run)),
-    ):
-        files.write_csv(f"plots/{name}.csv", titles, lines)
+    titles = ["scheme", *(column.name for column in columns.SCHEME_COLUMNS)]
+    lines = [[scheme, *row.values()] for scheme, row in rows.items()]
+    files.write_csv("plots/schemes.csv", titles, lines)
+    layers = [row for scheme in run.schemes for row in scheme.layer_sensitivity()]
+    files.write_csv("plots/sensitivity.csv", results.LayerSensitivity._fields, layers)
+    files.write_csv(
+        "plots/energy-sensitivity.csv",
+        ["scheme", *columns.ENERGY_SENSITIVITY],
+        [
+            [scheme.name, *(row[key] for key in columns.ENERGY_SENSITIVITY)]
+            for scheme in run.schemes
+            for row in scheme.all_energy["sensitivity"]
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from metrics_tree import RECORDED
 
 from powtwo.report import page, results
 from powtwo.report.figures import heatmaps, pareto, style, training
@@ -49,7 +48,7 @@ def test_intervals_stand_in_the_picture(run: results.Results, figures: dict[str,
 def test_energy_of_layers_adds_up(run: results.Results, figures: dict[str, Figure]) -> None:
     left, right = figures["energy"].axes
     float_bars, integer_bars = ([bar.get_width() for bar in bars] for bars in left.containers)
-    assert sum(float_bars) == pytest.approx(run.best.energy["float_uj"])
+    assert sum(float_bars) == pytest.approx(run.best.metrics["energy"]["float_uj"])
     assert sum(integer_bars) == pytest.approx(run.best["energy_uj"])
     stacked = [sum(bar.get_width() for bar in bars) for bars in zip(*right.containers, strict=True)]
     assert stacked == pytest.approx(integer_bars)
@@ -97,21 +96,14 @@ def test_sensitivity_draws_losses_above_and_gains_below(tmp_path: Path) -> None:
     run = results.read(tmp_path, schemes)
     lost, gained = heatmaps.sensitivity(run).axes
     for axes, alone, sign in ((lost, "quantized", -1), (gained, "float", 1)):
-        points = [sign * row.points for row in results.layer_sensitivity(run) if row.alone == alone]
+        rows = [row for scheme in run.schemes for row in scheme.layer_sensitivity()]
+        points = [sign * row.points for row in rows if row.alone == alone]
         (mesh,) = axes.collections
         assert mesh.get_array().ravel().tolist() == points
         assert mesh.get_clim() == pytest.approx((0, 5))  # one image is a point, and stays pale
         assert [label.get_text() for label in axes.get_yticklabels()] == ["minmax-ceil", "shift"]
         assert axes.get_xticklabels()[1].get_text() == "2\nconv2d"
     assert [text.get_text() for text in lost.texts][-4:] == ["0.0", "1.0", "−1.0", "4.0"]
-
-
-def test_sensitivity_that_was_not_measured_is_said(tmp_path: Path) -> None:
-    metrics_tree.write(tmp_path)
-    metrics_tree.forget_sensitivity(tmp_path, RECORDED)
-    lost, _ = heatmaps.sensitivity(results.read(tmp_path, RECORDED)).axes
-    (text,) = lost.texts
-    assert text.get_text() == "not measured: evaluate.sensitivity_images is 0"
 
 
 def test_many_schemes_and_classes_can_be_drawn(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ SCHEME_COLUMNS = (
     Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
     Column("drop_points_low", "drop at least", "evaluate", "drop_points_low", ".2f", True),
     Column("drop_points_high", "drop at most", "evaluate", "drop_points_high", ".2f", True),
-    Column("gained", "only integers right", "evaluate", "gained", ",.0f", True),
-    Column("lost", "only floats right", "evaluate", "lost", ",.0f", True),
+    Column("gained", "correct in integers only", "evaluate", "gained", ",.0f", True),
+    Column("lost", "correct in float only", "evaluate", "lost", ",.0f", True),
     Column("p_value", "p-value", "evaluate", "p_value", ".2g"),
     Column("agreement", "agreement", "evaluate", "agreement", ".2%"),
     Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
@@ -61,11 +61,11 @@ LAYER_COLUMNS = (
 # Columns with the range over all output channels, from <key>_min and <key>_max of plots/layers.
 LAYER_RANGES = {"weight_exponent": "weight exponent", "shift": "shift"}
 
-# Columns of plots/energy-sensitivity.csv; after the scheme, keys of a row in metrics/energy.
-ENERGY_SENSITIVITY = ("scheme", "varied", "value", "table", "zero_point", "weights_in",
-                      "activations_in", "arithmetic_float_uj", "arithmetic_integer_uj",
-                      "arithmetic_ratio", "memory_float_uj", "memory_integer_uj", "memory_ratio",
-                      "sum_ratio", "ratio_of", "ratio")  # fmt: skip
+# Columns of plots/energy-sensitivity.csv after the scheme: keys of a row in metrics/energy.
+ENERGY_SENSITIVITY = ("varied", "value", "table", "zero_point", "weights_in", "activations_in",
+                      "arithmetic_float_uj", "arithmetic_integer_uj", "arithmetic_ratio",
+                      "memory_float_uj", "memory_integer_uj", "memory_ratio", "sum_ratio",
+                      "ratio_of", "ratio")  # fmt: skip
 
 
 def shown(value: float | None, form: str) -> str:

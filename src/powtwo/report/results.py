@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from powtwo.core import files
-from powtwo.report.columns import ENERGY_SENSITIVITY, MAIN_COLUMNS, SCHEME_COLUMNS, shown
+from powtwo.report.columns import MAIN_COLUMNS, SCHEME_COLUMNS, shown
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
 # Folders of plots/, a CSV file for each scheme.
@@ -53,15 +53,15 @@ ALONE = {
 class SchemeResult:
     """All that the stages wrote about one scheme.
 
-    `metrics` has METRICS, `plots` has PLOTS, of energy in the common price table alone; memory is
-    the part of plots/energy that is no arithmetic. The figures of the common price table are
-    under `energy_key` in metrics/energy, or at its top where that is "".
+    `metrics` has METRICS and `plots` has PLOTS, both of energy only arithmetic in the common price
+    table. `all_energy` is the whole of metrics/energy, plots["memory"] the rest of plots/energy.
     """
 
     name: str
     metrics: Mapping[str, Row]
     plots: Mapping[str, Sequence[Row]]
-    energy_key: str = ""
+    all_energy: Row
+    energy_prefix: str  # of the keys in `all_energy` of metrics["energy"]
 
     def __getitem__(self, column: str) -> float:
         """Return a figure by the name of its column."""
@@ -70,22 +70,12 @@ class SchemeResult:
     @property
     def row(self) -> dict[str, float]:
         """Return every figure of SCHEME_COLUMNS, in order."""
-        return {c.name: float(self.part(c.part)[c.key]) for c in SCHEME_COLUMNS}
-
-    @property
-    def energy(self) -> Row:
-        """Return the energy of arithmetic in the common price table."""
-        return self.part("energy")
-
-    def part(self, name: str) -> Row:
-        """Return the figures of a part; of energy those in the common price table."""
-        metrics = self.metrics[name]
-        return metrics[self.energy_key] if name == "energy" and self.energy_key else metrics
+        return {c.name: float(self.metrics[c.part][c.key]) for c in SCHEME_COLUMNS}
 
     def source(self, part: str, key: str) -> str:
-        """Return the file and the key of a figure of a part."""
-        parent = f"{self.energy_key}." if part == "energy" and self.energy_key else ""
-        return f"metrics/{part}/{self.name}.json: {parent}{key}"
+        """Return the file and the key of a figure in `metrics`."""
+        prefix = self.energy_prefix if part == "energy" else ""
+        return f"metrics/{part}/{self.name}.json: {prefix}{key}"
 
     def layer_sensitivity(self) -> list[LayerSensitivity]:
         """Return what each layer costs and gives alone; nothing where it was not measured."""
@@ -120,7 +110,7 @@ class Results:
     @property
     def energy_table(self) -> str:
         """The price table by which the schemes are compared."""
-        return str(self.best.energy["table"])
+        return str(self.best.metrics["energy"]["table"])
 
     @property
     def float_accuracy(self) -> float:
@@ -151,56 +141,41 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
         name: {part: _read_json(root, f"metrics/{part}/{name}.json") for part in METRICS}
         for name in schemes
     }
-    prices = common_table([parts["energy"] for parts in metrics.values()])
+    tables = [_tables(parts["energy"]) for parts in metrics.values()]
+    table = next((name for name in tables[0] if all(name in others for others in tables)), None)
+    if table is None:
+        raise ValueError(
+            "energy: no table prices every scheme; set energy.all_widths to one that does, such as "
+            "qtools"
+        )
     return Results(
         _read_json(root, "metrics/train.json"),
         _read_csv(root, "plots/training.csv"),
-        [_scheme(root, name, parts, prices) for name, parts in metrics.items()],
+        [_scheme(root, name, parts, table) for name, parts in metrics.items()],
     )
 
 
-def _scheme(root: Path, name: str, metrics: Mapping[str, Row], prices: str) -> SchemeResult:
-    plots = {part: _read_csv(root, f"plots/{part}/{name}.csv") for part in PLOTS}
-    energy = plots["energy"]
-    plots["memory"] = [row for row in energy if row["part"] == "memory"]
-    plots["energy"] = [
-        row for row in energy if row["part"] == "arithmetic" and row["table"] == prices
-    ]
-    plots["conventions"] = [row for row in plots["conventions"] if row["table"] == prices]
-    return SchemeResult(name, metrics, plots, energy_key(metrics["energy"], prices))
-
-
-def common_table(schemes: Sequence[Row]) -> str:
-    """Return the price table for all schemes: the configured one, or else that for all widths.
+def _tables(energy: Row) -> dict[str, str]:
+    """Map each table that prices the whole scheme to the prefix of its keys, the configured first.
 
     Two schemes are never compared at prices of different tables.
-
-    Args:
-        schemes: metrics/energy of each.
-
-    Raises:
-        ValueError: where no table prices every scheme.
     """
-    of_first, *others = (
-        [part["table"] for part in (energy, energy["all_widths"]) if _is_priced(part)]
-        for energy in schemes
-    )
-    for name in of_first:
-        if all(name in names for names in others):
-            return str(name)
-    raise ValueError(
-        "energy: no table prices every scheme; set energy.all_widths to one that does, such as "
-        "qtools"
-    )
+    parts = {"": energy, "all_widths.": energy["all_widths"]}
+    return {
+        part["table"]: prefix for prefix, part in parts.items() if part and part["unpriced"] is None
+    }
 
 
-def energy_key(energy: Row, table: str) -> str:
-    """Return the key of metrics/energy under which figures in a table stand; "" at the top."""
-    return "" if energy["table"] == table and _is_priced(energy) else "all_widths"
-
-
-def _is_priced(energy: Row | None) -> bool:
-    return energy is not None and energy["unpriced"] is None
+def _scheme(root: Path, name: str, metrics: Mapping[str, Row], table: str) -> SchemeResult:
+    plots = {part: _read_csv(root, f"plots/{part}/{name}.csv") for part in PLOTS}
+    plots["memory"] = [row for row in plots["energy"] if row["part"] == "memory"]
+    plots["energy"] = [row for row in plots["energy"] if row["part"] == "arithmetic"]
+    for part in ("energy", "conventions"):
+        plots[part] = [row for row in plots[part] if row["table"] == table]
+    energy = metrics["energy"]
+    prefix = _tables(energy)[table]
+    common = energy["all_widths"] if prefix else energy
+    return SchemeResult(name, {**metrics, "energy": common}, plots, energy, prefix)
 
 
 def choose(rows: Mapping[str, Row], images: int) -> str:
@@ -218,20 +193,6 @@ def choose(rows: Mapping[str, Row], images: int) -> str:
     enough = p - math.sqrt(p * (1 - p) / images)
     good = [name for name, row in rows.items() if row["validation_accuracy"] >= enough]
     return min(good, key=lambda n: (rows[n]["energy_uj"], -rows[n]["validation_accuracy"]))
-
-
-def energy_sensitivity(results: Results) -> list[tuple[Any, ...]]:
-    """Return rows of ENERGY_SENSITIVITY: how the ratio to FP32 of each scheme moves."""
-    return [
-        (scheme.name, *(row[column] for column in ENERGY_SENSITIVITY[1:]))
-        for scheme in results.schemes
-        for row in scheme.metrics["energy"]["sensitivity"]
-    ]
-
-
-def layer_sensitivity(results: Results) -> list[LayerSensitivity]:
-    """Return the rows of plots/sensitivity.csv."""
-    return [row for scheme in results.schemes for row in scheme.layer_sensitivity()]
 
 
 def plain_text(results: Results) -> str:

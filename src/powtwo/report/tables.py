@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,7 @@ def _layer(row: Row, place: str) -> list[Cell]:
 
 def zero_points(results: Results) -> Table:
     """Return the integer energy of each scheme under each zero-point convention, in µJ."""
-    names = list(results.best.energy["conventions"])
+    names = list(results.best.metrics["energy"]["conventions"])
     rows = []
     for scheme in results.schemes:
         cells = [Cell(scheme.name), _energy(scheme, "float_uj")]
@@ -82,7 +83,7 @@ def zero_points(results: Results) -> Table:
 
 
 def _energy(scheme: SchemeResult, key: str) -> Cell:
-    return number(dict(_leaves(scheme.energy))[key], scheme.source("energy", key))
+    return number(dict(_leaves(scheme.metrics["energy"]))[key], scheme.source("energy", key))
 
 
 def energy_assumptions(results: Results) -> Table:
@@ -92,7 +93,7 @@ def energy_assumptions(results: Results) -> Table:
     """
     by_assumption: dict[tuple[str, str, str], dict[str, Row]] = {}
     for scheme in results.schemes:
-        for row in scheme.metrics["energy"]["sensitivity"]:
+        for row in scheme.all_energy["sensitivity"]:
             key = (row["table"], row["varied"], row["value"])
             by_assumption.setdefault(key, {})[scheme.name] = row
     ratio_of = {row["varied"]: row["ratio_of"]
@@ -130,9 +131,8 @@ def other_energy(results: Results) -> Table:
 
 
 def _others(scheme: SchemeResult) -> dict[str, Any]:
-    parent = f"{scheme.energy_key}." if scheme.energy_key else ""
-    elsewhere = ("sensitivity.", *(f"{parent}{key}." for key in _SHOWN_ELSEWHERE))
-    leaves = _leaves(scheme.metrics["energy"])
+    elsewhere = ("sensitivity.", *(f"{scheme.energy_prefix}{key}." for key in _SHOWN_ELSEWHERE))
+    leaves = _leaves(scheme.all_energy)
     return {key: value for key, value in leaves if not f"{key}.".startswith(elsewhere)}
 
 
@@ -184,34 +184,32 @@ def _term(row: Row, file: str) -> list[Cell]:
 
 def conventions_by_layer(scheme: SchemeResult) -> Table:
     """Return the integer energy of each layer under each zero-point convention, in pJ."""
-    rows, file = scheme.plots["conventions"], f"plots/conventions/{scheme.name}.csv"
-    return _sums_by_layer(rows, file, ("zero_point", "table"), lambda names: names[0])
+    return _sums_by_layer(scheme, "conventions", "conventions", ("zero_point", "table"))
 
 
 def memory_by_layer(scheme: SchemeResult) -> Table:
     """Return the energy of what each layer reads and writes, in pJ; no row without prices."""
-    rows, file = scheme.plots["memory"], f"plots/energy/{scheme.name}.csv"
-    return _sums_by_layer(
-        rows, file, ("arithmetic", "kind", "table"),
-        lambda names: f"{names[0]}: {names[1].replace('_', ' ')}",
-    )  # fmt: skip
+    return _sums_by_layer(scheme, "memory", "energy", ("arithmetic", "kind", "table"))
 
 
-def _sums_by_layer(
-    rows: Sequence[Row], file: str, keys: Sequence[str], title: Callable[[Sequence[str]], str]
-) -> Table:
+def _sums_by_layer(scheme: SchemeResult, part: str, folder: str, keys: Sequence[str]) -> Table:
     """Add up the energy of each layer, in a column for each combination of values of `keys`."""
-    sums: dict[tuple[int, str], dict[tuple[str, ...], float]] = {}
-    for row in rows:
-        of_layer = sums.setdefault((row["layer"], row["layer_kind"]), {})
+    sums: dict[tuple[int, str], Counter[tuple[str, ...]]] = defaultdict(Counter)
+    for row in scheme.plots[part]:
         column = tuple(row[key] for key in keys)
-        of_layer[column] = of_layer.get(column, 0) + row["energy_pj"]
+        sums[row["layer"], row["layer_kind"]][column] += row["energy_pj"]
     columns = list(next(iter(sums.values()), ()))
-    cells = []
+    rows = []
     for (layer, kind), of_layer in sums.items():
-        place = f"{file}: layer {layer}"
-        cells.append(
+        place = f"plots/{folder}/{scheme.name}.csv: layer {layer}"
+        rows.append(
             [Cell(f"{layer} {kind}", layer, f"{place}, layer")]
             + [number(of_layer[c], f"{place}, {', '.join(c)}, sum of pJ") for c in columns]
         )
-    return Table(["layer", *(f"{title(column)}, pJ" for column in columns)], cells)
+    return Table(["layer", *map(_title, columns)], rows)
+
+
+def _title(column: Sequence[str]) -> str:
+    """Return `folded, pJ` of (folded, lab), `float: weights in, pJ` of (float, weights_in, lab)."""
+    first, *others, _table = column
+    return ": ".join([first, *(name.replace("_", " ") for name in others)]) + ", pJ"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from powtwo.report.figures.style import TEXT, WIDTH, canvas, project_style
-from powtwo.report.results import Results, SchemeResult, layer_sensitivity
+from powtwo.report.results import Results, SchemeResult
 
 Matrix = NDArray[np.float64]
 
@@ -73,9 +73,8 @@ def sensitivity(results: Results) -> Figure:
     A scheme without these accuracies is left out. Colors are the same in both, and an image more
     or less is never dark.
     """
-    rows = layer_sensitivity(results)
-    measured = {row.scheme for row in rows}
-    schemes = [scheme for scheme in results.schemes if scheme.name in measured]
+    schemes = [scheme for scheme in results.schemes if scheme.layer_sensitivity()]
+    rows = [row for scheme in schemes for row in scheme.layer_sensitivity()]
     figure = canvas(2.4 + 0.6 * max(1, len(schemes)))
     lost, gained = figure.subplots(2, 1)
     lost.set_title("Quantized alone: points lost against the float network")

@@ -30,7 +30,7 @@ def accuracy_and_energy(results: Results) -> Figure:
     _frame(axes, schemes, float_accuracy)
     axes.axhline(float_accuracy, color=style.ORANGE, linestyle="--", linewidth=1.2)
     axes.annotate(
-        f"float, {schemes[0].energy['float_uj']:.0f} µJ", (0, float_accuracy), (3, 3),
+        f"float, {schemes[0].metrics['energy']['float_uj']:.0f} µJ", (0, float_accuracy), (3, 3),
         xycoords=("axes fraction", "data"), textcoords="offset points", color=style.ORANGE,
     )  # fmt: skip
     _label(axes, [scheme.name for scheme in schemes], points, 13 / (height * 72 - 60))

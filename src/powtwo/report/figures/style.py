@@ -6,7 +6,7 @@ settings of the user.
 Sources:
 1. Colors that color-blind readers can distinguish: Okabe and Ito 2008,
    https://jfly.uni-koeln.de/color/
-2. Isotonic regression by pooling adjacent violators: Barlow et al. 1972
+2. Isotonic regression: Barlow et al. 1972
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from powtwo.core import files
 
@@ -83,14 +84,9 @@ def space_labels(wanted: Sequence[float], gap: float) -> list[float]:
     Returns:
         The position of each, of least squared distance to `wanted`.
     """
-    gap = min(gap, 1 / max(1, len(wanted) - 1))
-    order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    pools: list[list[float]] = []  # what is left of a position once its gaps are taken off
-    for rank, index in enumerate(order):
-        pools.append([wanted[index] - rank * gap])
-        while len(pools) > 1 and fmean(pools[-2]) >= fmean(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    flat = [fmean(pool) for pool in pools for _ in pool]
-    room = 1 - (len(wanted) - 1) * gap
-    placed = {i: min(max(flat[k], 0), room) + k * gap for k, i in enumerate(order)}
-    return [placed[index] for index in range(len(wanted))]
+    gaps = min(gap, 1 / max(1, len(wanted) - 1)) * np.arange(len(wanted))
+    order = np.argsort(wanted, kind="stable")
+    without_gaps = isotonic_regression(np.take(wanted, order) - gaps).x
+    placed = np.empty(len(wanted))
+    placed[order] = np.clip(without_gaps, 0, 1 - gaps[-1]) + gaps
+    return [float(position) for position in placed]
