@@ -45,10 +45,8 @@ def test_tables_equal_the_metrics(tree: Path) -> None:
 def test_stdout_has_a_line_for_each_scheme(tree: Path) -> None:
     head, *lines, best = (tree / "stdout.txt").read_text(encoding="utf-8").splitlines()
     assert best.endswith(f": {files.read_json(tree / 'metrics/compare.json')['best']}")
-    assert [line.split()[0] for line in lines] == list(RECORDED)
     for scheme, line in zip(RECORDED, lines, strict=True):
-        assert f"{measured(tree, scheme)['accuracy']:.2%}" in line
-        assert f"{measured(tree, scheme)['energy_uj']:.3f}" in line
+        assert line.split()[:2] == [scheme, f"{measured(tree, scheme)['accuracy']:.2%}"]
     assert len({len(line) for line in [head, *lines]}) == 1
 
 
@@ -122,24 +120,20 @@ def test_missing_file_ends_the_stage_with_one_line(
     assert not (tmp_path / "report").exists()
 
 
-def points_of(root: Path, scheme: str) -> list[tuple[str, str, str, float]]:
-    """Read straight from the files what a layer costs alone: layer, kind, how, points."""
-    evaluate = files.read_json(root / f"metrics/evaluate/{scheme}.json")
-    references = {"quantized": evaluate["sensitivity_float_accuracy"],
-                  "float": evaluate["sensitivity_accuracy"]}  # fmt: skip
-    return [
-        (row["layer"], row["kind"], how, 100 * (float(row[f"accuracy_{how}_alone"]) - reference))
-        for row in read_csv(root / f"plots/layers/{scheme}.csv")
-        for how, reference in references.items()
-    ]
-
-
 def test_sensitivities_are_compared_with_the_network_of_the_other_layers(tree: Path) -> None:
+    expected = []
+    for scheme in RECORDED:
+        evaluate = files.read_json(tree / f"metrics/evaluate/{scheme}.json")
+        references = {"quantized": evaluate["sensitivity_float_accuracy"],
+                      "float": evaluate["sensitivity_accuracy"]}  # fmt: skip
+        for layer in read_csv(tree / f"plots/layers/{scheme}.csv"):
+            for alone, reference in references.items():
+                accuracy = float(layer[f"accuracy_{alone}_alone"])
+                expected.append(
+                    {"scheme": scheme, "layer": layer["layer"], "kind": layer["kind"],
+                     "alone": alone, "images": "100", "accuracy": accuracy,
+                     "reference": reference, "points": pytest.approx(100 * (accuracy - reference))}
+                )  # fmt: skip
     rows = read_csv(tree / "plots/sensitivity.csv")
-    assert {row["images"] for row in rows} == {"100"}
-    wanted = [(name, *of_layer) for name in RECORDED for of_layer in points_of(tree, name)]
-    for row, (*names, points) in zip(rows, wanted, strict=True):
-        assert [row[key] for key in ("scheme", "layer", "kind", "alone")] == names
-        assert float(row["points"]) == pytest.approx(points)
-        difference = float(row["accuracy"]) - float(row["reference"])
-        assert float(row["points"]) == pytest.approx(100 * difference)
+    numbers = ("accuracy", "reference", "points")
+    assert [row | {name: float(row[name]) for name in numbers} for row in rows] == expected

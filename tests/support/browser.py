@@ -25,13 +25,10 @@ def programs() -> tuple[str, str]:
     """Return the paths of the browser and its driver; skip, or in CI fail, without them."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
-    if browser and driver:
-        return browser, driver
-    missing = "Chromium" if driver else "ChromeDriver" if browser else "Chromium and ChromeDriver"
-    reason = f"{missing}: not found; on Debian, apt-get install chromium chromium-driver"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not browser or not driver:
+        absent = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        absent("Chromium or ChromeDriver not found; on Debian, apt-get install chromium-driver")
+    return browser, driver
 
 
 @contextmanager
