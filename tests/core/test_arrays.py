@@ -29,17 +29,8 @@ def written(values):
     return buffer.getvalue()
 
 
-def test_the_bytes_are_these():
+def test_the_bytes_are_these():  # no word of the time, the machine or Python
     assert hashlib.sha256(written(ARRAYS)).hexdigest() == DIGEST
-
-
-def test_an_entry_says_nothing_of_who_wrote_it_and_when():
-    with zipfile.ZipFile(io.BytesIO(written(ARRAYS))) as archive:
-        for entry in archive.infolist():
-            assert entry.date_time == (1980, 1, 1, 0, 0, 0)
-            versions = (entry.create_system, entry.create_version, entry.extract_version)
-            assert versions == (3, 20, 20)
-            assert (entry.extra, entry.flag_bits, entry.compress_type) == (b"", 0, 0)
 
 
 @pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 1000], ids=["small", "beyond 2 GiB"])

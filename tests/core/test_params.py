@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +63,10 @@ def changed(key: str, value: Any = None) -> Any:
         ("schemes.lab.weights.kind", "power_of_two", "weights.kind = .*: power_of_two has 8"),
         ("schemes.lab.activations.zero_point", 64, "zero_point = 64: must be 0 or the middle"),
         ("schemes.lab.activations.zero_points", 0, "did you mean 'zero_point'"),
-        (
-            "schemes.lab.layers",
-            {"2nd": {}},
-            "schemes.lab.layers.2nd = .*: String should match pattern",
-        ),
+        ("schemes.lab.layers", {"2nd": {}}, "layers.2nd = .*: String should match pattern"),
         ("schemes.lab.layers", {0: {}}, 'schemes.lab.layers.0 = 0: must be text; .*: "0"'),
-        (
-            "schemes.shift.layers",
-            {"first": {"weights": 8}},
-            "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first at most 4",
-        ),
+        ("schemes.shift.layers", {"first": {"weights": 8}},
+         "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first at most 4"),
         ("schemes", {}, "schemes = {}: Dictionary should have at least 1 item"),
         ("data.sha256", "abc", "data.sha256 = 'abc': String should match pattern"),
         ("data.name", "mnist", "data.name = 'mnist': Input should be 'mnist5k'"),
@@ -82,21 +74,16 @@ def changed(key: str, value: Any = None) -> Any:
         ("export.formats", ["tflite"], "export.formats.0 = 'tflite': Input should be 'c99'"),
         ("seed", -1, "seed = -1: Input should be greater than or equal to 0"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(key: str, value: Any, message: str) -> None:
-    with pytest.raises(
-        ParamsError, match=f"^params.yaml: .*{message.split(' = ', 1)[0]}"
-    ) as caught:
+    with pytest.raises(ParamsError, match=rf"\Aparams.yaml: [^\n]*{message}[^\n]*\Z"):
         params.check(changed(key, value))
-    assert re.search(message, str(caught.value)), caught.value
-    assert "\n" not in str(caught.value)
 
 
 def test_a_scheme_name_that_is_no_file_name_is_refused() -> None:
-    values = changed("seed", 1)
-    values["schemes"]["../x"] = values["schemes"]["lab"]
+    scheme = yaml.safe_load(TEXT)["schemes"]["lab"]
     with pytest.raises(ParamsError, match=r"schemes.\.\./x = '../x': String should match"):
-        params.check(values)
+        params.check(changed("schemes", {"lab": scheme, "../x": scheme}))
 
 
 def test_what_is_no_mapping_is_refused(tmp_path: Path) -> None:
@@ -108,30 +95,15 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path) -> None:
         params.load(tmp_path / "p.yaml")
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "1E-3", "0.001", "+1e-3", "1.e-3"])
-def test_a_number_is_what_dvc_reads(tmp_path: Path, text: str) -> None:
+def test_the_whole_file_is_what_dvc_reads(tmp_path: Path) -> None:
     """PyYAML takes 1e-3 for a string, DVC's YAML 1.2 for a number; the lock must not lie."""
     path = tmp_path / "params.yaml"
-    path.write_text(re.sub(r"learning_rate: \S+", f"learning_rate: {text}", TEXT, count=1))
-    ours = params.load(path).train.learning_rate
-    assert ours == 0.001
+    path.write_text(re.sub(r" learning_rate: \S+", " learning_rate: 1e-3", TEXT, count=1))
+    ours = params.load(path)
+    assert ours.train.learning_rate == 0.001
     Repo.init(str(tmp_path), no_scm=True).close()
-    shown = dvc.api.params_show("params.yaml", repo=str(tmp_path))
-    assert shown["train"]["learning_rate"] == ours
-
-
-def test_the_whole_file_is_what_dvc_reads(tmp_path: Path) -> None:
-    ours = params.load(PARAMS).model_dump(exclude_unset=True)
-    Repo.init(str(tmp_path), no_scm=True).close()
-    shutil.copy(PARAMS, tmp_path)
-    assert ours == dvc.api.params_show("params.yaml", repo=str(tmp_path), deps=False)
-
-
-def test_every_key_has_its_unit_or_reason_in_a_comment() -> None:
-    for line in TEXT.splitlines():
-        is_value = re.match(r"\s+\w[\w-]*: \S|seed:", line)
-        if is_value and not line.lstrip().startswith("#"):
-            assert re.search(r"  # \S.{8,}", line), line
+    theirs = dvc.api.params_show("params.yaml", repo=str(tmp_path), deps=False)
+    assert ours.model_dump(exclude_unset=True) == theirs
 
 
 def test_select_follows_a_dotted_key() -> None:
