@@ -91,22 +91,19 @@ def energy_assumptions(results: Results) -> Table:
 
     A scheme has a dash under a price table that lacks one of its operations.
     """
-    by_assumption: dict[tuple[str, str, str], dict[str, Row]] = {}
+    ratios: dict[tuple[str, ...], dict[str, float | None]] = defaultdict(dict)
     for scheme in results.schemes:
         for row in scheme.all_energy["sensitivity"]:
-            key = (row["table"], row["varied"], row["value"])
-            by_assumption.setdefault(key, {})[scheme.name] = row
-    ratio_of = {row["varied"]: row["ratio_of"]
-                for schemes in by_assumption.values() for row in schemes.values()}  # fmt: skip
+            assumption = (row["table"], row["varied"], row["value"], row["ratio_of"])
+            ratios[assumption][scheme.name] = row["ratio"]
     names = [scheme.name for scheme in results.schemes]
     rows = []
-    for key in sorted(by_assumption, key=lambda key: key[0]):
-        table, varied, value = key
-        cells = [Cell(f"{varied} = {value}"), Cell(table), Cell(ratio_of[varied])]
+    for key in sorted(ratios, key=lambda key: key[0]):
+        table, varied, value, ratio_of = key
+        cells = [Cell(f"{varied} = {value}"), Cell(table), Cell(ratio_of)]
         for name in names:
-            ratio = by_assumption[key].get(name, {}).get("ratio")
             source = f"plots/energy-sensitivity.csv: {name}, {varied} = {value}, {table}, ratio"
-            cells.append(number(ratio, source, ".2f"))
+            cells.append(number(ratios[key].get(name), source, ".2f"))
         rows.append(cells)
     return Table(["assumed", "prices", "FP32 costs times as much in", *names], rows)
 

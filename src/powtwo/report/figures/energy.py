@@ -66,12 +66,6 @@ def _write_values(axes: Axes, widths: Sequence[float], offset: float = 0) -> Non
         )  # fmt: skip
 
 
-def _microjoules(rows: Sequence[Row], layer: int, **wanted: str) -> float:
-    picojoules: float = sum(
-        row["energy_pj"] or 0
-        for row in rows
-        if row["layer"] == layer
-        and row["kind"] in OPERATION_COLORS  # memory is never added to arithmetic
-        and all(row[key] == value for key, value in wanted.items())
-    )
-    return picojoules / 1e6
+def _microjoules(rows: Sequence[Row], layer: int, **keys: str) -> float:
+    wanted = {"layer": layer, **keys}.items()
+    return sum(float(row["energy_pj"]) for row in rows if wanted <= row.items()) / 1e6

@@ -91,14 +91,9 @@ def sensitivity(results: Results) -> Figure:
     losses = -losses
     most = max(losses.max(), gains.max(), *(100 * FEW_IMAGES / row.images for row in rows))
     for axes, points in ((lost, losses), (gained, gains)):
-        texts = [[_signed(value) for value in row] for row in points]
+        texts = [[f"{value:z.1f}".replace("-", "−") for value in row] for row in points]
         _draw(axes, points, most, texts, schemes)
     return figure
-
-
-def _signed(points: float) -> str:
-    text = f"{points:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", "−")
 
 
 def _draw(
