@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import random
 import shutil
@@ -114,47 +113,45 @@ def test_a_parameter_that_the_stage_does_not_read_may_change() -> None:
         edit("epochs: ", "epochs: 1")
 
 
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module that the stage depends on, older than this process."""
+    monkeypatch.setattr(guard, "ROOT", tmp_path)
+    Path("dvc.yaml").write_text("stages: {train: {deps: [src/package, data/x.npz]}}")
+    module = tmp_path / "src/package/module.py"
+    (module.parent / "__pycache__").mkdir(parents=True)
+    module.write_text("before")
+    os.utime(module, (0, 0))
+    return module
+
+
 @pytest.mark.parametrize("happens", ["edited", "added", "removed"])
 def test_code_changed_meanwhile_fails_the_stage(
-    happens: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    happens: str, module: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(guard, "ROOT", tmp_path)
-    monkeypatch.setattr("powtwo.STARTED", math.inf)
-    Path("dvc.yaml").write_text("stages: {train: {deps: [src/package, data/x.npz]}}")
-    module, other = (tmp_path / "src/package" / name for name in ("module.py", "other.py"))
-    module.parent.mkdir(parents=True)
-    module.write_text("before")
-    (module.parent / "__pycache__").mkdir()
+    other = module.with_name("other.py")
     with pytest.raises(SystemExit), running():
         {"edited": lambda: module.write_text("after"), "added": other.touch,
          "removed": module.unlink}[happens]()  # fmt: skip
     name = "other" if happens == "added" else "module"
     expected = f"train: src/package/{name}.py changed while the stage ran; run it again\n"
     assert capsys.readouterr().err == expected
-    module.write_text("before")
+
+
+def test_compiled_code_may_change_meanwhile(module: Path) -> None:
     with running():
         (module.parent / "__pycache__/module.pyc").touch()
 
 
 def test_code_changed_while_it_was_imported_fails_the_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It may have been read before or after: what runs is not known."""
-    monkeypatch.setattr(guard, "ROOT", tmp_path)
-    Path("dvc.yaml").write_text("stages: {train: {deps: [src/module.py]}}")
-    module = tmp_path / "src/module.py"
-    module.parent.mkdir()
-    module.write_text("after")
+    os.utime(module)
     with pytest.raises(SystemExit), running():
         pytest.fail("the block must not run")
-    expected = "train: src/module.py changed while the stage ran; run it again\n"
+    expected = "train: src/package/module.py changed while the stage ran; run it again\n"
     assert capsys.readouterr().err == expected
-    os.utime(module, (0, 0))
-    with running():
-        pass
 
 
 class SafetensorError(Exception):
