@@ -31,16 +31,15 @@ def test_page_nests_and_ids_are_unique(html: str) -> None:
 
 
 def test_page_needs_no_network(html: str) -> None:
-    for tag, attributes in Page(html).elements:
-        for name in ("src", "href", "srcset", "data", "action", "poster", "xlink:href"):
-            value = attributes.get(name) or ""
-            assert not re.match(r"(https?:)?//", value), (tag, value)
+    elements = Page(html).elements
+    loading = {"src", "srcset", "data", "action", "poster"}
+    assert [tag for tag, attributes in elements if loading & attributes.keys()] == []
+    assert [a["href"] for tag, a in elements if tag == "link"] == ["data:,"]
     assert "@import" not in html
     assert set(re.findall(r"https?://[^\"'\s)<]+", html)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
-    assert [a["href"] for a in Page(html).all("link")] == ["data:,"]
 
 
 def test_links_lead_to_files(tree: Path, html: str) -> None:
@@ -53,7 +52,6 @@ def test_pictures_are_inline_and_described(html: str) -> None:
     drawn = Page(html).all("svg")
     assert len(drawn) == len(FIGURES)
     assert all(a["role"] == "img" and len(a["aria-label"] or "") > 40 for a in drawn)
-    assert Page(html).all("img") == []
     for svg in re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL):
         ElementTree.fromstring(svg)
 
