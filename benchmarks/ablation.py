@@ -37,7 +37,6 @@ from powtwo.training.loop import TrainingError, fit
 from powtwo.training.params import Train
 
 ROOT = Path(__file__).resolve().parents[1]
-PRESETS = ROOT / "presets"
 DATA = Path("data/dataset.npz")
 
 
@@ -62,7 +61,8 @@ def _options() -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Make every run that is not there yet, a seed after the other."""
-    values, dataset = presets.parameters(options.preset, folder=PRESETS), _images(DATA)
+    values = presets.parameters(options.preset, Path("params.yaml"), ROOT / "presets")
+    dataset = _images(DATA)
     _check_images(options.preset, values.data.name)
     rows = benchmarks.read(options.rows, Row)
     changes = _that_change(values.train, options.changes)

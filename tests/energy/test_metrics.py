@@ -27,7 +27,7 @@ from powtwo.integer import fixedpoint
 from powtwo.integer.shapes import LayerShape
 from powtwo.tools.docs import energy_page, markdown
 
-GOLDEN = ("5,888", "422.8", "388.24", "384.4", "384.1", "244.193024", "17.52312616")
+GOLDEN = ("5,888", "422.8", "388.24", "384.4", "384.1", "244,193,024", "17,523,126.16")
 FLIPPED_UJ = 5.84063114  # 53,085,440·0.11 + 123,274·0.01 pJ
 NOTHING = dict.fromkeys(("integer_uj", "ratio", "last_integer_pj"))
 

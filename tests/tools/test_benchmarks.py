@@ -17,15 +17,16 @@ TRAIN = TrainRow("AVX2", "float32", 2, "2.13", 256, True, 9, 1095, 0.99, 3.456, 
 LOAD = LoadRow("cifar10-jpeg", 60000, 42.0512, 2, 3, 12.345, 0.266)
 
 
+def bench(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_the_last_line_of_the_training_benchmark_is_json(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--turns", "1"]
     rows = tmp_path / "rows.csv"
-    done = subprocess.run(
-        [*command, "--batch-size", "4", "--keep", str(rows)],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr
+    done = bench("train", "--turns", "1", "--batch-size", "4", "--keep", str(rows))
+    assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout.splitlines()[-1])
     shares = {"augment_share", "other_than_matrix_share"}
     assert set(shown) == {"vs_bare_step", "vs_plain_loop", *shares}
@@ -37,22 +38,9 @@ def test_the_last_line_of_the_training_benchmark_is_json(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_step_of_more_images_than_there_are_is_refused() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks/train.py"), "--batch-size", "10001"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "train: --batch-size = 10001: there are 10000 images; use 1 to 10000\n"
-
-
-def _load(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "benchmarks/load.py"), "--preset", "mnist5k", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
 def test_the_last_line_of_the_loading_benchmark_is_json(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
-    done = _load("--turns", "2", "--keep", str(rows))
+    done = bench("load", "--preset", "mnist5k", "--turns", "2", "--keep", str(rows))
     assert (done.returncode, done.stderr) == (0, "")
     shown = json.loads(done.stdout.splitlines()[-1])
     assert set(shown) == {"source_seconds", "dataset_seconds"}
@@ -64,17 +52,19 @@ def test_the_last_line_of_the_loading_benchmark_is_json(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("command", "reason"),
     [
-        (["--turns", "0"], "--turns = 0: must be 1 or more"),
-        (["--preset", "images", "--data", "nowhere"], "preset 'images': no such preset"),
-        (["--preset", "cifar10-jpeg", "--data", "nowhere"], "nowhere: no such file or folder"),
+        ("train --batch-size 10001", "--batch-size = 10001: there are 10000 images; use 1 to 1"),
+        ("load --turns 0", "--turns = 0: must be 1 or more"),
+        ("load --preset images --data nowhere", "preset 'images': no such preset"),
+        ("load --data nowhere", "nowhere: no such file or folder"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused_in_one_line(options: list[str], reason: str) -> None:
-    done = _load(*options)
+def test_what_cannot_be_measured_is_refused_in_one_line(command: str, reason: str) -> None:
+    name, *options = command.split()
+    done = bench(name, *options)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"load: {reason}")
+    assert done.stderr.startswith(f"{name}: {reason}")
     assert done.stderr.count("\n") == 1
 
 
@@ -110,14 +100,11 @@ def test_other_columns_are_refused(text: str, columns: str, tmp_path: Path) -> N
 
 
 def test_a_line_of_a_table_is_a_run() -> None:
-    _, rule, first, second = benchmarks.table([TRAIN, TRAIN._replace(memory_kept=False)]).split(
-        "\n"
-    )
-    machine = "AVX2, float32, 2 threads, PyTorch 2.13, 256 images a step"
-    assert rule.startswith("| --- | --- | ---: |")
-    assert first == f"| {machine} | kept | 1,095 | 0.990 | 3.46 | 0.020 | 0.250 | 9 |"
-    assert second == first.replace("kept", "given back")
-    *_, first, second = benchmarks.table([LOAD, LOAD._replace(source_megabytes=None)]).split("\n")
-    assert first == "| `cifar10-jpeg` | 60,000 | 42.1 | 2 | 12.3 | 0.27 | 3 |"
-    assert second == first.replace("42.1", "–")
+    titles, rule, first, second = benchmarks.table(
+        [LOAD, LOAD._replace(source_megabytes=None)]
+    ).split("\n")
+    assert titles.startswith("| `preset` | `images` | `source_megabytes` |")
+    assert rule.startswith("| --- | ---: |")
+    assert first == "| cifar10-jpeg | 60000 | 42.05 | 2 | 3 | 12.35 | 0.266 |"
+    assert second == first.replace("42.05", "–")
     assert benchmarks.table([]).startswith("No run is kept yet")

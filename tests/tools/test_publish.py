@@ -13,8 +13,7 @@ from closure import ROOT
 from published_run import contents, write_run
 
 from powtwo.core import files
-from powtwo.sidecar import schema
-from powtwo.tools import check, presets, publish, published
+from powtwo.tools import check, publish, published
 
 FIGURES = {
     "params.yaml", "dvc.lock", "run.json", "metrics/download.json", "metrics/train.json",
@@ -80,21 +79,19 @@ def test_a_bad_name_is_refused(root: Path, name: str, capsys: pytest.CaptureFixt
         ("evaluate", "sensitivity_images", 3),
     ],
 )
+@pytest.mark.parametrize("name", ["mnist5k", "mnist5k-seed1"])
 def test_a_preset_s_name_is_for_its_own_recipe(
-    root: Path, monkeypatch: pytest.MonkeyPatch, section: str, key: str, value: object
+    root: Path, name: str, section: str, key: str, value: object
 ) -> None:
-    recipe = schema.load(root / "params.yaml")
-    monkeypatch.setattr(presets, "names", lambda _: ["mine"])
-    monkeypatch.setattr(presets, "parameters", lambda name, *_: {"mine": recipe}[name])
-    publish.publish(root, "mine")
+    shutil.copytree(ROOT / "presets", root / "presets")
+    publish.publish(root, name)
+    shutil.rmtree(root / "results")
     values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     values[section][key] = value
     files.write_text(root / "params.yaml", yaml.safe_dump(values, sort_keys=False))
-    for name in ("mine", "mine-seed1"):
-        shutil.rmtree(root / "results")
-        with pytest.raises(ValueError, match=rf"NAME = {name}: preset mine has another {section}"):
-            publish.publish(root, name)
-        publish.publish(root, "another")
+    with pytest.raises(ValueError, match=f"NAME = {name}: preset mnist5k has another {section}"):
+        publish.publish(root, name)
+    publish.publish(root, "another")
 
 
 def test_seeds_of_a_recipe_differ_in_the_seed_alone(root: Path) -> None:
@@ -148,31 +145,27 @@ def test_calibration_seeds_are_published_with_their_run_alone(root: Path) -> Non
     files.write_csv(made, head, [("lab", "accuracy", own, 0.5)])
     publish.publish(root, "x")
     assert kept.read_bytes() == made.read_bytes()
-    made.unlink()
-    publish.publish(root, "x")  # again: what was published stays
-    assert kept.is_file()
-    files.write_csv(kept, head, [("lab", "accuracy", own + 0.001, 0.5)])
-    publish.publish(root, "x")  # but not beside another run
-    assert not kept.exists()
-    files.write_csv(made, head, [("gone", "accuracy", own, 0.5)])
-    publish.publish(root, "x")
-    assert not kept.exists()
+    for scheme, accuracy in (("lab", own + 0.001), ("gone", own)):  # of another run
+        files.write_csv(made, head, [(scheme, "accuracy", accuracy, 0.5)])
+        publish.publish(root, "x")
+        assert not kept.exists()
 
 
-def test_code_that_is_of_no_commit_is_listed_by_file(tmp_path: Path) -> None:
+def test_changed_code_is_of_no_commit(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     git("init")
     files.write_text(tmp_path / "src/a.py", "1")
-    files.write_text(tmp_path / "src/b.py", "1")
+    assert publish.commit(tmp_path) is None
     git("add", ".")
     git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "x")
-    assert publish.changed_code(tmp_path) == []
-    files.write_text(tmp_path / "src/b.py", "2")
-    files.write_text(tmp_path / "src/c.py", "1")
     files.write_text(tmp_path / "README.md", "is no code")
-    assert publish.changed_code(tmp_path) == ["src/b.py", "src/c.py"]
+    assert publish.commit(tmp_path) == publish.ask_git("rev-parse", "HEAD", root=tmp_path)
+    for name in ("src/a.py", "src/b.py"):
+        files.write_text(tmp_path / name, "2")
+        assert publish.commit(tmp_path) is None
+        git("checkout", "src/a.py")
 
 
 def test_git_keeps_published_networks_as_they_are() -> None:

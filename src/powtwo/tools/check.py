@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,14 +47,13 @@ def status(root: Path) -> dict[str, list[Any]]:
 
 def lock(root: Path) -> Iterator[str]:
     """Yield where code, parameters, metrics and plots are not those of `dvc.lock`."""
-    stages = defaultdict(list)
+    stages: dict[tuple[str, str], str] = {}  # the first to name what changed
     for stage, changes in status(root).items():
-        for path, change in (pair for entry in changes for pair in _paths(entry)):
-            if not path.startswith(CACHED):
-                stages[path, change].append(stage)
-    for (path, change), (first, *others) in stages.items():
-        more = f" and {len(others)} more" if others else ""
-        yield f"{path}: {change} since dvc.lock was written by {first}{more}; run `inv repro`"
+        for entry in changes:
+            stages |= {key: stages.get(key, stage) for key in _paths(entry)}
+    for (path, change), stage in stages.items():
+        if not path.startswith(CACHED):
+            yield f"{path}: {change} since dvc.lock was written by {stage}; run `inv repro`"
     defined = _dvc(root, "stage", "list", "--name-only").split()
     locked = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     for stage in locked:

@@ -23,33 +23,30 @@ from powtwo.sidecar import schema
 DEFAULT = "mnist5k"
 
 
-def names(folder: Path | str = "presets") -> list[str]:
+def names(folder: Path) -> list[str]:
     """List the presets that `folder` holds."""
-    return sorted(path.stem for path in Path(folder).glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def use(name: str, target: Path | str = "params.yaml", folder: Path | str = "presets") -> None:
+def use(name: str, target: Path, folder: Path) -> None:
     """Lay the default preset and then the preset `name` over the parameter file.
 
     Raises:
         ParamsError: where there is no such preset, it does not fit the file, or the result breaks a
             rule; the file is then left as it was.
     """
-    text = _with_preset(name, Path(target), Path(folder))
-    _check(text, name, target)
-    if text.encode() != Path(target).read_bytes():
+    text, _ = _with_preset(name, target, folder)
+    if text.encode() != target.read_bytes():
         files.write_text(target, text)
 
 
-def parameters(
-    name: str, base: Path | str = "params.yaml", folder: Path | str = "presets"
-) -> schema.Params:
+def parameters(name: str, base: Path, folder: Path) -> schema.Params:
     """Return what `use` would make of the parameter file `base`, which stays as it is.
 
     Raises:
         ParamsError: as `use` does.
     """
-    return _check(_with_preset(name, Path(base), Path(folder)), name, base)
+    return _with_preset(name, base, folder)[1]
 
 
 def lay(overlay: str, text: str) -> str:
@@ -68,20 +65,16 @@ def lay(overlay: str, text: str) -> str:
     return stream.getvalue().replace("\n", line_end)
 
 
-def _with_preset(name: str, target: Path, folder: Path) -> str:
+def _with_preset(name: str, target: Path, folder: Path) -> tuple[str, schema.Params]:
+    """Return the new text, and what PyYAML and so every stage reads from it."""
     known = names(folder)
     if name not in known:
         raise ParamsError(f"preset {name!r}: no such preset; use one of {', '.join(known)}")
     text = target.read_bytes().decode()  # bytes, since read_text would turn CRLF into LF
     for each in dict.fromkeys((DEFAULT, name)):
         text = lay((folder / f"{each}.yaml").read_text(encoding="utf-8"), text)
-    return text
-
-
-def _check(text: str, name: str, target: Path | str) -> schema.Params:
-    """Check the text as PyYAML, and so every stage, will read it."""
     source = f"{target} with preset {name}"
-    return schema.check(parse_yaml(text, source), source)
+    return text, schema.check(parse_yaml(text, source), source)
 
 
 def _replace(

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     print(f"results/{arguments[0]}: published; the best scheme is {info['scheme']}")
     if info["stages"]["train"] is None:
         print("what trained it is unknown: logs/train.json is missing or of another run")
-    if info["changed_since_commit"] or info["commit"] is None:
+    if info["commit"] is None:
         print("the code is of no commit: commit it before you publish, so that others find it")
     return 0
 
@@ -62,29 +62,27 @@ def publish(root: Path, name: str) -> dict[str, Any]:
     info = {
         "scheme": best,
         "network": network,
-        "commit": ask_git("rev-parse", "HEAD", root=root),
-        "changed_since_commit": changed_code(root),
+        "commit": commit(root),
         # Of this stage alone: from the float network on every machine makes the same bytes.
         "stages": {"train": _log(root / "logs/train.json", root / "metrics/train.json")},
     }
-    seeds = _seeds(root, folder)
     with files.atomic_folder(folder) as new:
         for path in _kept(root, with_report=network is not None):
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / path, new / path)
         if network:
             shutil.copyfile(root / "models/integer" / network, new / network)
-        if seeds:
+        seeds = root / "logs" / published.SEEDS
+        if seeds.is_file() and published.is_of_run(seeds, root):
             shutil.copyfile(seeds, new / published.SEEDS)
         files.write_json(new / published.RUN, info)
     return info
 
 
-def changed_code(root: Path) -> list[str]:
-    """List the files of code that differ from the commit, or are not in it."""
-    known = ask_git("diff", "--name-only", "HEAD", "--", *CODE, root=root) or ""
-    new = ask_git("ls-files", "--others", "--exclude-standard", "--", *CODE, root=root) or ""
-    return sorted([*known.splitlines(), *new.splitlines()])
+def commit(root: Path) -> str | None:
+    """Return the commit that the code is of; None where it is changed since, or of none."""
+    changed = ask_git("status", "--porcelain", "--", *CODE, root=root)
+    return None if changed else ask_git("rev-parse", "HEAD", root=root)
 
 
 def _check_preset(root: Path, name: str) -> None:
@@ -113,13 +111,6 @@ def _kept(root: Path, *, with_report: bool) -> Iterator[Path]:
         yield from (Path(REPORT), Path(PICTURE))
         page = (root / REPORT).read_text(encoding="utf-8")
         yield from map(Path, sorted(set(re.findall(r'href="\.\./([^"#]+)"', page))))
-
-
-def _seeds(root: Path, folder: Path) -> Path | None:
-    """Return the table of calibration seeds, just made or published before, that is of this run."""
-    tables = [root / "logs" / published.SEEDS, folder / published.SEEDS]
-    of_run = (path for path in tables if path.is_file() and published.is_of_run(path, root))
-    return next(of_run, None)
 
 
 def _log(log: Path, written: Path) -> Any:

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from powtwo.tools.docs import markdown
@@ -86,40 +84,22 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _one_table(rows: Sequence[Row]) -> str:
+    first = rows[0]
     base = {row.beside: row.validation_accuracy for row in rows if row.change == BASE}
     by_change = {name: [row for row in rows if row.change == name] for name in CHANGES}
     titles = ["change", "validation accuracy", "against none, points", "validation loss", "runs"]
     lines = markdown.table(titles, (
         [change, *_cells(runs, base), str(len(runs))] for change, runs in by_change.items() if runs
     ))  # fmt: skip
-    missing = [change for change, runs in by_change.items() if not runs]
-    note = ["", f"Not run yet, or no change to this recipe: {', '.join(missing)}."]
-    return "\n".join([_sentence(rows), "", *lines, *(note if missing else [])])
-
-
-def _sentence(rows: Sequence[Row]) -> str:
-    first = rows[0]
     machines = dict.fromkeys(
         f"PyTorch {row.torch}, {row.precision}, {row.processor}, {row.threads} threads"
         for row in rows
     )
-    return (
-        f"`{first.preset}` with {first.epochs} epochs, evaluated after the last on "
-        f"{first.validation_images:,} validation images; mean ± sample standard deviation over "
-        "the runs, one for each seed and machine. Differences are between runs of the same seed on "
-        f"the same kind of machine. {_noise(rows)}On {'; '.join(machines)}."
+    sentence = (
+        f"`{first.preset}`, {first.epochs} epochs, {first.validation_images:,} validation images, "
+        f"on {'; '.join(machines)}:"
     )
-
-
-def _noise(rows: Sequence[Row]) -> str:
-    """Say how far an accuracy moves with the draw of the images alone."""
-    accuracies = [row.validation_accuracy for row in rows
-                  if row.change == BASE and row.validation_accuracy is not None]  # fmt: skip
-    if not accuracies:
-        return ""
-    p = fmean(accuracies)
-    points = 100 * math.sqrt(p * (1 - p) / rows[0].validation_images)
-    return f"The draw of the images alone moves an accuracy by {points:.2f} points (σ). "
+    return "\n".join([sentence, "", *lines])
 
 
 def _cells(runs: Sequence[Row], base: Mapping[tuple[Any, ...], float | None]) -> list[str]:

@@ -13,7 +13,6 @@ from powtwo.core import files
 from powtwo.tools.docs import markdown
 
 R = TypeVar("R", bound=NamedTuple)
-WORDS = ("processor", "freed memory", "preset")  # titles of columns that hold no numbers
 
 
 class TrainRow(NamedTuple):
@@ -32,20 +31,6 @@ class TrainRow(NamedTuple):
     augment_share: float  # of a step's time
     other_than_matrix_share: float  # of the device's busy time
 
-    def cells(self) -> dict[str, str]:
-        """Return what a table shows, by its titles."""
-        machine = f"{self.processor}, {self.precision}, {self.threads} threads"
-        return {
-            "processor": f"{machine}, PyTorch {self.torch}, {self.batch_size} images a step",
-            "freed memory": "kept" if self.memory_kept else "given back",
-            "images/s": f"{self.images_per_second:,}",
-            "`vs_bare_step`": f"{self.vs_bare_step:.3f}",
-            "`vs_plain_loop`": f"{self.vs_plain_loop:.2f}",
-            "`augment_share`": f"{self.augment_share:.3f}",
-            "`other_than_matrix_share`": f"{self.other_than_matrix_share:.3f}",
-            "turns": str(self.turns),
-        }
-
 
 class LoadRow(NamedTuple):
     """A run of `inv bench load`. Seconds are medians over its turns."""
@@ -58,27 +43,20 @@ class LoadRow(NamedTuple):
     source_seconds: float  # read, decoded, split, and written as the stages want it
     dataset_seconds: float  # read again from there
 
-    def cells(self) -> dict[str, str]:
-        """Return what a table shows, by its titles."""
-        size = self.source_megabytes
-        return {
-            "preset": f"`{self.preset}`",
-            "images": f"{self.images:,}",
-            "source, MB": "–" if size is None else f"{size:.1f}",
-            "cores": str(self.cores),
-            "from the source, s": f"{self.source_seconds:.1f}",
-            "from `data/dataset.npz`, s": f"{self.dataset_seconds:.2f}",
-            "turns": str(self.turns),
-        }
-
 
 def table(rows: Sequence[TrainRow | LoadRow]) -> str:
-    """Return Markdown: a line for each run, in their order."""
+    """Return Markdown: a column for each of the file, a line for each run."""
     if not rows:
         return "No run is kept yet: the benchmark's option `--keep` adds one."
-    titles = list(rows[0].cells())
-    words = [column for column, title in enumerate(titles) if title in WORDS]
-    return "\n".join(markdown.table(titles, [list(row.cells().values()) for row in rows], words))
+    words = [column for column, value in enumerate(rows[0]) if isinstance(value, str)]
+    titles = [f"`{name}`" for name in rows[0]._fields]
+    return "\n".join(markdown.table(titles, [[*map(_cell, row)] for row in rows], words))
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def read(path: Path, kind: type[R]) -> list[R]:

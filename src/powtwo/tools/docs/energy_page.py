@@ -1,22 +1,17 @@
-"""The generated passages of docs/energy.md: prices, memory, networks, sensitivity, working.
-
-`inv docs` writes them anew; a test fails where the page is stale.
-"""
+"""The generated passages of docs/energy.md: prices, memory, networks, sensitivity, working."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from powtwo.energy import memory
 from powtwo.energy.counts import (
     CONVENTIONS,
     KINDS,
-    PJ_IN_UJ,
     OpCounts,
     float_counts,
     integer_counts,
@@ -98,54 +93,35 @@ def memory_levels(table: MemoryTable) -> list[str]:
 
 
 def networks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Show the networks' arithmetic in each table, and their memory in a table of its own."""
-    first = next(iter(metrics.values()))
-    tables = (first["table"], first["all_widths"]["table"])
-    exact = f"{first['float_uj']:.3f}"
-    arithmetic = [["FP32", *(exact, "1") * 2]]
-    moved = [["FP32", *_memory_cells(first["memory"], "float"), "1"]]
-    for name, one in metrics.items():
-        cells = [_cell(table[key], form) for table in (one, one["all_widths"])
+    """Show the networks' arithmetic in each table, and their memory."""
+    parts = {name: (one, one["all_widths"], one["memory"]) for name, one in metrics.items()}
+    first = next(iter(parts.values()))
+    rows = [["FP32", *(cell for part in first for cell in (f"{part['float_uj']:.3f}", "1"))]]
+    for name, of_network in parts.items():
+        cells = [_cell(part[key], form) for part in of_network
                  for key, form in (("integer_uj", ".3f"), ("ratio", ".1f"))]  # fmt: skip
-        arithmetic.append([name, *cells])
-        ratio = _cell(one["memory"]["ratio"], ".1f")
-        moved.append([name, *_memory_cells(one["memory"], "integer"), ratio])
-    titles = [title for table in tables for title in (f"`{table}`, µJ", "ratio")]
-    kinds = (f"{kind.replace('_', ' ')}, µJ" for kind in memory.KINDS)
-    return [
-        *markdown.table(["arithmetic", *titles], arithmetic),
-        "",
-        *markdown.table(["memory", *kinds, "all, µJ", "ratio"], moved),
-    ]
+        rows.append([name, *cells])
+    energies = (*(f"arithmetic, `{part['table']}`" for part in first[:2]), "memory")
+    titles = [title for energy in energies for title in (f"{energy}, µJ", "ratio")]
+    return markdown.table(["network", *titles], rows)
 
 
 def sensitivity(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Show the ratio to FP32 as one assumption varies, a column for each network."""
-    ratios = {
-        (network, row["table"], row["varied"], row["value"]): row
-        for network, one in metrics.items()
-        for row in one["sensitivity"]
-    }
-    narrow, wide = CONFIGURED.table, CONFIGURED.all_widths
-    levels = load_memory_table("horowitz").memory_levels
-    rows = []
-    for title, key, table, varied, values in (
-        (f"arithmetic, `{narrow}`", "arithmetic_ratio", narrow, "zero_point", CONVENTIONS),
-        (f"arithmetic, `{wide}`", "arithmetic_ratio", wide, "zero_point", CONVENTIONS),
-        ("memory", "memory_ratio", wide, "weights_in", levels),
-        (f"arithmetic (`{wide}`) + memory", "sum_ratio", wide, "weights_in", levels),
-        ("memory", "memory_ratio", wide, "activations_in", levels),
-        (f"arithmetic (`{wide}`) + memory", "sum_ratio", wide, "activations_in", levels),
-    ):
-        for value in values:
-            found = [ratios.get((name, table, varied, value), {}).get(key) for name in metrics]
-            cells = [_cell(ratio, ".1f") for ratio in found]
-            rows.append([title, f"`{varied}`", f"`{value}`", *cells])
+    ratios: defaultdict[tuple[str, ...], dict[str, float | None]] = defaultdict(dict)
+    for network, one in metrics.items():
+        for row in one["sensitivity"]:
+            title = f"{row['ratio_of']}, `{row['table']}`"
+            ratios[title, f"`{row['varied']}`", f"`{row['value']}`"][network] = row["ratio"]
+    rows = [
+        [*assumed, *(_cell(by_network.get(name), ".1f") for name in metrics)]
+        for assumed, by_network in ratios.items()
+    ]
     return markdown.table(["ratio of", "varied", "value", *metrics], rows)
 
 
 def working(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
-    """Show the last layer, the whole network and each layer, with every term."""
+    """Show every term of the last layer, and of the whole network."""
     last = layers[-1]
     return [
         f"Prices of the table `{table.name}` ({table.process_nm} nm), for one image.",
@@ -157,10 +133,6 @@ def working(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
         f"### The whole network, {sum(layer.macs for layer in layers):,} MACs",
         "",
         *_terms(layers, table),
-        "",
-        "### Layer by layer",
-        "",
-        *_layers(layers, table),
     ]
 
 
@@ -205,30 +177,6 @@ def _add_up(counts: Sequence[OpCounts]) -> list[Term]:
     for item in counts:
         sums[item.kind, item.operation] += item.count
     return [Term(*names, count, f"{count:,}") for names, count in sums.items()]
-
-
-def _layers(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
-    """Return a table of the energy of each layer, in µJ."""
-
-    def energies(of: Sequence[LayerShape]) -> list[str]:
-        columns = [float_counts(of), *(integer_counts(of, name) for name in CONVENTIONS)]
-        return [decimal(total_energy(column, table) / PJ_IN_UJ) for column in columns]
-
-    rows = []
-    for layer in layers:
-        sizes = ["×".join(map(str, shape)) for shape in (layer.input_shape, layer.output_shape)]
-        macs = (f"{layer.fan_in:,}", f"{layer.macs:,}")
-        rows.append([str(layer.index), layer.kind, *sizes, *macs, *energies([layer])])
-    sums = [f"{sum(layer.macs for layer in layers):,}", *energies(layers)]
-    rows.append(["", "**total**", "", "", "", *(f"**{cell}**" for cell in sums)])
-    titles = ["layer", "kind", "input", "output", "K", "MACs", "FP32, µJ"]
-    conventions = (f"`{name}`, µJ" for name in CONVENTIONS)
-    return markdown.table([*titles, *conventions], rows, words=(1,))
-
-
-def _memory_cells(moved: Mapping[str, Any], arithmetic: str) -> list[str]:
-    energies = (*moved["kinds_uj"][arithmetic].values(), moved[f"{arithmetic}_uj"])
-    return [f"{value:.3f}" for value in energies]
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -23,14 +23,14 @@ def table(
 
 
 def mean_deviation(values: Sequence[float], form: str) -> str:
-    """Return a value, or the mean ± the sample standard deviation of several.
+    """Return the mean ± the sample standard deviation, or the mean where all are shown alike.
 
     Args:
         values: one or more.
         form: of the mean, such as `.2%` or `+.2f`; a deviation has no sign.
     """
     mean = format(statistics.fmean(values), form)
-    if len(set(values)) == 1:
+    if len({format(value, form) for value in values}) == 1:
         return mean
     return f"{mean} ± {format(statistics.stdev(values), form.lstrip('+'))}"
 

@@ -36,13 +36,10 @@ def machine(log: Mapping[str, Any]) -> str:
     """Return the machine that trained, by the log of the stage."""
     if not log:
         return "unknown"
-    if log["device"] == "cuda":
-        ran_on = f"{log['processes']} × {log['device_name']}"
-    else:
-        several = f"{log['processes']} processes of " if log["processes"] > 1 else ""
-        threads = f"{log['threads']} thread{'s' if log['threads'] > 1 else ''}"
-        ran_on = f"{several}{threads}, {log['processor'] or log['machine']}"
-    return f"{ran_on}, {log['precision']}, PyTorch {log['torch']}"
+    several = f"{log['processes']} × " if log["processes"] > 1 else ""
+    processor = f"{log['threads']} threads, {log['processor'] or log['machine']}"
+    device = log["device_name"] if log["device"] == "cuda" else processor
+    return f"{several}{device}, {log['precision']}, PyTorch {log['torch']}"
 
 
 def _cells(runs: Sequence[Run]) -> dict[str, str]:

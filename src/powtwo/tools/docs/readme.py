@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 from powtwo.core import files
-from powtwo.report.columns import MAIN_COLUMNS, MISSING, shown
+from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column
 from powtwo.tools import published
 from powtwo.tools.docs import markdown
 from powtwo.tools.docs.markdown import mean_deviation
 from powtwo.tools.published import Run
 
 HEADLINE = Path("results/cifar10-jpeg")  # the run whose picture README opens with
-# Accuracy-drop targets in points, by the beginning of a scheme's name; set before any was measured.
-TARGETS = {"w8a8": 0.1, "w6a6": 0.1, "w4a8": 1.0, "shift": 1.0, "w4a4": 2.5}
-SEED_COLUMNS = {
-    "accuracy": ("accuracy", ".2%"),
-    "on validation": ("validation_accuracy", ".2%"),
-    "drop, points": ("drop_points", ".2f"),
-}
 
 
 def headline(folder: Path) -> str:
@@ -31,31 +23,29 @@ def headline(folder: Path) -> str:
         mean_deviation(published.column(runs, scheme, figure), form)
         for figure, form in (("ratio", ".1f"), ("drop_points", ".2f"))
     )
-    accuracy = mean_deviation([run.float_accuracy for run in runs], ".2%")
-    low, high = (first.schemes[scheme][f"drop_points_{end}"] for end in ("low", "high"))
-    spread = (
-        f"95 % interval {low:.2f} to {high:.2f}" if len(runs) == 1
-        else f"mean ± sample standard deviation of {len(runs)} trainings"
-    )  # fmt: skip
+    energy = files.read_json(folder / f"metrics/energy/{scheme}.json")
+    assumed = (first.prices, "weights_in", energy["memory"]["weights_in"])
+    with_memory = next(row for row in energy["sensitivity"]
+                       if (row["table"], row["varied"], row["value"]) == assumed)  # fmt: skip
     return (
-        f"**Integer-only inference loses {drop} points of {accuracy} top-1 accuracy and needs "
-        f"{ratio} times less energy for arithmetic than FP32** ({spread}, "
-        f"{first.download['test_images']:,} test images): the scheme `{scheme}` of "
-        f"[{folder.name}](results/{folder.name}/params.yaml), by the price table "
-        f"`{first.prices}`. {_with_memory(first, scheme)}"
+        f"**Integer-only inference loses {drop} points of {_float_accuracy(runs)} top-1 accuracy "
+        f"and needs {ratio} times less energy for arithmetic than FP32** (mean ± sample standard "
+        f"deviation of {len(runs)} trainings, {first.download['test_images']:,} test images): the "
+        f"scheme `{scheme}` of [{folder.name}](results/{folder.name}/params.yaml), by the price "
+        f"table `{first.prices}`. Arithmetic and memory together take {with_memory['ratio']:.1f} "
+        f"times less, with weights in `{with_memory['weights_in']}` and activations in "
+        f"`{with_memory['activations_in']}`."
     )
 
 
 def work_tree(root: Path) -> str:
     """Return the table of schemes of the run in the work tree."""
-    return "\n".join(_schemes(published.load(root), "The committed run"))
+    return _schemes([published.load(root)], "The committed run")
 
 
 def published_schemes(folder: Path) -> str:
-    """Return the tables of schemes of a published run and its other seeds."""
-    runs = _of_recipe(folder)
-    lines = [*_schemes(runs[0], f"`{folder.name}`"), *_training_seeds(runs), *_targets(runs)]
-    return "\n".join(lines)
+    """Return the table of schemes of a published run and its other seeds."""
+    return _schemes(_of_recipe(folder), f"`{folder.name}`")
 
 
 def _of_recipe(folder: Path) -> list[Run]:
@@ -64,82 +54,38 @@ def _of_recipe(folder: Path) -> list[Run]:
     return [published.load(path) for path in (folder, *others)]
 
 
-def _with_memory(run: Run, scheme: str) -> str:
-    """Return what the ratio becomes where memory counts; nothing where it has no prices."""
-    energy = files.read_json(run.folder / f"metrics/energy/{scheme}.json")
-    if not energy["memory"]:
-        return ""
-    assumed = (run.prices, "weights_in", energy["memory"]["weights_in"])
-    rows = energy["sensitivity"]
-    row = next(row for row in rows if (row["table"], row["varied"], row["value"]) == assumed)
-    return (
-        f"Arithmetic and memory together take {row['ratio']:.1f} times less, with weights in "
-        f"`{row['weights_in']}` and activations in `{row['activations_in']}`."
-    )
-
-
-def _schemes(run: Run, name: str) -> list[str]:
-    """Return every scheme of a run, with a sentence that says what is compared."""
-    train, validation, test = published.images(run)
+def _schemes(runs: Sequence[Run], name: str) -> str:
+    """Return every scheme of a recipe, with a sentence that says what is compared."""
+    first = runs[0]
+    train, validation, test = published.images(first)
+    several = "" if len(runs) == 1 else (
+        f" Figures are means ± sample standard deviations of {len(runs)} trainings from different "
+        "seeds."
+    )  # fmt: skip
     sentence = (
-        f"{name}: `{run.download['name']}`, {train} training, {validation} "
-        f"validation and {test} test images. The float network has "
-        f"{run.train['parameters']:,} parameters and {run.float_accuracy:.2%} test accuracy. Each "
-        "scheme runs it on integers alone. The p-value is that of McNemar's test on the same "
-        "images; the ratio is the energy of FP32 arithmetic over the scheme's, by the price table "
-        f"`{run.prices}`. Selected on the validation set (one-standard-error rule): "
-        f"`{published.choose([run])}`."
+        f"{name}: `{first.download['name']}`, {train} training, {validation} validation and {test} "
+        f"test images. The float network has {first.train['parameters']:,} parameters and "
+        f"{_float_accuracy(runs)} test accuracy. Each scheme runs it on integers alone.{several} "
+        "The p-value is that of McNemar's test on the same images; the ratio is the energy of FP32 "
+        f"arithmetic over the scheme's, by the price table `{first.prices}`. Selected on the "
+        f"validation set (one-standard-error rule): `{published.choose(runs)}`."
     )
-    rows = {
-        scheme: [shown(row[column.name], column.form) for column in MAIN_COLUMNS]
-        for scheme, row in run.schemes.items()
-    }
-    return [sentence, "", *_scheme_table([column.title for column in MAIN_COLUMNS], rows)]
-
-
-def _training_seeds(runs: Sequence[Run]) -> list[str]:
-    """Return how accuracies differ by training; nothing where it ran but once."""
-    if len(runs) == 1:
-        return []
-    floats = mean_deviation([run.float_accuracy for run in runs], ".2%")
-    validation = mean_deviation([run.train["validation_accuracy"] for run in runs], ".2%")
-    rows = {"float network": [floats, validation, MISSING]}
-    for scheme in runs[0].schemes:
-        rows[scheme] = [
-            mean_deviation(published.column(runs, scheme, figure), form)
-            for figure, form in SEED_COLUMNS.values()
-        ]
-    return [
-        "",
-        f"Trained from {len(runs)} seeds, mean ± sample standard deviation; the table above is of "
-        f"`{runs[0].folder.name}`. Selected by means on the validation set: "
-        f"`{published.choose(runs)}`.",
-        "",
-        *_scheme_table(list(SEED_COLUMNS), rows),
+    rows = [
+        [f"`{scheme}`", *(_cell(runs, scheme, column) for column in MAIN_COLUMNS)]
+        for scheme in first.schemes
     ]
+    titles = ["scheme", *(column.title for column in MAIN_COLUMNS)]
+    return "\n".join([sentence, "", *markdown.table(titles, rows)])
 
 
-def _targets(runs: Sequence[Run]) -> list[str]:
-    """Return which schemes meet the accuracy-drop target of their kind."""
-    rows = []
-    for kind, target in TARGETS.items():
-        drops = {
-            name: fmean(published.column(runs, name, "drop_points"))
-            for name in runs[0].schemes if name.startswith(kind)
-        }  # fmt: skip
-        met = [f"`{name}` {drop:.2f}" for name, drop in drops.items() if drop <= target]
-        missed = [f"`{name}` {drop - target:.2f}" for name, drop in drops.items() if drop > target]
-        rows.append(
-            [f"`{kind}…`", str(target), ", ".join(met) or MISSING, ", ".join(missed) or MISSING]
-        )
-    mean = f", mean of {len(runs)} trainings" if len(runs) > 1 else ""
-    titles = ["schemes", "target", "met", "missed, by"]
-    return ["", f"Accuracy-drop targets and drops, in points{mean}:", "",
-            *markdown.table(titles, rows, words=(0, 2, 3))]  # fmt: skip
+def _cell(runs: Sequence[Run], scheme: str, column: Column) -> str:
+    values = published.column(runs, scheme, column.name)
+    if None in values:
+        return MISSING
+    if column.name == "p_value":  # a test of each training; a mean would be of none
+        return ", ".join(format(value, column.form) for value in values)
+    return mean_deviation(values, column.form)
 
 
-def _scheme_table(titles: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
-    names = {name: name if " " in name else f"`{name}`" for name in rows}
-    return markdown.table(
-        ["scheme", *titles], [[names[name], *cells] for name, cells in rows.items()]
-    )
+def _float_accuracy(runs: Sequence[Run]) -> str:
+    return mean_deviation([run.float_accuracy for run in runs], ".2%")
