@@ -23,18 +23,15 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import seeds
 
 
-def test_mean_and_deviation_by_hand() -> None:
-    runs = [{"accuracy": value, "other": 1} for value in (0.90, 0.92, 0.94)]
-    head, rows = seeds.table({"lab": runs}, [0, 1, 7])
-    assert head == ["scheme", "metric", "mean", "sd", "seed_0", "seed_1", "seed_7"]
-    ((scheme, metric, mean, deviation, *values),) = rows
-    assert (scheme, metric, values) == ("lab", "accuracy", [0.90, 0.92, 0.94])
-    assert (mean, deviation) == pytest.approx((0.92, 0.02))
-
-
-def test_one_seed_has_no_deviation() -> None:
-    _, ((*_, deviation, value),) = seeds.table({"lab": [{"accuracy": 0.5}]}, [3])
-    assert (deviation, value) == (0.0, 0.5)
+@pytest.mark.parametrize(
+    ("values", "mean", "deviation"), [([0.90, 0.92, 0.94], 0.92, 0.02), ([0.5], 0.5, 0.0)]
+)
+def test_mean_and_deviation_by_hand(values: list[float], mean: float, deviation: float) -> None:
+    runs = [{"accuracy": value, "other": 1} for value in values]
+    head, (row,) = seeds.table({"lab": runs}, [7, 1, 0][: len(values)])
+    names = ["seed_7", "seed_1", "seed_0"][: len(values)]
+    assert head == ["scheme", "metric", "mean", "sd", *names]
+    assert row == ("lab", "accuracy", pytest.approx(mean), pytest.approx(deviation), *values)
 
 
 @pytest.mark.parametrize(

@@ -55,18 +55,17 @@ def load(folder: Path) -> Run:
         schemes = {row.pop("scheme"): row for row in csv.DictReader(file)}
     if not schemes:
         raise ValueError("plots/schemes.csv: has no scheme")
-    metrics = {
-        name: files.read_json(folder / f"metrics/{name}.json")
-        for name in ("download", "train", "compare", f"evaluate/{next(iter(schemes))}")
-    }
-    download, train, compare, evaluate = metrics.values()
+
+    def metrics(name: str) -> Any:
+        return files.read_json(folder / f"metrics/{name}.json")
+
     return Run(
         folder=folder,
         info=files.read_json(folder / RUN) if (folder / RUN).is_file() else {},
-        download=download,
-        train=train,
-        prices=compare["energy_table"],
-        float_accuracy=evaluate["float_accuracy"],
+        download=metrics("download"),
+        train=metrics("train"),
+        prices=metrics("compare")["energy_table"],
+        float_accuracy=metrics(f"evaluate/{next(iter(schemes))}")["float_accuracy"],
         schemes={
             name: {key: float(value) if value else None for key, value in row.items()}
             for name, row in schemes.items()
@@ -76,8 +75,8 @@ def load(folder: Path) -> Run:
 
 def folders(root: Path) -> list[Path]:
     """List the published runs, those of one recipe together, that of its own name first."""
-    found = [path for path in (root / RESULTS).glob("[!.]*") if path.is_dir()]
-    return sorted(found, key=lambda path: (recipe(path.name), path.name))
+    runs = [path for path in (root / RESULTS).glob("[!.]*") if path.is_dir()]
+    return sorted(runs, key=lambda path: (recipe(path.name), path.name))
 
 
 def other_seeds(root: Path, name: str) -> list[Path]:

@@ -12,10 +12,6 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_MISSING = "operator torchvision::nms does not exist"
-_OPERATORS = ("nms", "qnms")
-_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-
 _libraries: list[Any] = []  # a Library that is collected takes its declarations with it
 
 
@@ -28,22 +24,13 @@ def import_torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
-        if _MISSING not in str(error):
+        if "operator torchvision::nms does not exist" not in str(error):
             raise
-    _forget()
-    _declare()
-    return importlib.import_module("torchvision")
-
-
-def _forget() -> None:
-    """Drop what the failed import left half loaded, so that the next one starts afresh."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
-
-
-def _declare() -> None:
-    torch: Any = importlib.import_module("torch")  # here, as it takes seconds few stages need
+        del sys.modules[name]  # half loaded by the import that failed
+    torch: Any = importlib.import_module("torch")  # whose Library has no types
     library = torch.library.Library("torchvision", "DEF")
-    for operator in _OPERATORS:
-        library.define(operator + _SIGNATURE)
+    for operator in ("nms", "qnms"):
+        library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _libraries.append(library)
+    return importlib.import_module("torchvision")
