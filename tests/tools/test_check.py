@@ -22,16 +22,8 @@ from powtwo.tools.docs import pages, readme
 @pytest.fixture
 def tracked(tmp_path: Path) -> Path:
     """Make a project whose one stage writes a metric and a cached model."""
-    root = tmp_path
-    files.write_text(root / "src/powtwo/core/a.py", "1")
-    files.write_text(root / "params.yaml", "seed: 0\nschemes: {a: 1}\n")
     script = "import pathlib as p; [p.Path(n).write_text('1') for n in ('metrics/a', 'models/a')]"
-    files.write_text(root / "src/train.py", script)
-    files.write_text(root / "metrics/.keep", "")
-    files.write_text(root / "models/.keep", "")
-    files.write_text(
-        root / "dvc.yaml",
-        f"""\
+    stage = f"""\
 stages:
   train:
     foreach: ${{schemes}}
@@ -39,19 +31,20 @@ stages:
       cmd: {sys.executable} src/train.py
       deps: [src/train.py, src/powtwo/core]
       params: [seed]
-      outs:
-        - models/${{key}}
-      metrics:
-        - metrics/${{key}}:
-            cache: false
-""",
-    )
+      outs: ["models/${{key}}"]
+      metrics: [{{"metrics/${{key}}": {{cache: false}}}}]
+"""
+    for name, text in {
+        "src/powtwo/core/a.py": "1", "params.yaml": "seed: 0\nschemes: {a: 1}\n",
+        "src/train.py": script, "metrics/.keep": "", "models/.keep": "", "dvc.yaml": stage,
+    }.items():  # fmt: skip
+        files.write_text(tmp_path / name, text)
     for command in (["init", "--no-scm"], ["repro"]):
-        done = subprocess.run([sys.executable, "-m", "dvc", *command], cwd=root, check=False,
+        done = subprocess.run([sys.executable, "-m", "dvc", *command], cwd=tmp_path, check=False,
                               capture_output=True, text=True)  # fmt: skip
         assert done.returncode == 0, done.stderr
-    shutil.copy(ROOT / ".dvcignore", root)
-    return root
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    return tmp_path
 
 
 @pytest.mark.slow

@@ -11,13 +11,13 @@ from closure import ROOT
 from published_run import LOG, publish_as, write_run
 
 from powtwo.core import files
-from powtwo.tools.docs import markdown, published_runs, readme
+from powtwo.tools.docs import markdown, readme
 
 # The table of published runs
 
 
 def last_line(root: Path) -> str:
-    return published_runs.table(root).splitlines()[-1]
+    return readme.published_runs(root).splitlines()[-1]
 
 
 def test_a_recipe_has_a_line_with_mean_and_deviation_over_its_seeds(tmp_path: Path) -> None:
@@ -117,13 +117,6 @@ def test_insert_replaces_what_stood_between_the_markers() -> None:
     assert markdown.insert(written, "x", "new") == written
     with pytest.raises(ValueError, match="page: has no <!-- y: begin -->"):
         markdown.insert(page, "y", "new")
-
-
-def test_every_row_of_a_table_has_a_cell_for_each_title() -> None:
-    lines = ["| a | b |", "| ---: | --- |", "| 1 | x |"]
-    assert markdown.table(["a", "b"], [["1", "x"]], words=(1,)) == lines
-    with pytest.raises(ValueError, match=r"rows: \['1'\] has 1 cells for 2 titles"):
-        markdown.table(["a", "b"], [["1"]])
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 Its modules:
 
     pages            every generated passage, its page and what makes its text
-    readme           the headline, the schemes of a run, seeds and accuracy-drop targets
-    published_runs   the table of published runs
+    readme           the headline, and the tables of schemes and of published runs
     ablation         the gain of each choice of a recipe
     benchmarks       kept runs of `inv bench train` and `inv bench load`
     energy_page      docs/energy.md

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from powtwo.energy.counts import (
     CONVENTIONS,
@@ -33,15 +33,6 @@ OPERATIONS = ("fp32_multiply", "fp32_add", "int32_add", "int8_add", "int4_add", 
               "int4x8_multiply", "int4_multiply", "int2x8_multiply", "int4x8_shift", "int4_shift",
               "shift")  # fmt: skip
 UNKNOWN = "–"
-
-
-class Term(NamedTuple):
-    """A row of the working."""
-
-    kind: str
-    operation: str
-    operations: int
-    working: str  # their number, with its factors
 
 
 def lab_layers(**changes: Any) -> list[LayerShape]:
@@ -154,29 +145,30 @@ def _term_table(
 ) -> list[str]:
     """Return a row for each term, with a column of energies for each way to count."""
     terms = [_add_up(counts) for counts in columns.values()]
+    workings = {term: working for each in terms for term, working in each.items()}
     rows = []
-    distinct = dict.fromkeys(term for each in terms for term in each)
-    for term in sorted(distinct, key=lambda term: (KINDS.index(term.kind), -term.operations)):
-        price = table[term.operation]
-        energies = [decimal(term.operations * price) if term in each else UNKNOWN for each in terms]
-        kind = term.kind.replace("_", " ")
-        rows.append([kind, f"`{term.operation}`", term.working, decimal(price), *energies])
+    for term in sorted(workings, key=lambda term: (KINDS.index(term[0]), -term[2])):
+        kind, operation, count = term
+        price = table[operation]
+        energies = [decimal(count * price) if term in each else UNKNOWN for each in terms]
+        cells = (kind.replace("_", " "), f"`{operation}`", workings[term], decimal(price))
+        rows.append([*cells, *energies])
     sums = [f"**{decimal(total_energy(counts, table))}**" for counts in columns.values()]
     rows.append(["**total**", "", "", "", *sums])
     return markdown.table([title, "operation", "count", "pJ each", *columns], rows, words=(0, 1))
 
 
-def _add_up(counts: Sequence[OpCounts]) -> list[Term]:
-    """Add the counts of all layers up by kind and operation; one layer keeps its factors."""
+def _add_up(counts: Sequence[OpCounts]) -> dict[tuple[str, str, int], str]:
+    """Return kind, operation and count of each term, and how it counts: factors of one layer."""
     if counts[0].layer is counts[-1].layer:
-        return [
-            Term(x.kind, x.operation, x.count, f"{x.times:,} × {x.each:,} = {x.count:,}")
+        return {
+            (x.kind, x.operation, x.count): f"{x.times:,} × {x.each:,} = {x.count:,}"
             for x in counts
-        ]
+        }
     sums: Counter[tuple[str, str]] = Counter()
     for item in counts:
         sums[item.kind, item.operation] += item.count
-    return [Term(*names, count, f"{count:,}") for names, count in sums.items()]
+    return {(*names, count): f"{count:,}" for names, count in sums.items()}
 
 
 def _cell(value: float | None, form: str) -> str:

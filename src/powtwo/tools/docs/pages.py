@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from powtwo.tools.docs import ablation, benchmarks, energy_page, published_runs, readme
+from powtwo.tools.docs import ablation, benchmarks, energy_page, readme
 from powtwo.tools.docs.benchmarks import LoadRow, TrainRow, read
 
 
@@ -14,7 +14,7 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     """Yield each passage of the repository at `root`."""
     page = root / "README.md"
     yield page, "headline", lambda: readme.headline(root / readme.HEADLINE)
-    yield page, "results", lambda: f"{readme.work_tree(root)}\n\n{published_runs.table(root)}"
+    yield page, "results", lambda: f"{readme.work_tree(root)}\n\n{readme.published_runs(root)}"
     yield page, "schemes", lambda: readme.published_schemes(root / readme.HEADLINE)
     page, folder = root / "docs/training.md", root / "docs"
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
