@@ -24,7 +24,6 @@ from runtimes import (
 )
 from ties import lopsided_network, tie_network
 
-from powtwo.export.onnx.graph import write_onnx
 from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.export.steps import UnsupportedError
 from powtwo.integer.network import IntegerNetwork
@@ -75,7 +74,6 @@ def test_parameters_are_the_integers_themselves() -> None:
         if layer.has_weights:
             assert same(layer.weight, stored[f"layer{index}.weight.integers"])
             assert same(layer.bias, stored[f"layer{index}.bias.integers"])
-            assert stored[f"layer{index}.bias.integers"].dtype == np.int32
 
 
 def test_centered_codes_have_zero_point_0_as_tensorrt_needs() -> None:
@@ -97,12 +95,7 @@ def test_onnx_runtime_makes_integer_kernels_of_it(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(model.SerializeToString(), options)
     kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert {"QLinearConv", "QGemm"} <= kinds
-
-
-@pytest.mark.parametrize("rounding", ["floor", "half_even"])
-def test_the_metadata_say_which_rounding_it_does(rounding: str) -> None:
-    stated = metadata(to_qdq_onnx(random_network(7, rounding)))
-    assert (stated["rounding"], stated["scheme_rounding"]) == ("half_even", rounding)
+    assert model.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
 
 
 @pytest.mark.parametrize(
@@ -122,15 +115,3 @@ def test_a_scale_below_float32_is_refused() -> None:
     first = replace(network.layers[0], weight_exponent=-125, output=None)
     with pytest.raises(UnsupportedError, match=r"network.qdq.onnx: layer0.bias.scale = 2\^-132"):
         to_qdq_onnx(replace(network, layers=(first,)))
-
-
-def test_equal_networks_give_equal_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_onnx(to_qdq_onnx(random_network(6)), tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    kinds = {node.op_type for node in onnx.load(tmp_path / "a").graph.node}
-    assert kinds <= {
-        "Cast", "Sub", "Mul", "QuantizeLinear", "DequantizeLinear", "Conv", "Gemm", "Relu",
-        "MaxPool", "Flatten",
-    }  # fmt: skip
-    assert onnx.load(tmp_path / "a").graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT

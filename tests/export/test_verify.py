@@ -20,7 +20,6 @@ def outcomes(root: Path) -> dict[str, str]:
     return {line.file: str(line) for line in verify(root, []) if line.outcome != "equal"}
 
 
-@pytest.mark.slow
 @needs("gcc", "iverilog", "vvp")
 def test_each_file_has_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -51,7 +50,6 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.slow
 @needs("gcc", "iverilog", "vvp")
 @pytest.mark.parametrize(("kind", "name", "old", "new"), DAMAGE)
 def test_a_changed_file_is_seen(

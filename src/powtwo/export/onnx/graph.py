@@ -70,10 +70,10 @@ class Graph:
             )
         return self.constant(name, fixedpoint.power_of_two(exponent).numpy(), np.float32)
 
-    def look_up(self, pixels: str, rows: npt.NDArray[Any], name: str) -> str:
-        """Replace uint8 pixels (N, C, H, W) by their entries in rows (C, 256), one a channel."""
+    def look_up(self, rows: npt.NDArray[Any], name: str) -> str:
+        """Replace uint8 `pixels` (N, C, H, W) by their entries in rows (C, 256), one a channel."""
         starts = 256 * np.arange(len(rows)).reshape(-1, 1, 1)
-        index = self.cast(pixels, TensorProto.INT32, f"{name}.byte")
+        index = self.cast("pixels", TensorProto.INT32, f"{name}.byte")
         index = self.with_constant("Add", index, starts, np.int32, f"{name}.index")
         entries = self.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
         return self.node("Gather", [entries, index], name, axis=0)

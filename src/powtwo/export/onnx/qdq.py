@@ -67,7 +67,7 @@ def _values(graph: Graph, source: Input) -> str:
     z, exponent = source.codes.zero_point, source.codes.exponent
     if table is not None:
         values = fixedpoint.dequantize(torch.from_numpy(table), exponent, z).float().numpy()
-        return graph.look_up("pixels", values, "input.values")
+        return graph.look_up(values, "input.values")
     x = graph.cast("pixels", TensorProto.FLOAT, "input.pixels")
     x = graph.with_constant("Sub", x, z, np.float32, "input.centered")
     return graph.node("Mul", [x, graph.scale("input.step", exponent)], "input.values")
