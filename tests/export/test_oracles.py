@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,8 @@ from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
 
-ROOT = Path(__file__).parents[2]
-DATASET = ROOT / "data" / "dataset.npz"
 PIXELS = random_pixels(41)
-TRAINED = sorted((ROOT / "models" / "integer").glob("*.safetensors")) if DATASET.exists() else []
+Check = Callable[[], bool]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -79,25 +76,6 @@ def test_padding_and_stride_are_those_of_conv_integer(
 ) -> None:
     layer = replace(random_network(1).layers[0], padding=padding, stride=stride)
     assert sums_agree(layer, random_pixels(33, count=2).numpy(), runtime)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not TRAINED, reason="no trained network here: run ./inv repro")
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_trained_network_agrees_with_all_of_them(runtime: str, path: Path) -> None:
-    network = IntegerNetwork.load(path)
-    pixels = torch.from_numpy(np.load(DATASET)["x_test"][:3])
-    run = RUNTIMES[runtime]
-    assert integer_graph_agrees(network, to_onnx(network), pixels, run)
-    even = replace(network, rounding="half_even")
-    assert qdq_graph_agrees(even, to_qdq_onnx(even), pixels, run)
-    for index, (layer, x) in enumerate(weighted(even, pixels)):
-        assert sums_agree(layer, x, runtime), index
-        assert layer.output is None or roundings_agree(layer, x, runtime), index
-
-
-Check = Callable[[], bool]
 
 
 def graph(exporter: Any, agrees: Callable[..., bool], network: IntegerNetwork, *run: Any) -> Check:

@@ -101,7 +101,7 @@ class Graph:
         logits: int,
         rounding: Rounding,
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
         domains: Sequence[str] = (),
     ) -> onnx.ModelProto:
         """Close the graph; its last tensor becomes the output `logits` (N, classes).
@@ -111,7 +111,7 @@ class Graph:
             source: the input, batch first.
             logits: element type of the output.
             rounding: what the graph itself does.
-            metadata: more of it than every file has; values that are not strings become JSON.
+            metadata: more of it than every file has.
             domains: operator sets beside ONNX's own.
         """
         self.nodes[-1].output[0] = "logits"
@@ -123,16 +123,15 @@ class Graph:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="powtwo"
         )
-        about = {
-            "classes": network.classes,
+        described = {
+            "classes": json.dumps(network.classes),
             "rounding": rounding,
             "scheme": network.scheme,
             "scheme_rounding": network.rounding,
             **(metadata or {}),
         }
-        for key, value in sorted(about.items()):
-            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            model.metadata_props.add(key=key, value=text)
+        for key, value in sorted(described.items()):
+            model.metadata_props.add(key=key, value=value)
         return model
 
 

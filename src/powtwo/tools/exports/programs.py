@@ -46,19 +46,15 @@ def compile_c(
 ) -> Path:
     """Compile `network.c` and `main.c` of a folder to `program`, every warning an error.
 
-    Args:
-        folder: where the sources lie.
-        program: the executable to write.
-        compiler: its name; the first of cc, gcc and clang by default.
-        flags: beside `STRICT`.
+    The compiler is the first of cc, gcc and clang by default; the flags are beside `STRICT`.
 
     Raises:
         SkippedError: where there is no such compiler.
         ToolError: where it refuses the sources.
     """
-    cc = find(compiler) if compiler else find("cc", "gcc", "clang")
+    compilers = (compiler,) if compiler else ("cc", "gcc", "clang")
     sources = [str(folder / name) for name in ("network.c", "main.c")]
-    _run([cc, *STRICT, *flags, *sources, "-o", str(program)])
+    _run([find(*compilers), *STRICT, *flags, *sources, "-o", str(program)])
     return program
 
 
