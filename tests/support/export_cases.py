@@ -69,13 +69,6 @@ def odd_network(rounding: str = "half_even", relu: bool = True) -> IntegerNetwor
     return IntegerNetwork("odd", rounding, tuple("uvwxyz"), source, layers)
 
 
-def sums_inside(network: IntegerNetwork) -> IntegerNetwork:
-    """Have a layer in the middle of a random network give its accumulators."""
-    layers = list(network.layers)
-    layers[2] = replace(layers[2], output=None)
-    return replace(network, layers=tuple(layers))
-
-
 def with_table(network: IntegerNetwork) -> IntegerNetwork:
     """Normalize the pixels of a random network, so that a table makes its codes."""
     first = replace(network.layers[0], input=ActivationQParams(-5))

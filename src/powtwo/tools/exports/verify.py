@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from powtwo.dataset.images import Dataset
@@ -31,25 +30,11 @@ CHECKS: tuple[tuple[str, Callable[[Export], str]], ...] = (  # a file or folder,
 )
 
 
-@dataclass(frozen=True)
-class Line:
-    """The outcome of a check."""
+def verify(root: Path, schemes: list[str]) -> Iterator[tuple[str, str]]:
+    """Check every file of `exports/` under the project's root, of all schemes by default.
 
-    file: str
-    outcome: str  # equal, differs, skipped
-    text: str
-
-    def __str__(self) -> str:
-        prefix = "" if self.outcome == "equal" else f"{self.outcome}: "
-        return f"{self.file}: {prefix}{self.text}"
-
-
-def verify(root: Path, schemes: list[str]) -> Iterator[Line]:
-    """Check every file of `exports/` under the project's root; yield each line once it is known.
-
-    Args:
-        root: of the project.
-        schemes: which folders; all where the list is empty.
+    Yields:
+        The file and what is equal, or "differs: …", or "skipped: …", once it is known.
 
     Raises:
         ValueError: where nothing was exported.
@@ -66,29 +51,29 @@ def verify(root: Path, schemes: list[str]) -> Iterator[Line]:
         there = {file.partition("/")[0] for file in export.manifest["files"]} | {manifest.FILE}
         for name, check in CHECKS:
             if name in there:
-                yield _line(f"{scheme}/{name}", export, check)
+                yield f"{scheme}/{name}", _outcome(export, check)
 
 
 def main(schemes: list[str]) -> int:
     """Print a line for each file; return 1 where one differs."""
-    outcomes = set()
+    differs = False
     try:
-        for line in verify(Path(), schemes):
-            print(line, flush=True)
-            outcomes.add(line.outcome)
+        for file, outcome in verify(Path(), schemes):
+            print(f"{file}: {outcome}", flush=True)
+            differs |= outcome.startswith("differs: ")
     except (ValueError, OSError) as error:
         print(f"verify-export: {error}", file=sys.stderr)
         return 1
-    return int("differs" in outcomes)
+    return int(differs)
 
 
-def _line(name: str, export: Export, check: Callable[[Export], str]) -> Line:
+def _outcome(export: Export, check: Callable[[Export], str]) -> str:
     try:
-        return Line(name, "equal", check(export))
+        return check(export)
     except SkippedError as error:
-        return Line(name, "skipped", str(error))
+        return f"skipped: {error}"
     except (ToolError, ValueError, KeyError, OSError) as error:
-        return Line(name, "differs", " ".join(str(error).split()))
+        return f"differs: {' '.join(str(error).split())}"
 
 
 if __name__ == "__main__":
