@@ -197,7 +197,7 @@ def bench(context: Context, name: str | None = None) -> None:
 @task(name="verify-export")
 def verify_export(context: Context) -> None:
     """Run every file of exports/ against its network"""
-    _run(context, "python", "-m", "powtwo.tools.exports", *_rest())
+    _run(context, "python", "-m", "powtwo.tools.exports.verify", *_rest())
 
 
 @task(positional=["name"], help={"name": "a folder of results/, of a-z, 0-9 and -"})

@@ -22,8 +22,8 @@ from powtwo.network.checkpoint import Checkpoint
 
 pytest.importorskip("torchao", reason="torchao is not installed: pip install powtwo[torchao]")
 
+from mutations import MUTATIONS
 from runtimes import values
-from test_mutations import MUTATIONS
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from powtwo import pt2e

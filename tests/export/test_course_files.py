@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from export_cases import STANDARD, dataset, small_network
+from export_cases import dataset, small_network
 from hypothesis import given, settings
 from networks import networks, random_network
 
 from powtwo.export import course
 from powtwo.export.steps import UnsupportedError, steps_of
-from powtwo.integer.layer import ActivationQParams
-from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.network import IntegerNetwork
 
 
 @settings(max_examples=30, deadline=None)
@@ -24,8 +23,9 @@ def test_weight_bin_is_what_the_course_reads(network: IntegerNetwork) -> None:
         with pytest.raises(UnsupportedError, match=r"weight\.bin: layer 0 has shifts by output"):
             course.tensors(steps_of(network))
         return
-    data, offset = course.weights(course.tensors(steps_of(network))), 0
-    for layer in network.layers:
+    tensors = course.tensors(steps_of(network))
+    data, offset, places = course.weights(tensors), 0, []
+    for index, layer in enumerate(network.layers):
         if not layer.has_weights:
             continue
         shape = list(layer.weight.shape)
@@ -34,6 +34,7 @@ def test_weight_bin_is_what_the_course_reads(network: IntegerNetwork) -> None:
         stored = np.array(struct.unpack_from(f"<{count}b", data, offset)).reshape(shape)
         assert np.array_equal(stored[:, :used], layer.weight.numpy())
         assert not stored[:, used:].any()
+        places += [(index, "weight", offset, count), (index, "bias", offset + count, 4 * shape[0])]
         offset += count
         folds = network.rounding == "half_up" and layer.output is not None
         half = (1 << int(layer.shift)) >> 1 if folds else 0
@@ -41,30 +42,33 @@ def test_weight_bin_is_what_the_course_reads(network: IntegerNetwork) -> None:
         assert list(biases) == [int(b) + half for b in layer.bias]
         offset += 4 * shape[0]
     assert offset == len(data)
+    described = course.describe_weights(tensors, network.rounding)["tensors"]
+    assert [(t["layer"], t["tensor"], t["offset"], t["bytes"]) for t in described] == places
 
 
-def test_the_manifest_says_where_each_tensor_lies() -> None:
-    network = random_network(1, "half_up")
-    tensors = course.tensors(steps_of(network))
-    data, described = course.weights(tensors), course.describe_weights(tensors, network.rounding)
-    assert described["byte_order"] == "little"
-    assert described["rounding"] == "floor"
-    assert "2^(shift - 1) is in it" in described["bias"]
+@pytest.mark.parametrize(
+    ("rounding", "stated", "bias"),
+    [
+        ("floor", "floor", "as stored"),
+        ("half_up", "floor", "2^(shift - 1) is in it: shift with floor"),
+        ("half_even", "half_even", "as stored"),
+    ],
+)
+def test_the_manifest_says_how_to_round_and_what_a_tensor_is(
+    rounding: str, stated: str, bias: str
+) -> None:
+    network = random_network(1, rounding)
+    described = course.describe_weights(course.tensors(steps_of(network)), network.rounding)
+    assert (described["rounding"], described["bias"]) == (stated, bias)
     assert described["tensors"][0] == {
         "bytes": 8 * 4 * 9, "layer": 0, "offset": 0, "shape": (8, 4, 3, 3), "tensor": "weight",
         "type": "int8",
     }  # fmt: skip
-    last = described["tensors"][-1]
-    assert last["offset"] + last["bytes"] == len(data)
-    place = next(t for t in described["tensors"] if (t["layer"], t["tensor"]) == (2, "weight"))
-    stored = np.frombuffer(data, np.int8, place["bytes"], place["offset"]).reshape(place["shape"])
-    assert np.array_equal(stored, network.layers[2].weight.numpy())
-    floor = replace(network, rounding="floor").rounding
-    assert course.describe_weights(tensors, floor)["bias"] == "as stored"
 
 
 def test_input_bin_is_what_the_course_reads() -> None:
     images = dataset(replace(small_network(), classes=("Bär", "b", "c", "d", "e")), per_class=3)
+    assert len(np.unique(images.x_test)) == 256  # every byte comes back from its float
     data = course.inputs(course.images_by_class(images, 2), images.classes)
     (classes,) = struct.unpack_from("<I", data)
     offset, names = 4, []
@@ -85,13 +89,6 @@ def test_input_bin_is_what_the_course_reads() -> None:
             offset += 3072 * 4
 
 
-def test_every_byte_comes_back_from_its_float() -> None:
-    pixels = np.arange(256, dtype=np.uint8)
-    values = pixels.astype(np.float32) / np.float32(255)
-    assert np.array_equal(np.rint(255 * values), pixels)
-    assert np.array_equal([round(255 * float(value)) for value in values], pixels)
-
-
 def test_a_class_with_few_images_limits_all_and_one_with_none_is_refused() -> None:
     images = dataset(small_network(), per_class=3)
     few = replace(images, y_test=np.array([0, 1, 2, 3, 4] + [0] * 10))
@@ -103,12 +100,3 @@ def test_a_class_with_few_images_limits_all_and_one_with_none_is_refused() -> No
     none = replace(images, y_test=np.zeros(15, np.int64))
     with pytest.raises(UnsupportedError, match=r"input\.bin: class 'b' has no test image"):
         course.images_by_class(none, 1)
-
-
-def test_a_standard_image_becomes_codes_by_the_table() -> None:
-    table = Input((3, 32, 32), ActivationQParams(-5), STANDARD).table()
-    assert table.shape == (3, 256)
-    for channel, (mean, std) in enumerate(zip(STANDARD.mean, STANDARD.std, strict=True)):
-        expected = [min(max(round(32 * (p / 255 - mean) / std) + 128, 0), 255) for p in range(256)]
-        assert table[channel].tolist() == expected
-    assert random_network(1).input.table() is None

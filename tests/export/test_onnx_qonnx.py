@@ -140,23 +140,21 @@ def test_quant_nodes_have_zero_point_0_and_are_unsigned_after_relu(relu: bool) -
     assert attributes["input"] == {"narrow": 0, "rounding_mode": b"ROUND", "signed": 1}
 
 
-def test_half_up_of_negative_sums_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="layer 0: rounding = 'half_up' without ReLU"):
-        to_qonnx(random_network(3, "half_up", relu=False))
-
-
-def test_a_zero_point_off_the_middle_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="layer 0: zero_point = 100: .* 0 or 128"):
-        to_qonnx(random_network(4, zero_point=100))
-
-
 def test_sums_are_bounded_by_what_relu_leaves() -> None:
     network = lopsided_network("floor")
     assert int(network.layers[5].bound.max()) >= 2**24 > int(network.accumulator_bound(5).max())
     to_qonnx(network)
 
 
-def test_sums_beyond_float32_are_refused() -> None:
-    network = tie_network("floor", 26, relu=True, per_channel=False)
-    with pytest.raises(UnsupportedError, match=r"layer 5: sums of up to \d+: .* below 2\^24"):
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (random_network(3, "half_up", relu=False), "layer 0: rounding = 'half_up' without ReLU"),
+        (random_network(4, zero_point=100), "layer 0: zero_point = 100: .* 0 or 128"),
+        (tie_network("floor", 26, True, False), r"layer 5: sums of up to \d+: .* below 2\^24"),
+    ],
+    ids=["rounding", "zero point", "sums"],
+)
+def test_what_qonnx_cannot_say_is_refused(network: IntegerNetwork, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
         to_qonnx(network)

@@ -1,26 +1,32 @@
-"""One layer at a time against operators of ONNX whose arithmetic nobody here wrote."""
+"""One layer at a time against operators of ONNX whose arithmetic nobody here wrote.
+
+Then: each comparison with an oracle, this or another, sees every mutation of the reference.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from networks import networks, random_network, random_pixels
+from mutations import MUTATIONS
+from networks import ROUNDINGS, networks, random_network, random_pixels
 from operators import roundings_agree, sum_operator, sums_agree, weighted
-from runtimes import RUNTIMES, integer_graph_agrees, qdq_graph_agrees, run_ort
+from runtimes import RUNTIMES, integer_graph_agrees, qdq_graph_agrees, run_ort, run_reference
 from ties import tie_network
 
 from powtwo.export.onnx.integer import to_onnx
 from powtwo.export.onnx.qdq import to_qdq_onnx
+from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
 
-ROOT = Path(__file__).parents[2]
-DATASET = ROOT / "data" / "dataset.npz"
-TRAINED = sorted((ROOT / "models" / "integer").glob("*.safetensors")) if DATASET.exists() else []
+PIXELS = random_pixels(41)
+Check = Callable[[], bool]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -72,17 +78,48 @@ def test_padding_and_stride_are_those_of_conv_integer(
     assert sums_agree(layer, random_pixels(33, count=2).numpy(), runtime)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not TRAINED, reason="no trained network here: run ./inv repro")
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_trained_network_agrees_with_all_of_them(runtime: str, path: Path) -> None:
-    network = IntegerNetwork.load(path)
-    pixels = torch.from_numpy(np.load(DATASET)["x_test"][:3])
-    run = RUNTIMES[runtime]
-    assert integer_graph_agrees(network, to_onnx(network), pixels, run)
-    even = replace(network, rounding="half_even")
-    assert qdq_graph_agrees(even, to_qdq_onnx(even), pixels, run)
-    for index, (layer, x) in enumerate(weighted(even, pixels)):
-        assert sums_agree(layer, x, runtime), index
-        assert layer.output is None or roundings_agree(layer, x, runtime), index
+def graph(exporter: Any, agrees: Callable[..., bool], network: IntegerNetwork, *run: Any) -> Check:
+    model = exporter(network)  # made before anything is mutated
+    return lambda: agrees(network, model, PIXELS, *run)
+
+
+def one_by_one(agree: Callable[[Layer, np.ndarray, str], bool], network: IntegerNetwork) -> Check:
+    layers = list(weighted(network, PIXELS))
+    return lambda: all(agree(layer, x, "onnxruntime") for layer, x in layers if layer.output)
+
+
+integer_graph = partial(graph, to_onnx, integer_graph_agrees)
+ORACLES: dict[tuple[str, str], Callable[[IntegerNetwork], Check]] = {
+    **{("integer graph", r): integer_graph for r in ROUNDINGS},
+    **{("integer graph, reference", r): lambda n: integer_graph(n, run_reference)
+       for r in ROUNDINGS},
+    ("QDQ graph", "half_even"): partial(graph, to_qdq_onnx, qdq_graph_agrees),
+    ("QLinear operators", "half_even"): partial(one_by_one, roundings_agree),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("oracle", ORACLES, ids=": ".join)
+def test_a_mutated_reference_is_seen(
+    oracle: tuple[str, str], mutation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agrees = ORACLES[oracle](random_network(4, oracle[1]))
+    assert agrees()
+    MUTATIONS[mutation](monkeypatch)
+    assert not agrees()
+
+
+@pytest.mark.parametrize("mutation", ["input zero point 127", "padded zeros"])
+def test_mutated_sums_are_seen(mutation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agrees = one_by_one(sums_agree, random_network(4))
+    assert agrees()
+    MUTATIONS[mutation](monkeypatch)
+    assert not agrees()
+
+
+@pytest.mark.parametrize("ours", ROUNDINGS)
+@pytest.mark.parametrize("theirs", ROUNDINGS)
+def test_an_export_with_another_rounding_is_seen(ours: str, theirs: str) -> None:
+    network = random_network(4, ours)
+    model = to_onnx(replace(network, rounding=theirs))
+    assert integer_graph_agrees(network, model, PIXELS) == (ours == theirs)

@@ -16,11 +16,11 @@ from powtwo.tools.exports.verify import CHECKS, main, verify
 
 
 def outcomes(root: Path) -> dict[str, str]:
-    """Return the line of each file that is not equal."""
-    return {line.file: str(line) for line in verify(root, []) if line.outcome != "equal"}
+    """Return what is said of each file that is not equal."""
+    lines = verify(root, [])  # memory has two of them
+    return {file: said for file, said in lines if said.startswith(("differs", "skipped"))}
 
 
-@pytest.mark.slow
 @needs("gcc", "iverilog", "vvp")
 def test_each_file_has_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -51,7 +51,6 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.slow
 @needs("gcc", "iverilog", "vvp")
 @pytest.mark.parametrize(("kind", "name", "old", "new"), DAMAGE)
 def test_a_changed_file_is_seen(
@@ -67,7 +66,7 @@ def test_a_changed_file_is_seen(
     (folder / manifest.FILE).write_bytes(manifest.to_bytes(described))
     lines = outcomes(tmp_path)
     assert f"small/{name.partition('/')[0]}" in lines
-    assert all(": differs: " in line for line in lines.values())
+    assert all(said.startswith("differs: ") for said in lines.values())
 
 
 def test_a_manifest_that_is_not_the_networks_is_seen(
@@ -75,7 +74,7 @@ def test_a_manifest_that_is_not_the_networks_is_seen(
 ) -> None:
     folder = project(tmp_path, small_network(), ("course",))
     (folder / "README.md").write_text("mine", "utf-8")
-    expected = "small/manifest.json: differs: README.md has another sha256; export again"
+    expected = "differs: README.md has another sha256; export again"
     assert outcomes(tmp_path) == {"small/manifest.json": expected}
     monkeypatch.chdir(tmp_path)
     assert main(["small"]) == 1
@@ -87,7 +86,7 @@ def test_a_manifest_that_is_not_the_networks_is_seen(
     write_bundle(folder, small_network(), dataset(small_network()), 2, ("course",))
     lines = outcomes(tmp_path)
     assert "arithmetic is not the network's" in lines["small/manifest.json"]
-    assert "small/golden.npz: differs: layers.0.output:" in lines["small/golden.npz"]
+    assert lines["small/golden.npz"].startswith("differs: layers.0.output:")
 
 
 def test_what_needs_a_missing_tool_is_skipped_and_names_it(
@@ -95,18 +94,18 @@ def test_what_needs_a_missing_tool_is_skipped_and_names_it(
 ) -> None:
     project(tmp_path, small_network(), PLAIN)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    assert set(outcomes(tmp_path).values()) == {
-        "small/network.c: skipped: cc or gcc or clang is not installed",
-        "small/memory: skipped: iverilog is not installed",
+    assert outcomes(tmp_path) == {
+        "small/network.c": "skipped: cc or gcc or clang is not installed",
+        "small/memory": "skipped: iverilog is not installed",
     }
 
 
 def test_without_the_data_set_the_golden_images_are_run(tmp_path: Path) -> None:
     project(tmp_path, small_network(), ("course", "onnx"))
     (tmp_path / "data/dataset.npz").unlink()
-    lines = [str(line) for line in verify(tmp_path, [])]
-    assert "small/network.onnx: 2 images equal, 2 on onnx's reference" in lines
-    assert "small/input.bin: skipped: no data set to compare its images with" in lines
+    lines = dict(verify(tmp_path, []))
+    assert lines["small/network.onnx"] == "2 images equal, 2 on onnx's reference"
+    assert lines["small/input.bin"] == "skipped: no data set to compare its images with"
 
 
 def test_nothing_exported_and_an_unknown_scheme_are_said_in_a_line(

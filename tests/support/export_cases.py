@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from networks import random_network
 
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
-from powtwo.export.bundle import write_bundle
+from powtwo.export.bundle import FORMATS, write_bundle
 from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat
 from powtwo.integer.network import Input, IntegerNetwork
 
@@ -24,9 +23,10 @@ STANDARD = Normalization("standard", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
 
 
 def needs(*tools: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Skip a test where a tool is missing, naming it."""
+    """Mark a test that starts these tools: it is slow, and skipped where one is missing."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)}: not installed")
+    skip = pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)}: not installed")
+    return lambda test: pytest.mark.slow(skip(test))
 
 
 def dataset(network: IntegerNetwork, per_class: int = 2) -> Dataset:
@@ -36,13 +36,6 @@ def dataset(network: IntegerNetwork, per_class: int = 2) -> Dataset:
     x[0], x[1] = 255, 0
     y = np.arange(count, dtype=np.int64) % len(network.classes)
     return Dataset(x, y, x, y, x, y, network.classes)
-
-
-def stand_in(network: IntegerNetwork, count: int) -> SimpleNamespace:
-    """Return test images of the network's own size, where only an export reads them."""
-    labels = np.arange(count, dtype=np.int64) % len(network.classes)
-    pixels = pixels_for(network, count)
-    return SimpleNamespace(x_test=pixels, y_test=labels, classes=network.classes)
 
 
 def small_network(rounding: str = "floor", **options: object) -> IntegerNetwork:
@@ -76,13 +69,6 @@ def odd_network(rounding: str = "half_even", relu: bool = True) -> IntegerNetwor
     return IntegerNetwork("odd", rounding, tuple("uvwxyz"), source, layers)
 
 
-def sums_inside(network: IntegerNetwork) -> IntegerNetwork:
-    """Have a layer in the middle of a random network give its accumulators."""
-    layers = list(network.layers)
-    layers[2] = replace(layers[2], output=None)
-    return replace(network, layers=tuple(layers))
-
-
 def with_table(network: IntegerNetwork) -> IntegerNetwork:
     """Normalize the pixels of a random network, so that a table makes its codes."""
     first = replace(network.layers[0], input=ActivationQParams(-5))
@@ -114,7 +100,7 @@ def pixels_for(network: IntegerNetwork, count: int = 6) -> np.ndarray:
     return pixels
 
 
-def project(root: Path, network: IntegerNetwork, formats: Collection[str] | None = None) -> Path:
+def project(root: Path, network: IntegerNetwork, formats: Collection[str] = FORMATS) -> Path:
     """Lay out a project that has been trained, converted and exported; return the export."""
     for folder in ("data", "models/integer"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -123,9 +109,3 @@ def project(root: Path, network: IntegerNetwork, formats: Collection[str] | None
     network.save(root / "models/integer/small.safetensors")
     write_bundle(root / "exports/small", network, images, 2, formats)
     return root / "exports/small"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder by its path."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

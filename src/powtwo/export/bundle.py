@@ -7,8 +7,7 @@ that a format that fails, or a full disk, leaves what stood there as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +34,10 @@ class Bundle:
     network: IntegerNetwork
     dataset: Dataset
     images: int  # golden images, and images a class in input.bin
-    files: dict[str, bytes] = field(default_factory=dict)
-    manifest: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def steps(self) -> list[Step]:
-        """Return the network's layers with their shapes."""
-        return steps_of(self.network)
-
-    @cached_property
-    def vectors(self) -> Arrays:
-        """Return the golden vectors of test images, evenly spaced over all of them."""
-        pixels = self.dataset.x_test
-        return golden.vectors(self.network, pixels[evenly_spaced(len(pixels), self.images)])
+    steps: list[Step]
+    vectors: Arrays  # golden
+    files: dict[str, bytes]
+    manifest: dict[str, Any]
 
 
 def write_bundle(
@@ -55,7 +45,7 @@ def write_bundle(
     network: IntegerNetwork,
     dataset: Dataset,
     images: int,
-    formats: Collection[str] | None = None,
+    formats: Collection[str],
 ) -> None:
     """Write the folder in one move; what was there before is gone.
 
@@ -64,13 +54,13 @@ def write_bundle(
         network: the network.
         dataset: gives golden images from its test images, `images` of them, evenly spaced.
         images: golden images, and images a class in input.bin.
-        formats: names of `FORMATS`; all of them by default.
+        formats: names of `FORMATS`.
 
     Raises:
         UnsupportedError: where a format cannot express the network, naming both.
         ValueError: where a format is unknown.
     """
-    files = bundle_files(network, dataset, images, FORMATS if formats is None else formats)
+    files = bundle_files(network, dataset, images, formats)
     with atomic_folder(Path(folder)) as new:
         for name, data in files.items():
             path = new / name
@@ -85,30 +75,26 @@ def bundle_files(
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise ValueError(f"export.formats = {unknown}: must be of {', '.join(FORMATS)}")
-    bundle = Bundle(network, dataset, images)
-    bundle.files["golden.npz"] = golden.to_bytes(bundle.vectors)
-    bundle.manifest = manifest.describe(network, bundle.steps)
-    chosen = [name for name in FORMATS if name in formats]
-    for name in chosen:
-        _add(bundle, name)
+    steps, pixels = steps_of(network), dataset.x_test
+    vectors = golden.vectors(network, pixels[evenly_spaced(len(pixels), images)])
+    files = {"golden.npz": golden.to_bytes(vectors)}
+    described = manifest.describe(network, steps)
+    bundle = Bundle(network, dataset, images, steps, vectors, files, described)
+    for name in formats:
+        try:
+            FORMATS[name](bundle)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{error}; or leave {name} out of export.formats") from None
     folded = network.rounding.folds
-    text = render("readme.md.j2", manifest=bundle.manifest, formats=chosen, folded=folded)
+    text = render("readme.md.j2", manifest=described, formats=formats, folded=folded)
     bundle.files["README.md"] = text.encode()
     bundle.manifest["files"] = manifest.hashes(bundle.files)
     return bundle.files | {manifest.FILE: manifest.to_bytes(bundle.manifest)}
 
 
-def _add(bundle: Bundle, name: str) -> None:
-    try:
-        FORMATS[name](bundle)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{error}; or leave {name} out of export.formats") from None
-
-
 def _add_c99(bundle: Bundle) -> None:
+    bundle.files |= sources(bundle.network, bundle.steps)
     memory = sizes(bundle.network, bundle.steps)
-    texts = sources(bundle.network, bundle.steps, memory)
-    bundle.files |= {name: text.encode() for name, text in texts.items()}
     bundle.manifest["c99"] = {f"{name}_bytes": size for name, size in memory.items()}
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +40,3 @@ def to_bytes(vectors: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
     buffer = io.BytesIO()
     arrays.write(buffer, vectors)
     return buffer.getvalue()
-
-
-def load(path: Path | str) -> Arrays:
-    """Read what `to_bytes` gave; nothing is ever unpickled.
-
-    Raises:
-        ValueError: where the file is broken or holds anything but plain arrays.
-    """
-    try:
-        return arrays.read(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: no golden vectors ({error}); export again") from error

@@ -16,7 +16,6 @@ from powtwo.integer.rounding import Rounding
 from powtwo.integer.shapes import Shape
 
 FOLDED = "2^(shift - 1) is in it: shift with floor"  # what manifests say of such a bias
-KINDS = ("conv2d", "linear", "maxpool2d", "flatten")
 
 
 class UnsupportedError(ValueError):
@@ -80,15 +79,12 @@ def steps_of(network: IntegerNetwork) -> list[Step]:
     """List every layer with its shapes.
 
     Raises:
-        UnsupportedError: where a layer is of an unknown kind or takes int32 accumulators.
+        UnsupportedError: where a layer takes int32 accumulators.
+        ValueError: where a layer is of an unknown kind or does not fit its input.
     """
     steps: list[Step] = []
     input_shape: Shape = network.input.shape
     for index, layer in enumerate(network.layers):
-        if layer.kind not in KINDS:
-            raise UnsupportedError(
-                f"layer {index} is a {layer.kind}: must be one of {', '.join(KINDS)}"
-            )
         if layer.kind != "flatten" and ends_in_int32(steps):
             raise UnsupportedError(
                 f"layer {index} would take int32 accumulators: only the last layer may give them; "
@@ -102,6 +98,5 @@ def steps_of(network: IntegerNetwork) -> list[Step]:
 
 
 def ends_in_int32(steps: list[Step]) -> bool:
-    """Tell whether the last weighted layer gives accumulators."""
-    weighted = [step for step in steps if step.layer.has_weights]
-    return bool(weighted) and weighted[-1].gives_int32
+    """Tell whether the last weighted layer gives accumulators; no other may."""
+    return any(step.gives_int32 for step in steps)

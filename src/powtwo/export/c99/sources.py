@@ -9,7 +9,7 @@ layer together.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -26,18 +26,15 @@ from powtwo.integer.shapes import Shape
 COLUMNS = 100  # of a line of numbers, at most
 
 
-def sources(
-    network: IntegerNetwork, steps: list[Step], memory: Mapping[str, int]
-) -> dict[str, str]:
-    """Return the text of each file by its name.
-
-    Args:
-        network: the network.
-        steps: what `steps_of` gave for it.
-        memory: what `sizes` gave for it.
-    """
+def sources(network: IntegerNetwork, steps: list[Step]) -> dict[str, bytes]:
+    """Return the content of each file by its name; `steps` is what `steps_of` gave."""
     moving, table = _moving(steps), network.input.table()
-    offsets = _offsets(_code_bytes(network, moving)[1:], memory["arena"])
+    memory = sizes(network, steps)
+    # Layers write at either end by turns; the input stands at the low one, where it is copied.
+    offsets = [
+        memory["arena"] - size if position % 2 == 0 else 0
+        for position, size in enumerate(_code_bytes(network, moving)[1:])
+    ]
     values: dict[str, Any] = {
         "scheme": re.sub(r"[^\w.-]", "_", network.scheme, flags=re.ASCII),
         "rounding": network.rounding,
@@ -56,7 +53,7 @@ def sources(
         "is_powers": _is_powers,
     }
     names = ("network.h", "network.c", "main.c")
-    return {name: render(f"c99/{name}", **values, **memory) for name in names}
+    return {name: render(f"c99/{name}", **values, **memory).encode() for name in names}
 
 
 def sizes(network: IntegerNetwork, steps: list[Step]) -> dict[str, int]:
@@ -114,13 +111,6 @@ def _numbers(values: npt.NDArray[np.generic], indent: int) -> str:
     count = (COLUMNS - indent) // (max(map(len, words)) + 2)
     lines = (", ".join(words[i : i + count]) for i in range(0, len(words), count))
     return "\n".join(f"{' ' * indent}{line}," for line in lines)
-
-
-def _offsets(code_bytes: Sequence[int], arena: int) -> Iterable[int]:
-    """Yield where in the arena each layer writes its codes, of which there are so many bytes."""
-    for position, size in enumerate(code_bytes):
-        # The input stands at the low end, where it stands in the arena at all.
-        yield arena - size if position % 2 == 0 else 0
 
 
 def _chw(shape: Shape) -> Shape:

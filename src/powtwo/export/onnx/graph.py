@@ -70,10 +70,10 @@ class Graph:
             )
         return self.constant(name, fixedpoint.power_of_two(exponent).numpy(), np.float32)
 
-    def look_up(self, pixels: str, rows: npt.NDArray[Any], name: str) -> str:
-        """Replace uint8 pixels (N, C, H, W) by their entries in rows (C, 256), one a channel."""
+    def look_up(self, rows: npt.NDArray[Any], name: str) -> str:
+        """Replace uint8 `pixels` (N, C, H, W) by their entries in rows (C, 256), one a channel."""
         starts = 256 * np.arange(len(rows)).reshape(-1, 1, 1)
-        index = self.cast(pixels, TensorProto.INT32, f"{name}.byte")
+        index = self.cast("pixels", TensorProto.INT32, f"{name}.byte")
         index = self.with_constant("Add", index, starts, np.int32, f"{name}.index")
         entries = self.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
         return self.node("Gather", [entries, index], name, axis=0)
@@ -101,7 +101,7 @@ class Graph:
         logits: int,
         rounding: Rounding,
         *,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
         domains: Sequence[str] = (),
     ) -> onnx.ModelProto:
         """Close the graph; its last tensor becomes the output `logits` (N, classes).
@@ -111,7 +111,7 @@ class Graph:
             source: the input, batch first.
             logits: element type of the output.
             rounding: what the graph itself does.
-            metadata: more of it than every file has; values that are not strings become JSON.
+            metadata: more of it than every file has.
             domains: operator sets beside ONNX's own.
         """
         self.nodes[-1].output[0] = "logits"
@@ -123,16 +123,15 @@ class Graph:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="powtwo"
         )
-        about = {
-            "classes": network.classes,
+        described = {
+            "classes": json.dumps(network.classes),
             "rounding": rounding,
             "scheme": network.scheme,
             "scheme_rounding": network.rounding,
             **(metadata or {}),
         }
-        for key, value in sorted(about.items()):
-            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            model.metadata_props.add(key=key, value=text)
+        for key, value in sorted(described.items()):
+            model.metadata_props.add(key=key, value=value)
         return model
 
 

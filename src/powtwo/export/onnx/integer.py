@@ -36,7 +36,7 @@ def to_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     """
     graph = Graph("network.onnx")
     table = network.input.table()
-    x = "pixels" if table is None else graph.look_up("pixels", table, "input")
+    x = "pixels" if table is None else graph.look_up(table, "input")
     for index, layer in enumerate(network.layers):
         name = f"layer{index}"
         if layer.has_weights:

@@ -14,6 +14,8 @@ Sources:
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -51,14 +53,9 @@ def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
             x = _quantize(graph, codes, x, f"{name}.output")
     weighted = [index for index, layer in enumerate(network.layers) if layer.has_weights]
     bound = max((int(network.accumulator_bound(index).max()) for index in weighted), default=0)
-    exact = bound < fixedpoint.FLOAT32_EXACT
-    return graph.model(
-        network,
-        pixels_input(network),
-        TensorProto.FLOAT,
-        Rounding.HALF_EVEN,
-        metadata={"float32_exact": exact},
-    )
+    metadata = {"float32_exact": json.dumps(bound < fixedpoint.FLOAT32_EXACT)}
+    source = pixels_input(network)
+    return graph.model(network, source, TensorProto.FLOAT, Rounding.HALF_EVEN, metadata=metadata)
 
 
 def _values(graph: Graph, source: Input) -> str:
@@ -67,7 +64,7 @@ def _values(graph: Graph, source: Input) -> str:
     z, exponent = source.codes.zero_point, source.codes.exponent
     if table is not None:
         values = fixedpoint.dequantize(torch.from_numpy(table), exponent, z).float().numpy()
-        return graph.look_up("pixels", values, "input.values")
+        return graph.look_up(values, "input.values")
     x = graph.cast("pixels", TensorProto.FLOAT, "input.pixels")
     x = graph.with_constant("Sub", x, z, np.float32, "input.centered")
     return graph.node("Mul", [x, graph.scale("input.step", exponent)], "input.values")

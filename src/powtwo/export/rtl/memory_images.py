@@ -52,13 +52,7 @@ class Image:
 
 
 def images(network: IntegerNetwork, steps: Sequence[Step], vectors: Vectors) -> list[Image]:
-    """List the images of a network and of its golden vectors.
-
-    Args:
-        network: the network.
-        steps: what `steps_of` gave for it.
-        vectors: what `golden.vectors` gave for it.
-    """
+    """List the images of a network, its `steps_of` and its `golden.vectors`."""
     listed = list(_input(network, vectors))
     for step in steps:
         if step.layer.has_weights:

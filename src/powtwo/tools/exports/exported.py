@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from powtwo.core import arrays
 from powtwo.core.arrays import Arrays
 from powtwo.dataset.images import Dataset, Images
 from powtwo.engine.choose import make
-from powtwo.export import golden, manifest
+from powtwo.export import manifest
 from powtwo.export.steps import Step, steps_of
 from powtwo.integer.network import IntegerNetwork
-
-BATCH = 250  # images at a time
 
 
 class DifferenceError(ValueError):
@@ -45,22 +44,21 @@ class Export:
     @cached_property
     def vectors(self) -> Arrays:
         """Return the golden vectors."""
-        return golden.load(self.folder / "golden.npz")
+        path = self.folder / "golden.npz"
+        try:
+            return arrays.read(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: no golden vectors ({error}); export again") from error
 
     @cached_property
     def steps(self) -> list[Step]:
         """Return the network's layers with their shapes."""
         return steps_of(self.network)
 
-    @cached_property
-    def golden_pixels(self) -> Images:
-        """Return the golden images, uint8 (N, C, H, W)."""
-        return self.vectors["pixels"].astype(np.uint8)
-
-    @cached_property
+    @property
     def pixels(self) -> Images:
         """Return all test images, or the golden ones where there are none: uint8 (N, C, H, W)."""
-        return self.golden_pixels if self.dataset is None else self.dataset.x_test
+        return self.vectors["pixels"] if self.dataset is None else self.dataset.x_test
 
     @cached_property
     def logits(self) -> npt.NDArray[np.int64]:
@@ -83,6 +81,5 @@ def require_equal(
     """
     if found.shape != expected.shape:
         raise DifferenceError(f"{name}: shape {found.shape}, must be {expected.shape}")
-    wrong = int((found != expected).sum())
-    if wrong:
+    if wrong := int((found != expected).sum()):
         raise DifferenceError(f"{name}: {wrong} of {expected.size} differ")

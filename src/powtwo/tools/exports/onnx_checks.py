@@ -17,8 +17,9 @@ from powtwo.dataset.images import Images
 from powtwo.integer.fixedpoint import dequantize
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
-from powtwo.tools.exports.exported import BATCH, Export, SkippedError, logits, require_equal
+from powtwo.tools.exports.exported import Export, SkippedError, logits, require_equal
 
+BATCH = 250  # images at a time
 REFERENCE_IMAGES = 2  # onnx's own evaluator takes a second for each
 
 
@@ -57,7 +58,7 @@ def check_qonnx(export: Export) -> str:
     file = str(export.folder / "network.qonnx.onnx")
     model = cleanup_model(ModelWrapper(file))  # as FINN and hls4ml begin
     source, sink = model.graph.input[0].name, model.graph.output[0].name
-    network, pixels = export.network, export.golden_pixels
+    network, pixels = export.network, export.vectors["pixels"]
     codes, qparams = network.input.encode(torch.from_numpy(pixels)), network.input.codes
     inputs = dequantize(codes, qparams.exponent, qparams.zero_point).float().numpy()
     for image, expected in zip(inputs, _values(network, pixels), strict=True):

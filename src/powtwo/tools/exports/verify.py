@@ -1,13 +1,12 @@
-"""Every export run against the network it came from: one line each.
+"""Every export run against its network: `python -m powtwo.tools.exports.verify [SCHEME …]`.
 
-What needs a tool that is not installed is skipped, and its line names the tool.
+One line a file. What needs a tool that is not installed is skipped, and its line names the tool.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from powtwo.dataset.images import Dataset
@@ -17,42 +16,25 @@ from powtwo.tools.exports import checks, onnx_checks
 from powtwo.tools.exports.exported import Export, SkippedError
 from powtwo.tools.exports.programs import ToolError
 
-Check = Callable[[Export], str]
-
-# What a line calls it, the file that must be there, the check.
-CHECKS: tuple[tuple[str, str, Check], ...] = (
-    ("manifest.json", "golden.npz", checks.check_manifest),
-    ("golden.npz", "golden.npz", checks.check_golden),
-    ("network.c", "network.c", checks.check_c99),
-    ("memory", "memory/golden/input.hex", checks.check_memory),
-    ("memory", "memory/golden/input.hex", checks.check_simulation),
-    ("weight.bin", "weight.bin", checks.check_weights),
-    ("input.bin", "input.bin", checks.check_inputs),
-    ("network.onnx", "network.onnx", onnx_checks.check_integer),
-    ("network.qdq.onnx", "network.qdq.onnx", onnx_checks.check_qdq),
-    ("network.qonnx.onnx", "network.qonnx.onnx", onnx_checks.check_qonnx),
+CHECKS: tuple[tuple[str, Callable[[Export], str]], ...] = (  # a file or folder, and its check
+    ("manifest.json", checks.check_manifest),
+    ("golden.npz", checks.check_golden),
+    ("network.c", checks.check_c99),
+    ("memory", checks.check_memory),
+    ("memory", checks.check_simulation),
+    ("weight.bin", checks.check_weights),
+    ("input.bin", checks.check_inputs),
+    ("network.onnx", onnx_checks.check_integer),
+    ("network.qdq.onnx", onnx_checks.check_qdq),
+    ("network.qonnx.onnx", onnx_checks.check_qonnx),
 )
 
 
-@dataclass(frozen=True)
-class Line:
-    """The outcome of a check."""
+def verify(root: Path, schemes: list[str]) -> Iterator[tuple[str, str]]:
+    """Check every file of `exports/` under the project's root, of all schemes by default.
 
-    file: str
-    outcome: str  # equal, differs, skipped
-    text: str
-
-    def __str__(self) -> str:
-        prefix = "" if self.outcome == "equal" else f"{self.outcome}: "
-        return f"{self.file}: {prefix}{self.text}"
-
-
-def verify(root: Path, schemes: list[str]) -> Iterator[Line]:
-    """Check every file of `exports/` under the project's root; yield each line once it is known.
-
-    Args:
-        root: of the project.
-        schemes: which folders; all where the list is empty.
+    Yields:
+        The file and what is equal, or "differs: …", or "skipped: …", once it is known.
 
     Raises:
         ValueError: where nothing was exported.
@@ -66,28 +48,33 @@ def verify(root: Path, schemes: list[str]) -> Iterator[Line]:
     for scheme in names:
         network = IntegerNetwork.load(root / f"models/integer/{scheme}.safetensors")
         export = Export(root / "exports" / scheme, network, dataset)
-        for name, file, check in CHECKS:
-            if file in export.manifest["files"]:
-                yield _line(f"{scheme}/{name}", export, check)
+        there = {file.partition("/")[0] for file in export.manifest["files"]} | {manifest.FILE}
+        for name, check in CHECKS:
+            if name in there:
+                yield f"{scheme}/{name}", _outcome(export, check)
 
 
 def main(schemes: list[str]) -> int:
     """Print a line for each file; return 1 where one differs."""
-    outcomes = set()
+    differs = False
     try:
-        for line in verify(Path(), schemes):
-            print(line, flush=True)
-            outcomes.add(line.outcome)
+        for file, outcome in verify(Path(), schemes):
+            print(f"{file}: {outcome}", flush=True)
+            differs |= outcome.startswith("differs: ")
     except (ValueError, OSError) as error:
         print(f"verify-export: {error}", file=sys.stderr)
         return 1
-    return int("differs" in outcomes)
+    return int(differs)
 
 
-def _line(name: str, export: Export, check: Check) -> Line:
+def _outcome(export: Export, check: Callable[[Export], str]) -> str:
     try:
-        return Line(name, "equal", check(export))
+        return check(export)
     except SkippedError as error:
-        return Line(name, "skipped", str(error))
+        return f"skipped: {error}"
     except (ToolError, ValueError, KeyError, OSError) as error:
-        return Line(name, "differs", " ".join(str(error).split()))
+        return f"differs: {' '.join(str(error).split())}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
