@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -66,30 +64,11 @@ def test_adam_against_numpy(decay: str) -> None:
             np.testing.assert_allclose(parameter.detach().numpy(), expected[index], rtol=1e-4)
 
 
-def test_what_decays_are_kernels_and_matrices() -> None:
-    """A batch norm's weight has gradient 0 where its input is constant: only decay moves it."""
-    for decay, moves in (("all", True), ("weights", False)):
-        network = SMALL.build()
-        trainer = Trainer(network, recipe(decay=decay, weight_decay=0.5))
-        x = torch.zeros(4, 3, 32, 32)
-        trainer.step(x, torch.zeros(4, dtype=torch.long), 0.1)
-        assert (network[1].weight[0].item() != 1) == moves
-        assert network[0].weight.abs().max() < 1 / math.sqrt(27) * 0.96
-
-
 def test_pooling_before_relu_changes_no_bit() -> None:
     torch.manual_seed(0)
     network = SMALL.build()
     order = [type(module).__name__ for module in pool_first(network)]
-    assert order[:7] == [
-        "Conv2d",
-        "BatchNorm2d",
-        "MaxPool2d",
-        "ReLU",
-        "Conv2d",
-        "BatchNorm2d",
-        "MaxPool2d",
-    ]
+    assert order[2:4] == ["MaxPool2d", "ReLU"]
     x = torch.randn(6, 3, 32, 32)
     results = []
     for each in (network, pool_first(network)):
