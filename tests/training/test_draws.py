@@ -23,18 +23,15 @@ def equal(first: AugmentParams, second: AugmentParams) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_an_epoch_shows_no_image_twice() -> None:
-    epochs = [AugmentSampler(30, augment(), seed).epoch(1, 4, 7) for seed in (0, 0, 1)]
-    first, again, other = (epoch.rows.flatten().tolist() for epoch in epochs)
-    assert len(set(first)) == 28
-    assert set(first) <= set(range(30))
-    assert first == again != other
-
-
-def test_epochs_differ() -> None:
-    sampler = AugmentSampler(30, augment(**ALL_ON), 0)
-    first, second = (sampler.epoch(number, 3, 10) for number in (1, 2))
-    assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+def test_an_epoch_shows_no_image_twice_and_is_that_of_its_seed() -> None:
+    samplers = [AugmentSampler(30, augment(**ALL_ON), seed) for seed in (0, 0, 1)]
+    first, again, other = (sampler.epoch(1, 4, 7) for sampler in samplers)
+    rows = first.rows.flatten().tolist()
+    assert len(set(rows)) == 28
+    assert set(rows) <= set(range(30))
+    assert equal(first, again)
+    for different in (other, samplers[0].epoch(2, 4, 7)):
+        assert not any(torch.equal(a, b) for a, b in zip(first, different, strict=True))
 
 
 def test_crop_and_flip_are_uniform_and_independent() -> None:

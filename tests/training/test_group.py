@@ -29,12 +29,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, rank: int, size: int = 2) -> No
 
 def test_a_batch_is_shared_evenly_and_whole() -> None:
     shares = [Group(rank, 4).share(12) for rank in range(4)]
-    assert [list(range(12))[share] for share in shares] == [
-        [3 * r, 3 * r + 1, 3 * r + 2] for r in range(4)
-    ]
-    with pytest.raises(
-        ValueError, match=r"train\.processes = 4: must divide the batch of 10 images"
-    ):
+    assert shares == [slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 12)]
+    with pytest.raises(ValueError, match=r"train\.processes = 4: must divide the batch of 10 im"):
         Group(0, 4).share(10)
 
 
