@@ -64,7 +64,6 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
             Checkpoint(architecture, normalization, fit.weights).save(path)
         metrics = reporting.metrics(network, dataset, normalization, fit)
         files.write_json("metrics/train.json", metrics)
-        reporting.write_curves(fit.history)
     return checkpoints
 
 

@@ -17,17 +17,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "src")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-import torch  # noqa: E402
-from training_runs import load_stage  # noqa: E402
+import torch
 
-from powtwo.training import reporting  # noqa: E402
-from powtwo.training.trainer import Trainer  # noqa: E402
+import train
+from powtwo.training import reporting
+from powtwo.training.trainer import Trainer
 
 PLACES = {
     "step": (Trainer, "step"),
@@ -41,15 +40,14 @@ def main() -> None:
     point, count, *victim = os.environ["KILL"].split()
     if os.environ.get("RANK", "1") == "1":
         arm(point, int(count), os.getppid() if victim == ["torchrun"] else os.getpid())
-    stage = load_stage()
-    stage.__file__ = __file__  # what torchrun is to start
-    stage.main()
+    train.__file__ = __file__  # what torchrun is to start
+    train.main()
 
 
 def arm(point: str, count: int, victim: int) -> None:
     """Have the call number `count` of what PLACES says kill the process `victim` instead."""
     owner, name = PLACES[point]
-    original: Callable[..., Any] = getattr(owner, name)
+    original = getattr(owner, name)
     calls = 0
 
     def counted(*arguments: Any) -> Any:

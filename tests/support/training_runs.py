@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -57,16 +56,17 @@ def recipe(**changes: Any) -> Train:
     return Train.model_validate(RECIPE | changes)
 
 
-def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw images that are dark or bright; one label in four is wrong, so that parts differ."""
+def images(count: int, seed: int, wrong_labels: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
+    """Draw images that are dark or bright; some labels are wrong, so that parts differ."""
     generator = np.random.default_rng(seed)
     bright = generator.integers(0, 2, count)
     pixels = generator.integers(0, 120, (count, 3, 32, 32)) + 90 * bright[:, None, None, None]
-    return pixels.astype(np.uint8), bright ^ (generator.random(count) < 0.25)
+    return pixels.astype(np.uint8), bright ^ (generator.random(count) < wrong_labels)
 
 
-def dataset(training_images: int = 60) -> Dataset:
-    parts = [images(count, seed) for seed, count in enumerate((training_images, 20, 12))]
+def dataset(training_images: int = 60, wrong_labels: float = 0.25) -> Dataset:
+    counts = (training_images, 30, 20)
+    parts = [images(count, seed, wrong_labels) for seed, count in enumerate(counts)]
     return Dataset(*(array for part in parts for array in part), classes=("dark", "bright"))
 
 
@@ -85,11 +85,8 @@ def edit(folder: Path, key: str, value: Any) -> None:
     """Change a dotted key of the folder's params.yaml."""
     path = folder / "params.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    *sections, name = key.split(".")
-    section = values
-    for each in sections:
-        section = section[each]
-    section[name] = value
+    section, _, name = key.rpartition(".")
+    (values[section] if section else values)[name] = value
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
@@ -102,16 +99,6 @@ def run(folder: Path, script: Path = SCRIPT, **env: str) -> subprocess.Completed
 
 def outputs(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in OUTPUTS}
-
-
-def load_stage() -> Any:
-    """Import src/train.py, as a module of its own each time."""
-    spec = importlib.util.spec_from_file_location("stage_train", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,43 +40,39 @@ def test_evaluate_against_numpy(dataset: Dataset, batch_size: int) -> None:
 # The best epoch and early stopping
 
 
-def stubbed(monkeypatch: pytest.MonkeyPatch, accuracies: list[float], losses: list[float]) -> None:
-    measures = iter([Measure(*pair) for pair in zip(losses, accuracies, strict=True)])
-    monkeypatch.setattr(loop, "evaluate", lambda *_: next(measures))
+@pytest.fixture
+def _stubbed(
+    monkeypatch: pytest.MonkeyPatch, measures: tuple[Sequence[float], Sequence[float]]
+) -> None:
+    """Have the validations of a run give these accuracies and losses, epoch by epoch."""
+    rows = iter([Measure(loss, accuracy) for accuracy, loss in zip(*measures, strict=True)])
+    monkeypatch.setattr(loop, "evaluate", lambda *_: next(rows))
+
+
+EQUAL = [1.0] * 5  # losses
 
 
 @pytest.mark.parametrize(
-    ("patience", "accuracies", "expected"),
+    ("patience", "measures", "epochs", "best"),
     [
-        (2, [0.5, 0.6, 0.6, 0.6, 0.9, 0.9], (4, 2)),  # an equal accuracy is not a better one
-        (2, [0.5, 0.4, 0.6, 0.5, 0.7, 0.1], (6, 5)),  # a better one starts the count again
-        (1, [0.5, 0.5, 0.9, 0.9, 0.9, 0.9], (2, 1)),
-        (0, [0.9, 0.1, 0.1, 0.1, 0.1, 0.1], (6, 1)),  # 0 never stops
-        (5, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0], (6, 1)),
+        (2, ([0.5, 0.6, 0.6, 0.6, 0.9], EQUAL), 4, 2),  # an equal accuracy is not a better one
+        (2, ([0.5, 0.4, 0.6, 0.5, 0.7], EQUAL), 5, 5),  # a better one starts the count again
+        (1, ([0.5, 0.5, 0.9, 0.9, 0.9], EQUAL), 2, 1),
+        (0, ([0.9, 0.1, 0.1, 0.1, 0.1], EQUAL), 5, 1),  # 0 never stops
+        (4, ([0.0, 0.0, 0.0, 0.0, 0.0], EQUAL), 5, 1),
+        # A lower loss decides between equal accuracies, but earns no patience.
+        (2, ([0.5, 0.7, 0.7, 0.7, 0.9], [3.0, 2.0, 1.0, 1.5, 9.0]), 4, 3),
     ],
 )
-def test_patience(
-    monkeypatch: pytest.MonkeyPatch,
-    dataset: Dataset,
-    patience: int,
-    accuracies: list[float],
-    expected: tuple[int, int],  # epochs run, best epoch
-) -> None:
-    stubbed(monkeypatch, accuracies, [1.0] * 6)
-    _, result, _ = fit(dataset, epochs=6, patience=patience)
-    assert (len(result.history), result.best_epoch) == expected
+@pytest.mark.usefixtures("_stubbed")
+def test_patience(dataset: Dataset, patience: int, epochs: int, best: int) -> None:
+    _, result, _ = fit(dataset, epochs=5, patience=patience)
+    assert (len(result.history), result.best_epoch) == (epochs, best)
 
 
-def test_equal_accuracies_are_told_apart_by_the_loss_but_earn_no_patience(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset
-) -> None:
-    stubbed(monkeypatch, [0.5, 0.7, 0.7, 0.7, 0.9], [3.0, 2.0, 1.0, 1.5, 9.0])
-    _, result, _ = fit(dataset, epochs=5, patience=2)
-    assert (len(result.history), result.best_epoch) == (4, 3)
-
-
+@pytest.mark.usefixtures("_stubbed")
+@pytest.mark.parametrize("measures", [([0.5, 0.9, 0.6, 0.7], [1.0] * 4)])
 def test_the_best_weights_are_restored(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> None:
-    stubbed(monkeypatch, [0.5, 0.9, 0.6, 0.7], [1.0] * 4)
     kept = []
     update = Best.update
 
@@ -115,10 +112,7 @@ def test_it_learns_and_says_how(dataset: Dataset) -> None:
     assert all(0 <= row.train_accuracy <= 1 and math.isfinite(row.train_loss) for row in seen)
     x, y = torch.from_numpy(dataset.x_validation), torch.from_numpy(dataset.y_validation)
     best = seen[result.best_epoch - 1]
-    assert evaluate(network, x, y, DYADIC) == (
-        best.validation_loss,
-        best.validation_accuracy,
-    )
+    assert evaluate(network, x, y, DYADIC) == (best.validation_loss, best.validation_accuracy)
 
 
 def test_training_values_are_those_of_the_steps(
@@ -166,47 +160,29 @@ def test_the_seed_draws_the_images_whatever_else_draws(dataset: Dataset) -> None
     assert save(weights[0]) == save(weights[1])
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_names_epoch_and_step(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, value: float
-) -> None:
-    count = 0
-    step = Trainer.step
-
-    def spoiled(self: Trainer, x: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
-        nonlocal count
-        count += 1
-        measures = step(self, x, labels, rate)
-        return measures * value if count == 6 + 4 else measures
-
-    monkeypatch.setattr(Trainer, "step", spoiled)
-    with pytest.raises(
-        TrainingError,
-        match=rf"loss = {value} at epoch 2, step 4: .*train\.learning_rate",
-    ):
-        fit(dataset)
-
-
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "loss"),
     [
-        {},
-        STATEFUL,
-        STATEFUL | {"optimizer": "adam", "nesterov": False, "learning_rate": 0.001},
+        ({}, "nan"),
+        (STATEFUL, "inf"),
+        (STATEFUL | {"optimizer": "adam", "nesterov": False, "learning_rate": 0.001}, "nan"),
     ],
 )
 def test_a_loss_that_is_no_number_leaves_the_checkpoint_before(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, tmp_path: Path, changes: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch,
+    dataset: Dataset,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    loss: str,
 ) -> None:
     """And the run that resumes from it ends with the same bytes, whatever the optimizer."""
     _, undisturbed, _ = fit(dataset, **changes)
-    step = Trainer.step
+    saved, step = Checkpoints({"a": "b"}, tmp_path), Trainer.step
     with monkeypatch.context() as patched:
-        factors = iter([*[1.0] * (2 * 6 + 2), float("nan"), *[1.0] * 3])  # epoch 3, step 3
+        factors = iter([*[1.0] * (2 * 6 + 2), float(loss), *[1.0] * 3])  # epoch 3, step 3
         patched.setattr(Trainer, "step", lambda *args: step(*args) * next(factors))
-        with pytest.raises(TrainingError, match="at epoch 3, step 3"):
-            fit(dataset, checkpoints=Checkpoints({"a": "b"}, tmp_path), **changes)
-    saved = Checkpoints({"a": "b"}, tmp_path)
+        with pytest.raises(TrainingError, match=f"loss = {loss} at epoch 3, step 3: .*lower train"):
+            fit(dataset, checkpoints=saved, **changes)
     state = saved.read()
     assert state is not None
     assert [row[0] for row in state["history"]] == [1, 2]
@@ -215,22 +191,8 @@ def test_a_loss_that_is_no_number_leaves_the_checkpoint_before(
     assert save(resumed.weights) == save(undisturbed.weights)
 
 
-def test_a_validation_loss_that_is_no_number_stops(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset
-) -> None:
-    stubbed(monkeypatch, [0.5, 0.5], [1.0, float("nan")])
+@pytest.mark.usefixtures("_stubbed")
+@pytest.mark.parametrize("measures", [([0.5, 0.5], [1.0, float("nan")])])
+def test_a_validation_loss_that_is_no_number_stops(dataset: Dataset) -> None:
     with pytest.raises(TrainingError, match="loss = nan at epoch 2, step 6: "):
         fit(dataset)
-
-
-def test_a_rate_far_too_high_stops(dataset: Dataset) -> None:
-    with pytest.raises(TrainingError, match=r"at epoch \d+, step \d+"):
-        fit(dataset, learning_rate=1e30, precision="float32", epochs=5)
-
-
-def test_training_leaves_no_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: Dataset
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    fit(dataset, epochs=1)
-    assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ import yaml
 from training_runs import OUTPUTS, ROOT, STATEFUL, outputs, workplace
 
 from powtwo.core import files
-from powtwo.core.stages import read_params
 from powtwo.dataset.images import Dataset
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.training import reporting
 from powtwo.training.history import Epoch, evaluate
-from powtwo.training.processes import Group
 
 EPOCHS = 6
 COLUMNS = [
@@ -113,23 +110,6 @@ def test_the_lab_s_recipe_runs(stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_
     changes["augment"] = default | changes["augment"]
     monkeypatch.chdir(workplace(tmp_path / "lab", **changes | {"epochs": 2, "batch_size": 8}))
     stage.main()
-
-
-def test_a_run_that_goes_on_shows_its_curves_at_once(
-    stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """DVC has removed those of before, and the next epoch may take minutes."""
-    monkeypatch.chdir(workplace(tmp_path / "run"))
-    history = [Epoch(1, 0.1, 1.0, 1.0, 0.5, 0.5)]
-
-    def fit(*_: Any, on_resume: Callable[[list[Epoch]], None], **__: Any) -> None:
-        on_resume(history)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(stage.loop, "fit", fit)
-    with pytest.raises(KeyboardInterrupt):
-        stage.run(stage.Reads.read(read_params()), Group())
-    assert len(Path("plots/training.csv").read_text().splitlines()) == 2
 
 
 def test_speed_is_of_the_last_epoch_and_time_left_of_the_usual_one(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -42,58 +41,30 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """List the rates of the steps that have begun."""
-    rates: list[float] = []
-    step = Trainer.step
-
-    def watched(self: Trainer, x: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
-        rates.append(rate)
-        return step(self, x, labels, rate)
-
-    monkeypatch.setattr(Trainer, "step", watched)
-    yield rates
-    assert len(rates) == STEPS
-
-
-def train(dataset: Dataset) -> None:
-    standard = Normalization.of("standard", dataset.x_train)
-    changes = recipe(epochs=1, batch_size=8, average=0.9, augment=ALL_ON)
-    loop.fit(SMALL.build(), dataset, standard, changes, seed=0)
-
-
-def test_no_step_waits_for_the_device(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, steps: list[float]
+def test_nothing_waits_goes_to_the_device_or_is_read_back_within_an_epoch(
+    monkeypatch: pytest.MonkeyPatch, dataset: Dataset
 ) -> None:
-    """The first may, for what all others need as well."""
-    waits, step = Waits(), Trainer.step
+    """After the first step, which may wait for what all others need as well.
 
-    def watched(*arguments: Any) -> torch.Tensor:
-        measures = step(*arguments)
-        waits.on = len(steps) < STEPS
-        return measures
-
-    monkeypatch.setattr(Trainer, "step", watched)
-    with waits:
-        train(dataset)
-    assert waits.names == []
-
-
-def test_nothing_goes_to_the_device_or_is_read_back_within_an_epoch(
-    monkeypatch: pytest.MonkeyPatch, dataset: Dataset, steps: list[float]
-) -> None:
-    """On a CPU, `to` copies nothing, and so is counted here."""
+    On a CPU, `to` copies nothing, and so is counted here.
+    """
+    waits, steps, step, move = Waits(), 0, Trainer.step, torch.Tensor.to
     moves: list[Any] = []
     reads: list[str] = []
-    move = torch.Tensor.to
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        nonlocal steps
+        measures = step(*arguments)
+        steps += 1
+        waits.on = steps < STEPS
+        return measures
 
     def moved(tensor: torch.Tensor, *args: Any, **named: Any) -> torch.Tensor:
-        devices = [each for each in (*args, *named.values()) if isinstance(each, torch.device)]
-        if devices and 0 < len(steps) < STEPS:
+        if waits.on and any(isinstance(each, torch.device) for each in (*args, *named.values())):
             moves.append(args)
         return move(tensor, *args, **named)
 
+    monkeypatch.setattr(Trainer, "step", watched)
     monkeypatch.setattr(torch.Tensor, "to", moved)
     for name in READS:
         original = getattr(torch.Tensor, name)
@@ -104,7 +75,10 @@ def test_nothing_goes_to_the_device_or_is_read_back_within_an_epoch(
             return _o(tensor, *rest)
 
         monkeypatch.setattr(torch.Tensor, name, read)
-    train(dataset)
-    assert moves == []
+    standard = Normalization.of("standard", dataset.x_train)
+    train = recipe(epochs=1, batch_size=8, average=0.9, augment=ALL_ON)
+    with waits:
+        loop.fit(SMALL.build(), dataset, standard, train, seed=0)
+    assert (steps, waits.names, moves) == (STEPS, [], [])
     # At the epoch's end: the log of the steps, two values of it, and the validation's two.
     assert reads == ["cpu", "tolist", "item", "item", "tolist"]

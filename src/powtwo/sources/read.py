@@ -78,7 +78,7 @@ def _read_archive(source: Source, path: Path | None) -> TrainTestSplit:
     if path is not None and not path.exists():
         raise ValueError(f"{path}: no such file or folder; correct data.path or {ENVIRONMENT}")
     if source.name == "cifar10":
-        path = cifar10.ARCHIVE.locate(path, RAW)
+        path = cifar10.locate(path, RAW)
     if path is None:
         raise ValueError(f"data.path = null: 'images' needs an archive; set it or {ENVIRONMENT}")
     if source.sha256 is not None:

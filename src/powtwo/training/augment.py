@@ -16,29 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from powtwo.training.draws import AugmentParams
-from powtwo.training.params import Augment, Padding
+from powtwo.training.params import Augment
 
 GRAY = 128  # of erased pixels: 0 for the network where pixels are normalized as pixel/128 - 1
-
-
-def pad(images: Tensor, margin: int, padding: Padding = "constant") -> Tensor:
-    """Pad images on the CPU: (M, C, H, W) to (M, H + 2·margin, W + 2·margin, C).
-
-    `constant` is black; `reflect` mirrors the image at its outermost pixels, without them.
-    """
-    margins = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    return torch.from_numpy(np.pad(images.permute(0, 2, 3, 1).numpy(), margins, padding))
-
-
-def windows(padded: Tensor, size: int) -> Tensor:
-    """View every square of `size` pixels: (M, H, W, C) to (M, tops, lefts, size, size, C)."""
-    view = padded.unfold(1, size, 1).unfold(2, size, 1)  # (M, tops, lefts, C, size, size)
-    return view.permute(0, 1, 2, 4, 5, 3)
-
-
-def flip(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Exchange left and right where `mirrored` (N,) says so: (N, H, W, C) to the same."""
-    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images)
 
 
 def rotate(images: Tensor, angles: Tensor) -> Tensor:
@@ -69,15 +49,18 @@ class TrainingImages:
 
     def __init__(self, images: Tensor, augment: Augment, device: torch.device) -> None:
         """Keep uint8 images (M, C, H, W), square, padded by `augment.crop` pixels."""
-        padded = pad(images, augment.crop, augment.padding)
-        self._windows = windows(padded.to(device), images.shape[-1])
+        margin, size = (augment.crop, augment.crop), images.shape[-1]
+        pixels = images.permute(0, 2, 3, 1).numpy()  # (M, H, W, C)
+        padded = np.pad(pixels, ((0, 0), margin, margin, (0, 0)), augment.padding)
+        view = torch.from_numpy(padded).to(device).unfold(1, size, 1).unfold(2, size, 1)
+        self._windows = view.permute(0, 1, 2, 4, 5, 3)  # (M, tops, lefts, H, W, C)
         self._augment = augment
 
     def batch(self, draws: AugmentParams) -> Tensor:
         """Return the images that were drawn: uint8 (N, C, H, W), channels last in memory."""
         images = self._windows[draws.rows, draws.tops, draws.lefts]  # (N, H, W, C)
         if self._augment.flip != "none":
-            images = flip(images, draws.mirrored)
+            images = torch.where(draws.mirrored.view(-1, 1, 1, 1), images.flip(2), images)
         if self._augment.rotation:
             images = rotate(images, draws.angles)
         if self._augment.erasing or self._augment.cutout:

@@ -64,7 +64,7 @@ class Checkpoints:
         content = self._group.broadcast(content)
         if content is None:
             return None
-        checkpoint = _load(io.BytesIO(content))
+        checkpoint = _load(content)
         if checkpoint is None or checkpoint["fingerprint"] != self._fingerprint:
             self._print("is broken, or of another run; starts from the beginning")
             return None
@@ -91,7 +91,8 @@ class Checkpoints:
         """Print in one line that there is a checkpoint which this run does not resume from."""
         others = sorted(self._folder.glob("train-*.pt"), key=lambda path: path.stat().st_mtime)
         if others and not self._path.exists():
-            names = self._differences((_load(others[-1]) or {"fingerprint": {}})["fingerprint"])
+            other = _load(others[-1].read_bytes()) or {"fingerprint": {}}
+            names = self._differences(other["fingerprint"])
             if names:  # or it is a copy of this run's own
                 more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
                 self._print(f"not used, as it differs in {names[0]}{more}", others[-1])
@@ -108,12 +109,10 @@ class Checkpoints:
             print(f"{path or self._path}: {line}", flush=True)
 
 
-def _load(file: Path | io.BytesIO) -> State | None:
+def _load(content: bytes) -> State | None:
     """Read a checkpoint without running code that it may hold; None where it is none."""
     try:
-        stored = torch.load(
-            file, map_location="cpu", weights_only=True, mmap=isinstance(file, Path)
-        )
+        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         return stored if {"fingerprint", "state"} <= stored.keys() else None
     except Exception:  # bytes that are no checkpoint make the reader fail in any way
         return None

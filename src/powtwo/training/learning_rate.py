@@ -35,17 +35,14 @@ def learning_rates(recipe: Train, steps: int, losses: Sequence[float]) -> list[f
     """
     epoch = len(losses)  # from 0
     if recipe.schedule == "cosine":
-        # One rate an epoch, as the lab stepped its scheduler.
-        return [_cosine(recipe, epoch)] * steps
+        # One rate an epoch, as the lab stepped its scheduler; the final one would be that of the
+        # epoch after the last.
+        fraction = epoch / recipe.epochs
+        return [_between(recipe.learning_rate, recipe.final_learning_rate, fraction)] * steps
     if recipe.schedule == "plateau":
         return [_plateau(recipe, losses)] * steps
     total = recipe.epochs * steps
     return [_one_cycle(recipe, step, total) for step in range(epoch * steps, (epoch + 1) * steps)]
-
-
-def _cosine(recipe: Train, epoch: int) -> float:
-    """Descend from the highest rate; the final one would be that of the epoch after the last."""
-    return _between(recipe.learning_rate, recipe.final_learning_rate, epoch / recipe.epochs)
 
 
 def _plateau(recipe: Train, losses: Sequence[float]) -> float:

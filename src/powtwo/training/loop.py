@@ -19,7 +19,7 @@ from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.training.augment import TrainingImages
 from powtwo.training.checkpoints import Checkpoints, State
-from powtwo.training.draws import AugmentParams, AugmentSampler
+from powtwo.training.draws import AugmentSampler
 from powtwo.training.history import Best, Epoch, Measure, evaluate
 from powtwo.training.learning_rate import learning_rates
 from powtwo.training.params import Train
@@ -160,7 +160,9 @@ class TrainingRun:
         )
         self.trainer.network.train()
         log = torch.stack([
-            self.trainer.step(*self._batch(drawn), rate)
+            self.trainer.step(
+                self._normalization(self._images.batch(drawn)), self._labels[drawn.rows], rate
+            )
             for drawn, rate in zip(steps, rates, strict=True)
         ])  # fmt: skip
         self._group.average([log])
@@ -168,9 +170,6 @@ class TrainingRun:
         _check_finite(minimized.tolist(), number)
         images = len(log) * (self._share.stop - self._share.start)
         return Measure(plain.mean().item(), correct.sum().item() / images)
-
-    def _batch(self, drawn: AugmentParams) -> tuple[Tensor, Tensor]:
-        return self._normalization(self._images.batch(drawn)), self._labels[drawn.rows]
 
     def _validate(self, number: int) -> Measure:
         """Evaluate on the validation images; the result of process 0 holds for all."""

@@ -9,7 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator
 from powtwo.core.params import Count, Fraction, NotNegative, Number, Positive, Section
 from powtwo.dataset.images import IMAGE_SIZE
 
-Padding = Literal["constant", "reflect"]  # black, or the image mirrored at its border
 MAX_ERASED = 0.29  # of an image's area, see Augment
 
 
@@ -17,7 +16,7 @@ class Augment(Section):
     """Random changes of training images, one draw for each image, in this order."""
 
     crop: Annotated[int, Field(ge=0, le=IMAGE_SIZE // 2)]
-    padding: Padding
+    padding: Literal["constant", "reflect"]  # black, or the image mirrored at its border
     flip: Literal["none", "random", "alternating"]
     rotation: Annotated[Number, Field(ge=0, le=180)]
     erasing: Annotated[Number, Field(ge=0, le=1)]
