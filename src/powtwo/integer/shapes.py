@@ -102,23 +102,22 @@ def of_layout(
     classes: int,
     *,
     logits: str = "codes",
-    image: Sequence[int] = (3, 32, 32),
     bits: int = 8,
     zero_point: int | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> list[LayerShape]:
-    """List the weighted layers of a VGG from its layout, as the lab quantizes it.
+    """List the weighted layers of a VGG for images (3, 32, 32), as the lab quantizes it.
 
     Args:
         layout: channels of each 3×3 convolution, or "M" for a 2×2 pooling.
         hidden: outputs of the linear layers before the last.
         classes: outputs of the last layer.
         logits: `codes`, or `int32` for accumulators that are not requantized.
-        image: (C, H, W).
         bits: of weights and codes.
         zero_point: of the codes; None: 2^(bits−1).
         weights: the file's keys about weights where they differ, such as `weight_bits`.
     """
+    image = (3, 32, 32)
     middle = 1 << (bits - 1) if zero_point is None else zero_point
     codes = {"weight_bits": bits, "input_bits": bits, "input_zero_point": middle, "output": "codes",
              "output_bits": bits, "output_zero_point": middle} | dict(weights or {})  # fmt: skip
@@ -144,13 +143,7 @@ def of_layout(
 def output_shape(
     index: int, layer: Mapping[str, Any], weight: Shape | None, input_shape: Shape
 ) -> Shape:
-    """Return the shape of a layer's output; arithmetic as in torch.nn.Conv2d.
-
-    Args:
-        index: of the layer, for errors.
-        layer: its `kind`, and `kernel`, `stride` and `padding` as the kind needs them.
-        weight: (O, I, kH, kW) or (O, I) for a weighted layer, None for another.
-        input_shape: (C, H, W) or (features,).
+    """Return the shape of a layer's output as `of_metadata` has layers; sizes as torch.nn.Conv2d's.
 
     Raises:
         ValueError: where the layer does not fit its input.
