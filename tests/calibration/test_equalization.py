@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from powtwo.calibration.equalization import _half_log2, equalize
+from powtwo.calibration.equalization import equalize
 from powtwo.network.folded import FoldedLayer, logits, outputs
 
 
@@ -109,13 +109,3 @@ def test_a_factor_shared_by_a_whole_layer_is_found() -> None:
     for one, other in zip(equalize(layers), equalize(scaled), strict=True):
         if one.weight is not None:
             assert torch.equal(one.weight, other.weight)
-
-
-def test_factors_are_rounded_in_octaves() -> None:
-    assert [_half_log2(2.0**k, 1.0) for k in range(-4, 5)] == [-2, -1, -1, 0, 0, 0, 1, 1, 2]
-    for a in (0.3, 1.0, 1.7, 2.0, 5.0, 7.9, 8.0, 8.1, 33.0):
-        for b in (0.1, 1.0, 1.5, 3.0):
-            exact = math.log2(a / b) / 2
-            assert abs(_half_log2(a, b) - exact) <= 0.5 + 1e-12
-            assert _half_log2(a, b) == -_half_log2(b, a)
-    assert _half_log2(0.0, 1.0) == _half_log2(1.0, 0.0) == 0

@@ -64,9 +64,3 @@ def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, object], messa
     write_integer_file(tmp_path / "a.safetensors", **changes)
     with pytest.raises(ValueError, match=message):
         shapes.read(tmp_path / "a.safetensors")
-
-
-def test_damaged_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(b"no tensors here")
-    with pytest.raises(ValueError, match="not an integer network"):
-        shapes.read(tmp_path / "a.safetensors")
