@@ -106,7 +106,7 @@ def test_an_operation_without_a_price_is_an_error(operation: str, convention: st
     table = LAB.model_copy(update={"prices": left})
     params = Energy(table="lab", zero_point=convention)
     with pytest.raises(UnpricedError, match=rf"energy\.table = lab: has no price for {operation}"):
-        scheme_metrics(LAYERS, Prices(params, table, None, None))
+        scheme_metrics(LAYERS, Prices(params, [table], None))
 
 
 def test_memory_is_in_no_energy_called_arithmetic() -> None:

@@ -34,8 +34,6 @@ class LayerShape:
     output_zero_point: int | None
     weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
     weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
-    weights: int = 0  # elements
-    biases: int = 0  # elements, int32 or FP32
     stored: Shape | None = None  # the output after the poolings that follow, if any
 
     @property
@@ -52,6 +50,16 @@ class LayerShape:
     def outputs(self) -> int:
         """Output elements of one image."""
         return prod(self.output_shape)
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight."""
+        return self.fan_in * self.biases
+
+    @property
+    def biases(self) -> int:
+        """Elements of the bias, int32 or FP32: one for each output channel."""
+        return self.output_shape[0]
 
     @property
     def macs(self) -> int:
@@ -189,6 +197,4 @@ def _layer_shape(
         output_zero_point=layer["output_zero_point"] if coded else None,
         weight_kind=layer.get("weight_kind", "uniform"),
         weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
-        weights=prod(weight),
-        biases=weight[0],
     )
