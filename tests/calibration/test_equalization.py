@@ -109,3 +109,15 @@ def test_a_factor_shared_by_a_whole_layer_is_found() -> None:
     for one, other in zip(equalize(layers), equalize(scaled), strict=True):
         if one.weight is not None:
             assert torch.equal(one.weight, other.weight)
+
+
+@pytest.mark.parametrize(
+    ("octaves", "moved"),
+    [(-4, -2), (-3, -1), (-2, -1), (-1, 0), (0, 0), (1, 0), (2, 1), (3, 1), (4, 2)],
+)
+def test_a_factor_between_two_powers_of_two_is_the_closer_to_1(octaves: int, moved: int) -> None:
+    first, second = (
+        FoldedLayer("linear", torch.full((1, 1), size, dtype=torch.float64), torch.zeros(1))
+        for size in (2.0**octaves, 1.0)
+    )
+    assert equalize([first, second])[0].weight.item() == 2.0 ** (octaves - moved)
