@@ -38,20 +38,11 @@ def sample(images: Tensor, options: Calibrate) -> Tensor:
 
 
 def calibrate(
-    checkpoint: Checkpoint,
-    classes: Sequence[str],
-    images: Tensor,
-    scheme: Scheme,
-    batch_size: int,
+    checkpoint: Checkpoint, classes: Sequence[str], images: Tensor, scheme: Scheme, batch_size: int
 ) -> Calibrated:
-    """Choose the exponents of a scheme.
+    """Choose the exponents of a scheme by images of the training set, uint8 (N, C, H, W).
 
-    Args:
-        checkpoint: the trained float network.
-        classes: names in the order of the labels.
-        images: uint8 (N, C, H, W), of the training set.
-        scheme: the observers and bits to use.
-        batch_size: images at a time; the result does not depend on it.
+    Classes are named in the order of the labels; the batch size changes nothing.
 
     Raises:
         ValueError: where a tensor holds an infinity or a NaN, naming it, or an observer is unknown.
