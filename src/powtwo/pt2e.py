@@ -40,10 +40,8 @@ from powtwo.network.folded import FoldedLayer
 ANNOTATION = "quantization_annotation"  # where prepare_pt2e looks for it
 WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 RELU = torch.ops.aten.relu.default
-UNCHANGED = (
-    torch.ops.aten.max_pool2d.default,
-    torch.ops.aten.flatten.using_ints,
-)  # codes as they are
+UNCHANGED = (torch.ops.aten.max_pool2d.default, torch.ops.aten.flatten.using_ints)
+INT32 = torch.iinfo(torch.int32)
 AFFINE, SYMMETRIC = torch.per_tensor_affine, torch.per_tensor_symmetric
 DYADIC = FixedQParamsQuantizationSpec(torch.uint8, 2.0**-7, 128, 0, 255, AFFINE)  # code = pixel
 
@@ -105,17 +103,13 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
                 _annotate(node, {}, self.pixels)
             elif node.target in WEIGHTED:
                 self._annotate_weighted(node, self.logits if node is last else self.activations)
-            elif node.target in UNCHANGED:
+            elif node.target in UNCHANGED:  # codes as they are
                 shared = SharedQuantizationSpec(node.args[0])
                 _annotate(node, {node.args[0]: shared}, shared)
         return model
 
     def validate(self, model: GraphModule) -> None:
-        """Refuse a graph with an operator that has no rule here.
-
-        Raises:
-            TypeError: naming the operator.
-        """
+        """Raise a TypeError that names an operator of the graph without a rule here."""
         for node in model.graph.nodes:
             if node.op == "call_function" and node.target not in (*WEIGHTED, RELU, *UNCHANGED):
                 raise TypeError(f"{node.target}: no rule for it; fold or remove it before export")
@@ -129,7 +123,14 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
         inputs = {
             x: SharedQuantizationSpec(x),
             weight: self.weights,
-            bias: _bias_specification((x, node), (weight, node)),
+            bias: DerivedQuantizationSpec(
+                [(x, node), (weight, node)],
+                _accumulator_qparams,
+                torch.int32,
+                INT32.min,
+                INT32.max,
+                SYMMETRIC,
+            ),
         }
         _annotate(node, inputs, output)
 
@@ -190,15 +191,8 @@ def _specification(quantizer: schemes.Quantizer, dtype: torch.dtype) -> Quantiza
     return QuantizationSpec(dtype, observer, grid.quant_min, grid.quant_max, scheme)
 
 
-def _bias_specification(*edges: tuple[Node, Node]) -> DerivedQuantizationSpec:
-    """Put a bias on the grid of the accumulator: the product of the scales of two edges."""
-    limits = torch.iinfo(torch.int32)
-    return DerivedQuantizationSpec(
-        list(edges), _product, torch.int32, limits.min, limits.max, SYMMETRIC
-    )
-
-
-def _product(observed: Sequence[MinMaxObserver]) -> tuple[Tensor, Tensor]:
+def _accumulator_qparams(observed: Sequence[MinMaxObserver]) -> tuple[Tensor, Tensor]:
+    """Put a bias on the grid of the accumulator, whose scale is the product of both."""
     (x, _), (weight, _) = (observer.calculate_qparams() for observer in observed)
     return x * weight, torch.zeros(1, dtype=torch.int64)
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from powtwo.calibration.equalization import _half_log2, equalize
+from powtwo.calibration import equalization
+from powtwo.calibration.equalization import equalize
 from powtwo.network.folded import FoldedLayer, logits, outputs
 
 
@@ -111,11 +112,16 @@ def test_a_factor_shared_by_a_whole_layer_is_found() -> None:
             assert torch.equal(one.weight, other.weight)
 
 
-def test_factors_are_rounded_in_octaves() -> None:
-    assert [_half_log2(2.0**k, 1.0) for k in range(-4, 5)] == [-2, -1, -1, 0, 0, 0, 1, 1, 2]
-    for a in (0.3, 1.0, 1.7, 2.0, 5.0, 7.9, 8.0, 8.1, 33.0):
-        for b in (0.1, 1.0, 1.5, 3.0):
-            exact = math.log2(a / b) / 2
-            assert abs(_half_log2(a, b) - exact) <= 0.5 + 1e-12
-            assert _half_log2(a, b) == -_half_log2(b, a)
-    assert _half_log2(0.0, 1.0) == _half_log2(1.0, 0.0) == 0
+@pytest.mark.parametrize(
+    ("octaves", "moved"),
+    [(-4, -2), (-3, -1), (-2, -1), (-1, 0), (0, 0), (1, 0), (2, 1), (3, 1), (4, 2)],
+)
+def test_a_factor_between_two_powers_of_two_is_the_closer_to_1(
+    octaves: int, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(equalization, "ROUNDS", 1)  # a second one could take it back
+    first, second = (
+        FoldedLayer("linear", torch.full((1, 1), size, dtype=torch.float64), torch.zeros(1))
+        for size in (2.0**octaves, 1.0)
+    )
+    assert equalize([first, second])[0].weight.item() == 2.0 ** (octaves - moved)

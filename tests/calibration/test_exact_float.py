@@ -10,8 +10,8 @@ from powtwo.calibration.exact_float import ExactFloatLayer, round_to_grid
 from powtwo.network.folded import FoldedLayer
 
 
-def layer(kind: str, seed: int = 0) -> FoldedLayer:
-    generator = torch.Generator().manual_seed(seed)
+def layer(kind: str) -> FoldedLayer:
+    generator = torch.Generator().manual_seed(0)
     shape = (5, 4, 3, 3) if kind == "conv2d" else (5, 36)
     weight = torch.randn(shape, generator=generator, dtype=torch.float64)
     bias = torch.randn(5, generator=generator, dtype=torch.float64)
@@ -19,15 +19,15 @@ def layer(kind: str, seed: int = 0) -> FoldedLayer:
     return FoldedLayer(kind, weight, bias, relu=True, padding=padding, kernel=3)
 
 
-def given(kind: str, seed: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
+def inputs(kind: str) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
     shape = (3, 4, 6, 6) if kind == "conv2d" else (3, 36)
     return torch.randn(shape, generator=generator, dtype=torch.float64) * 3
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "linear"])
 def test_sums_are_those_of_integers(kind: str) -> None:
-    fine, x = ExactFloatLayer(layer(kind)), round_to_grid(given(kind), -4)
+    fine, x = ExactFloatLayer(layer(kind)), round_to_grid(inputs(kind), -4)
     largest = fine.layer.weight[0].numel() * fine.layer.weight.abs().max().item()
     unit = 2.0**-30
     while unit * 2**30 < largest:
@@ -35,10 +35,8 @@ def test_sums_are_those_of_integers(kind: str) -> None:
     weights = (fine.weight / unit).to(torch.int64)
     assert torch.equal(weights.double() * unit, fine.weight)
     units = (x.double() * 2**14).to(torch.int64)
-    if kind == "conv2d":
-        sums = torch.nn.functional.conv2d(units, weights, padding=1)
-    else:
-        sums = units @ weights.T
+    conv = torch.nn.functional.conv2d
+    sums = conv(units, weights, padding=1) if kind == "conv2d" else units @ weights.T
     assert torch.equal((fine.sums(x) * 2**14 / unit).to(torch.int64), sums)
 
 
@@ -52,7 +50,7 @@ def test_no_sum_can_pass_the_mantissa(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["conv2d", "linear"])
 def test_it_follows_the_float_layer_far_below_a_code(kind: str) -> None:
-    exact, x = layer(kind), given(kind)
+    exact, x = layer(kind), inputs(kind)
     fine = ExactFloatLayer(exact)
     outputs = fine.outputs(fine.sums(round_to_grid(x, -8)), -4).double()
     assert outputs.dtype == torch.float64
@@ -61,7 +59,7 @@ def test_it_follows_the_float_layer_far_below_a_code(kind: str) -> None:
     assert torch.equal(steps, steps.round())
 
 
-def test_snap_rounds_to_a_thousandth_of_a_step_and_clamps() -> None:
+def test_values_are_rounded_to_a_thousandth_of_a_step_and_clamps() -> None:
     x = torch.tensor([0.3, -0.3, 1e9, -1e9], dtype=torch.float64)
     assert round_to_grid(x, -2).tolist() == [1229 / 4096, -1229 / 4096, 1024.0, -1024.0]
 

@@ -199,17 +199,6 @@ def test_channels_have_the_exponents_that_each_has_alone(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_channels_of_a_large_tensor_have_the_exponents_that_each_has_alone(name: str) -> None:
-    draw = torch.Generator().manual_seed(0)
-    bells = torch.randn(12, 3000, generator=draw, dtype=torch.float64)
-    x = bells.pow(3) * 2.0 ** torch.arange(-30, 30, 5)[:, None]
-    x[4] = 0
-    together = Observer(name, WEIGHTS, granularity=PerAxis(0))
-    together.forward(x.view(12, 30, 10, 10))
-    assert together.calculate_qparams()[0].tolist() == [exponent(name, row) for row in x]
-
-
-@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=40)
 @given(x=channels, low=st.integers(-50, 50), width=st.integers(0, 9))
 def test_a_clamp_bounds_every_exponent(name: str, x: Tensor, low: int, width: int) -> None:

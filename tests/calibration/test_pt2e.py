@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 import torch
 from networks import ROUNDINGS
+from small_vgg import IMAGES, calibration, scheme, trained
 from torch import Tensor, nn
 
-from powtwo.calibration.exponents import calibrate
-from powtwo.conversion.scheme import Activations, Scheme, Weights
+from powtwo.conversion.scheme import Scheme
 from powtwo.conversion.to_integer import convert
 from powtwo.dataset.normalization import Normalization
 from powtwo.integer.network import IntegerNetwork
-from powtwo.network.architecture import Architecture
-from powtwo.network.checkpoint import Checkpoint
 
 pytest.importorskip("torchao", reason="torchao is not installed: pip install powtwo[torchao]")
 
@@ -28,36 +26,11 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from powtwo import pt2e
 
-ARCHITECTURE = Architecture((8, "M", 12, 12, "M", 16, "M"), (24,), 10)
-CLASSES = [str(digit) for digit in range(10)]
+CHECKPOINT = trained(8, "M", 12, 12, "M", 16, "M")
 
 
-def scheme(observer: str = "minmax-ceil", bits: int = 8, **plain: Any) -> Scheme:
-    quantizer = {"observer": observer, "bits": bits}
-    return Scheme(
-        weights=Weights(**quantizer),
-        activations=Activations(**quantizer),
-        rounding="half_even",
-        **plain,
-    )
-
-
-def checkpoint(kind: str) -> Checkpoint:
-    """Make a network whose batch norms have seen something."""
-    torch.manual_seed(0)
-    network = ARCHITECTURE.build().train()
-    with torch.no_grad():
-        for _ in range(3):
-            network(torch.randn(16, 3, 32, 32))
-    plain = ((0.5, 0.4, 0.3), (0.25, 0.2, 0.3)) if kind == "standard" else ()
-    return Checkpoint(ARCHITECTURE, Normalization(kind, *plain), dict(network.state_dict()))
-
-
-def pixels() -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    images[0], images[1] = 0, 255
-    return images
+def half_even(observer: str = "minmax-ceil", **options: Any) -> Scheme:
+    return scheme(observer, rounding="half_even", **options)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +47,7 @@ def pixels() -> Tensor:
     ],
 )
 def test_an_option_that_pt2e_cannot_say_is_refused(section: str, options: dict[str, Any]) -> None:
-    values = scheme().model_dump()
+    values = half_even().model_dump()
     (values[section] if section else values).update(options)
     name = f"{section}." * bool(section) + next(iter(options))
     with pytest.raises(ValueError, match=f"^{re.escape(name)}.*: PT2E has no word for it"):
@@ -83,9 +56,8 @@ def test_an_option_that_pt2e_cannot_say_is_refused(section: str, options: dict[s
 
 @pytest.mark.parametrize("rounding", ["floor", "half_up"])
 def test_a_shift_that_pt2e_does_not_round_by_is_refused(rounding: str) -> None:
-    given = Scheme.model_validate(scheme().model_dump() | {"rounding": rounding})
     with pytest.raises(ValueError, match=f"^rounding = {rounding}: .*; set half_even"):
-        pt2e.PowerOfTwoQuantizer(given)
+        pt2e.PowerOfTwoQuantizer(scheme(rounding=rounding))
 
 
 @dataclass
@@ -98,10 +70,11 @@ class Pair:
 
 
 def quantize(options: Scheme, kind: str = "dyadic") -> Pair:
-    trained, images = checkpoint(kind), pixels()
-    calibrated = calibrate(trained, CLASSES, images, options, batch_size=8)
+    plain = ((0.5, 0.4, 0.3), (0.25, 0.2, 0.3)) if kind == "standard" else ()
+    checkpoint = replace(CHECKPOINT, normalization=Normalization(kind, *plain))
+    calibrated = calibration(options, checkpoint)
     network = pt2e.float_network(calibrated.folded)
-    x = trained.normalization(images)
+    x = checkpoint.normalization(IMAGES)
     batch = ({0: torch.export.Dim("N")},)
     exported = torch.export.export(network, (x,), dynamic_shapes=batch, strict=True).module()
     prepared = prepare_pt2e(exported, pt2e.PowerOfTwoQuantizer(options, kind == "dyadic"))
@@ -128,8 +101,7 @@ def agrees(pair: Pair) -> bool:
     """Compare the codes of the input and of every layer, and the values of the logits."""
     interpreter = CodeRecorder(pair.theirs)
     logits = interpreter.run(pair.values)
-    images = pixels()
-    ours = [pair.ours.input.encode(images), *(codes for _, codes in pair.ours.outputs(images))]
+    ours = [pair.ours.input.encode(IMAGES), *(codes for _, codes in pair.ours.outputs(IMAGES))]
     expected = values(pair.ours, ours[-1])
     if pair.ours.layers[-1].output is None:
         ours.pop()
@@ -142,7 +114,7 @@ def equal(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    return quantize(scheme())
+    return quantize(half_even())
 
 
 def test_codes_and_logits_are_ours(pair: Pair) -> None:
@@ -168,9 +140,9 @@ def test_a_mutated_reference_is_seen(
 @pytest.mark.parametrize(
     ("given", "kind"),
     [
-        (scheme("minmax-floor"), "dyadic"),
-        (scheme("minmax-round"), "standard"),
-        (scheme("minmax-ceil", bits=4, logits="codes"), "dyadic"),
+        (half_even("minmax-floor"), "dyadic"),
+        (half_even("minmax-round"), "standard"),
+        (half_even("minmax-ceil", bits=4, logits="codes"), "dyadic"),
     ],
     ids=["minmax-floor", "standard", "4 bits and coded logits"],
 )
@@ -198,7 +170,7 @@ def test_an_operator_without_a_rule_is_refused() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid())
     exported = torch.export.export(network, (torch.ones(1, 4),), strict=True).module()
     with pytest.raises(TypeError, match="aten.sigmoid.default: no rule"):
-        prepare_pt2e(exported, pt2e.PowerOfTwoQuantizer(scheme()))
+        prepare_pt2e(exported, pt2e.PowerOfTwoQuantizer(half_even()))
 
 
 def test_half_even_is_the_rounding_of_pytorch(pair: Pair) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_vgg import CLASSES, trained
+from small_vgg import CLASSES, options_of, trained
 from torch import Tensor
 
 from powtwo.calibration import reconstruction
@@ -21,11 +21,18 @@ from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer, outputs
 
 
-def scheme(bits: int = 3, rounding: str = "floor", bias: str = "nearest") -> Scheme:
-    weights = {"observer": "minmax-round", "bits": bits}
-    activations = {"observer": "minmax-round", "bits": 8}
-    return Scheme.model_validate(
-        {"weights": weights, "activations": activations, "rounding": rounding, "bias": bias}
+def scheme(
+    bits: int = 3, rounding: str = "floor", learn: bool = False, correct: bool = False
+) -> Scheme:
+    return options_of(
+        weights={
+            "observer": "minmax-round",
+            "bits": bits,
+            "rounding": ("nearest", "learned")[learn],
+        },
+        activations={"observer": "minmax-round"},
+        rounding=rounding,
+        bias_correction=correct,
     )
 
 
@@ -83,8 +90,9 @@ def mean_differences(original: Calibrated, integer: IntegerNetwork, images: Tens
 def test_corrected_biases_leave_no_mean_but_their_own_rounding(
     learns: bool, rounding: str, channels: bool
 ) -> None:
-    given, options = per_channel(CALIBRATED) if channels else CALIBRATED, scheme(rounding=rounding)
-    corrected = reconstruct(given, options, IMAGES, 7, learn=learns, correct=True)
+    given = per_channel(CALIBRATED) if channels else CALIBRATED
+    options = scheme(rounding=rounding, learn=learns, correct=True)
+    corrected = reconstruct(given, options, IMAGES, 7)
     before = mean_differences(CALIBRATED, network(given, options), IMAGES)
     after = mean_differences(CALIBRATED, network(corrected, options), IMAGES)
     assert max(difference.abs().max().item() for difference in before) > 5
@@ -100,13 +108,11 @@ def test_order_batches_and_threads_do_not_change_a_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reconstruction, "SAMPLES", 500)  # so that positions are drawn
-    before = torch.get_num_threads()
+    before, options = torch.get_num_threads(), scheme(learn=learn, correct=correct)
     for name, pixels, size, threads in (("a", IMAGES, 24, 1), ("b", IMAGES.flip(0), 5, 3)):
         torch.set_num_threads(threads)
         try:
-            reconstruct(
-                CALIBRATED, scheme(), pixels, size, learn=learn, correct=correct
-            ).save(tmp_path / name)  # fmt: skip
+            reconstruct(CALIBRATED, options, pixels, size).save(tmp_path / name)
         finally:
             torch.set_num_threads(before)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -122,27 +128,11 @@ def with_coarsening(calibrated: Calibrated) -> Calibrated:
     ))  # fmt: skip
 
 
-def test_layers_converted_one_by_one_are_those_of_the_whole() -> None:
-    options, given = scheme(), with_coarsening(per_channel(CALIBRATED))
-    whole = to_integer.convert(given, "s", options)
-    assert len(whole.moves) > 1
-    codes = given.input.codes
-    for index, (layer, wanted) in enumerate(zip(given.layers, whole.network.layers, strict=True)):
-        if not wanted.has_weights:
-            continue
-        found = to_integer.convert_layer(index, layer, codes, options)
-        assert torch.equal(found.weight, wanted.weight)
-        assert torch.equal(found.bias, wanted.bias)
-        plain = ("weight_exponent", "weight_format", "input", "output", "relu")
-        assert [getattr(found, name) for name in plain] == [getattr(wanted, name) for name in plain]
-        codes = found.output or codes
-
-
 def test_a_layer_is_reconstructed_from_the_codes_that_it_will_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also where the layer before had its output coarsened."""
-    options, read, real = scheme(), {}, to_integer.convert_layer
+    options, read, real = scheme(learn=True, correct=True), {}, to_integer.convert_layer
 
     def watched(index: int, layer: object, codes: object, scheme: Scheme) -> object:
         read.setdefault(index, []).append(codes)
@@ -150,7 +140,7 @@ def test_a_layer_is_reconstructed_from_the_codes_that_it_will_read(
 
     monkeypatch.setattr(reconstruction, "convert_layer", watched)
     given = with_coarsening(CALIBRATED)
-    found = reconstruct(given, options, IMAGES, 8, learn=True, correct=True)
+    found = reconstruct(given, options, IMAGES, 8)
     whole = to_integer.convert(found, "s", options)
     assert whole.moves
     layers = {i: layer.input for i, layer in enumerate(whole.network.layers) if layer.has_weights}
@@ -178,10 +168,10 @@ def logit_error(original: Calibrated, integer: IntegerNetwork, images: Tensor) -
 def test_conversion_gives_the_learned_codes_and_outputs_closer_to_the_floats(
     bits: int, channels: bool
 ) -> None:
-    options = scheme(bits)
-    calibrated = calibration(options)
+    options = scheme(bits, learn=True, correct=True)
+    calibrated = calibration(scheme(bits))
     given = per_channel(calibrated) if channels else calibrated
-    learned = reconstruct(given, options, IMAGES, 8, learn=True, correct=True)
+    learned = reconstruct(given, options, IMAGES, 8)
     converted = to_integer.convert(learned, "s", options)
     plain = to_integer.convert(given, "s", options)
     assert converted.clipped_weights == plain.clipped_weights  # learning does not hide them
@@ -197,11 +187,9 @@ def test_conversion_gives_the_learned_codes_and_outputs_closer_to_the_floats(
 @pytest.mark.parametrize("bits", [3, 4])
 def test_weights_may_be_powers_of_two(bits: int) -> None:
     def converted(rounding: str) -> IntegerNetwork:
-        weights = {"observer": "mse", "bits": bits, "kind": "power_of_two", "rounding": rounding}
+        weights = {"bits": bits, "kind": "power_of_two", "rounding": rounding}
         activations = {"observer": "minmax-round"}
-        options = Scheme.model_validate(
-            {"weights": weights, "activations": activations, "bias_correction": True}
-        )
+        options = options_of(weights=weights, activations=activations, bias_correction=True)
         return network(calibration(options), options)
 
     exact = calibration(scheme())
@@ -225,16 +213,6 @@ def test_patches_are_what_unfold_gives() -> None:
     assert torch.equal(mean, every.sum((0, 2)) / every.shape[2] / 3) or torch.allclose(
         mean, every.mean((0, 2)), rtol=1e-15
     )
-
-
-def test_places_follow_the_image_and_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconstruction, "SAMPLES", 60)
-    marks = torch.tensor([5, 12, 11, 6])
-    rows, columns = reconstruction._positions(torch.zeros(4, 2, 8, 8), marks, 6)
-    flat = rows * 8 + columns  # 64 · 6 / 60 → every seventh, nine of them
-    assert flat[0].tolist() == [5 + 7 * i for i in range(9)] == flat[1].tolist()
-    assert flat[2].tolist() == [4 + 7 * i for i in range(9)]
-    assert flat.max() < 64
 
 
 def test_a_shift_of_means_is_summed_exactly() -> None:

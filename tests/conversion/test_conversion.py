@@ -20,11 +20,13 @@ from small_vgg import (
 )
 
 from powtwo.conversion import to_integer
-from powtwo.conversion.calibrated import Calibrated
+from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
+from powtwo.conversion.scheme import Scheme
 from powtwo.core import tensors
 from powtwo.integer.fixedpoint import power_of_two
+from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import IntegerNetwork
-from powtwo.network.folded import fold, outputs
+from powtwo.network.folded import FoldedLayer, fold, outputs
 
 
 @pytest.mark.parametrize("bias", ["nearest", "floor"])
@@ -87,13 +89,26 @@ def test_a_shift_beyond_31_coarsens_the_weight() -> None:
     assert to_integer.metrics(converted)["moved_exponents"] == 2
 
 
-def test_a_bias_beyond_int32_is_refused() -> None:
-    calibrated = calibration(scheme())
-    layers = list(calibrated.layers)
-    folded = replace(layers[0].folded, bias=layers[0].folded.bias + 2.0**20)
-    layers[0] = replace(layers[0], folded=folded)
+@pytest.mark.parametrize("options", [scheme(), options_of(weights=PER_CHANNEL)])
+def test_a_bias_beyond_int32_is_refused(options: Scheme) -> None:
+    """Also where a channel could be coarsened, until it has no shift left to give."""
+    calibrated = calibration(options)
+    first, *others = calibrated.layers
+    bias = first.folded.bias.clone()
+    bias[0] = 2.0**40
+    first = replace(first, folded=replace(first.folded, bias=bias))
     with pytest.raises(ValueError, match="layer 0: a bias of .* below 2\\^31"):
-        to_integer.convert(replace(calibrated, layers=tuple(layers)), "s", scheme())
+        to_integer.convert(replace(calibrated, layers=(first, *others)), "s", options)
+
+
+def test_the_output_is_coarsened_first_and_counts_for_the_weights() -> None:
+    """Where a channel's shift is below 0 and another's above 31 at once."""
+    folded = FoldedLayer("linear", torch.zeros(3, 2).double(), torch.zeros(3).double())
+    layer = CalibratedLayer(folded, (0, -29, -40), output=ActivationQParams(-3))
+    converted = to_integer.convert_layer(0, layer, ActivationQParams(0), scheme())  # −3, 26, 37
+    assert converted.output == ActivationQParams(0)
+    assert converted.weight_exponent == (0, -29, -31)
+    assert converted.shift.tolist() == [0, 29, 31]
 
 
 def nearly_dead(
@@ -157,17 +172,6 @@ def test_shifts_beyond_31_coarsen_their_channels_alone() -> None:
     assert converted.network.layers[0].weight_exponent == (*[base] * 3, *first.weight_exponent[3:])
 
 
-def test_a_channel_without_a_shift_to_give_is_refused() -> None:
-    options = options_of(weights=PER_CHANNEL)
-    calibrated = calibration(options)
-    first = calibrated.layers[0]
-    bias = first.folded.bias.clone()
-    bias[0] = 2.0**40
-    layers = (replace(first, folded=replace(first.folded, bias=bias)), *calibrated.layers[1:])
-    with pytest.raises(ValueError, match="layer 0: a bias of .* below 2\\^31"):
-        to_integer.convert(replace(calibrated, layers=layers), "s", options)
-
-
 def test_learned_codes_and_corrected_biases_allow_for_a_nearly_dead_channel() -> None:
     weights = {name: tensor.clone() for name, tensor in CHECKPOINT.weights.items()}
     weights["13.weight"][0] *= 2.0**-30  # as weight decay leaves it; a linear layer, no batch norm
@@ -193,13 +197,6 @@ def test_metrics_are_those_of_the_layers() -> None:
     worst = max(int(layer.bound.max()) for layer in layers)
     bits = metrics["accumulator_bits"]
     assert 2 ** (bits - 2) <= worst < 2 ** (bits - 1)
-
-
-def test_conversion_gives_the_same_bytes_twice(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        convert(scheme()).network.save(tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert IntegerNetwork.load(tmp_path / "a").scheme == "s"
 
 
 @pytest.mark.parametrize(("bits", "values"), [(2, 3), (3, 7), (4, 15)])

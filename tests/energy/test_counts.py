@@ -40,7 +40,41 @@ def integer_energy(
     return total_energy(integer_counts(layers, convention), table)
 
 
-def test_last_layer_float_term_by_term() -> None:
+SUMS = [
+    ("multiply", "int8_multiply", 1280, 256),
+    ("accumulate", "int32_add", 1270, 127),
+    ("bias", "int32_add", 10, 1),
+]
+SHIFT_SUMS = [("multiply", "int4x8_shift", 1280, Fraction("12.8")), *SUMS[1:]]
+REQUANTIZE = ("requantize", "shift", 10, Fraction("0.1"))
+ADD = ("requantize", "int8_add", 10, Fraction("0.3"))
+PER_USE = ("zero_point", "int8_add", 1280, Fraction("38.4"))
+PER_INPUT = ("zero_point", "int8_add", 128, Fraction("3.84"))
+NO_OFFSET = replace(LAST, input_zero_point=0, output_zero_point=0)
+INT32_OUT = lab_layers(logits="int32")[-1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "convention", "terms", "pj"),
+    [
+        (LAST, "per_use", [*SUMS, PER_USE, REQUANTIZE, ADD], "422.8"),
+        (LAST, "per_input", [*SUMS, PER_INPUT, REQUANTIZE, ADD], "388.24"),
+        (LAST, "folded", [*SUMS, REQUANTIZE, ADD], "384.4"),
+        (LAST, "msb_flip", [*SUMS, REQUANTIZE], "384.1"),
+        (INT32_OUT, "per_use", [*SUMS, PER_USE], "422.4"),
+        (SHIFTS[-1], "per_use", SHIFT_SUMS, "140.8"),  # FP32: 5888, 41.8 times as much
+        *((NO_OFFSET, name, [*SUMS, REQUANTIZE], "384.1") for name in CONVENTIONS),
+    ],
+)
+def test_last_layer_in_integers_term_by_term(
+    layer: LayerShape, convention: str, terms: list[object], pj: str
+) -> None:
+    counts = integer_counts([layer], convention)
+    assert priced(counts) == terms
+    assert total_energy(counts, LAB) == Fraction(pj)
+
+
+def test_last_layer_in_float_term_by_term() -> None:
     counts = float_counts([LAST])
     assert priced(counts) == [
         ("multiply", "fp32_multiply", 1280, 4736),
@@ -50,59 +84,39 @@ def test_last_layer_float_term_by_term() -> None:
     assert total_energy(counts, LAB) == 5888
 
 
-SUMS = [
-    ("multiply", "int8_multiply", 1280, 256),
-    ("accumulate", "int32_add", 1270, 127),
-    ("bias", "int32_add", 10, 1),
-]
-REQUANTIZE = ("requantize", "shift", 10, Fraction("0.1"))
-ADD = ("requantize", "int8_add", 10, Fraction("0.3"))
-PER_USE = ("zero_point", "int8_add", 1280, Fraction("38.4"))
-PER_INPUT = ("zero_point", "int8_add", 128, Fraction("3.84"))
+def test_last_layer_of_4_bit_weights_term_by_term() -> None:
+    counts = integer_counts(NARROW[-1:], "per_use")
+    assert [(t.kind, t.operation, t.count) for t in counts] == [
+        ("multiply", "int4x8_multiply", 1280),
+        *(term[:3] for term in (*SUMS[1:], PER_USE, REQUANTIZE, ADD)),
+    ]
+    # 1280·P + 127 + 1 + 32 + 0.1 + 0.25
+    hand = 1280 * QTOOLS["int4x8_multiply"] + Fraction("160.35")
+    assert total_energy(counts, QTOOLS) == hand
 
 
-@pytest.mark.parametrize(
-    ("convention", "terms", "last_pj", "network_pj", "network_uj"),
-    [
-        ("per_use", [PER_USE, REQUANTIZE, ADD], "422.8", "17523126.16", "17.523"),
-        ("per_input", [PER_INPUT, REQUANTIZE, ADD], "388.24", "15932970.64", "15.933"),
-        ("folded", [REQUANTIZE, ADD], "384.4", "15930562.96", "15.931"),
-        ("msb_flip", [REQUANTIZE], "384.1", "15926864.74", "15.927"),
-    ],
-)
-def test_integers_term_by_term_and_in_total(
-    convention: str, terms: list[object], last_pj: str, network_pj: str, network_uj: str
-) -> None:
-    counts = integer_counts([LAST], convention)
-    assert priced(counts) == SUMS + terms
-    assert total_energy(counts, LAB) == Fraction(last_pj)
-    total = integer_energy(LAYERS, convention)
-    assert total == Fraction(network_pj)
-    assert f"{float(total) / 1e6:.3f}" == network_uj
-
-
-def test_whole_network_float() -> None:
-    assert total_energy(float_counts(LAYERS), LAB) == 244_193_024
+def test_whole_network() -> None:
     assert sum(layer.macs for layer in LAYERS) == 53_085_440
-
-
-def test_kinds_add_up_to_the_total() -> None:
+    assert sum(layer.inputs for layer in LAYERS) == 80_256  # what is stored, without padding
+    assert total_energy(float_counts(LAYERS), LAB) == 244_193_024
+    assert {name: integer_energy(LAYERS, name) for name in CONVENTIONS} == {
+        "per_use": Fraction("17523126.16"),
+        "per_input": Fraction("15932970.64"),
+        "folded": Fraction("15930562.96"),
+        "msb_flip": Fraction("15926864.74"),
+    }
     kinds = energy_by_kind(integer_counts(LAYERS, "per_use"), LAB)
     assert sum(kinds.values()) == Fraction("17523126.16")
     assert kinds["zero_point"] == Fraction("1592563.2")
     assert kinds["requantize"] == Fraction("4930.96")
 
 
-def test_padding_is_multiplied_but_is_no_input() -> None:
-    """The design's 15.933 µJ pays for stored elements; with the padding it would be 15.934."""
-    assert sum(layer.inputs for layer in LAYERS) == 80_256
-    padded = sum(
-        layer.input_shape[0] * (layer.input_shape[1] + 2) * (layer.input_shape[2] + 2)
-        if layer.kind == "conv2d"
-        else layer.inputs
-        for layer in LAYERS
-    )
-    assert integer_energy(LAYERS, "folded") + padded * LAB["int8_add"] == Fraction("15933742.84")
+def test_a_network_of_shifts_costs_41_times_less_than_fp32() -> None:
+    total = integer_energy(SHIFTS)
+    # 53,085,440 shifts and int32 additions, 123,264 requantizing shifts: z is 0 everywhere
+    assert total == 53_085_440 * Fraction("0.11") + 123_264 * Fraction("0.01")
+    assert total == Fraction("5840631.04")
+    assert math.floor(244_193_024 / total) == 41
 
 
 def test_shapes_macs_weights_and_biases_equal_torch() -> None:
@@ -117,56 +131,12 @@ def test_shapes_macs_weights_and_biases_equal_torch() -> None:
     with counter, torch.no_grad():
         network.eval()(torch.zeros(1, 3, 32, 32))
     flops = counter.get_flop_counts()
-    weighted = {name: module for name, module in network.named_children()
-                if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))}  # fmt: skip
-    for layer, (name, module) in zip(LAYERS, weighted.items(), strict=True):
+    weighted = [(name, module) for name, module in network.named_children()
+                if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))]  # fmt: skip
+    for layer, (name, module) in zip(LAYERS, weighted, strict=True):
         assert sum(flops[f"Sequential.{name}"].values()) == 2 * layer.macs
         assert sizes[name] == (layer.input_shape, layer.output_shape)
         assert (module.weight.numel(), module.weight.shape[0]) == (layer.weights, layer.biases)
-
-
-def test_last_layer_of_4_bit_weights_term_by_term() -> None:
-    counts = integer_counts(NARROW[-1:], "per_use")
-    assert [(t.kind, t.operation, t.count) for t in counts] == [
-        ("multiply", "int4x8_multiply", 1280),
-        ("accumulate", "int32_add", 1270),
-        ("bias", "int32_add", 10),
-        ("zero_point", "int8_add", 1280),
-        ("requantize", "shift", 10),
-        ("requantize", "int8_add", 10),
-    ]
-    # 1280·P + 127 + 1 + 32 + 0.1 + 0.25
-    hand = 1280 * QTOOLS["int4x8_multiply"] + Fraction("160.35")
-    assert total_energy(counts, QTOOLS) == hand
-
-
-def test_last_layer_of_shifts_term_by_term() -> None:
-    counts = integer_counts(SHIFTS[-1:], "per_use")
-    assert priced(counts) == [
-        ("multiply", "int4x8_shift", 1280, Fraction("12.8")),
-        ("accumulate", "int32_add", 1270, 127),
-        ("bias", "int32_add", 10, 1),
-    ]
-    assert total_energy(counts, LAB) == Fraction("140.8")  # FP32: 5888, 41.8 times as much
-
-
-def test_a_network_of_shifts_costs_41_times_less_than_fp32() -> None:
-    total = integer_energy(SHIFTS)
-    # 53,085,440 shifts and int32 additions, 123,264 requantizing shifts: z is 0 everywhere
-    assert total == 53_085_440 * Fraction("0.11") + 123_264 * Fraction("0.01")
-    assert total == Fraction("5840631.04")
-    assert math.floor(244_193_024 / total) == 41
-
-
-def test_int32_logits_are_not_requantized() -> None:
-    layers = lab_layers(logits="int32")
-    assert integer_energy(layers[-1:]) == Fraction("422.4")
-    assert integer_counts(layers[:-1], "per_use") == integer_counts(LAYERS[:-1], "per_use")
-
-
-def test_zero_point_of_zero_costs_nothing() -> None:
-    layer = replace(LAST, input_zero_point=0, output_zero_point=0)
-    assert {integer_energy([layer], name) for name in CONVENTIONS} == {Fraction("384.1")}
 
 
 @pytest.mark.parametrize("widths", [(4, 8), (8, 4), (4, 4)])

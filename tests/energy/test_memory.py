@@ -78,11 +78,11 @@ def test_what_does_not_fit_is_listed() -> None:
 def test_what_shares_a_level_must_fit_there_together() -> None:
     """Of 4-bit weights, 717 KiB and 5 of biases, beside layer 1's 32 KiB in and 8 out."""
 
-    def lines(biases: int, activations_in: str) -> list[str]:
-        layers = [replace(layer, biases=layer.biases + biases) for layer in NARROW]
+    def lines(more: int, activations_in: str) -> list[str]:
+        layers = [replace(layer, fan_in=layer.fan_in + more) for layer in NARROW]
         return too_large(layers, "integer", HOROWITZ, "sram_1mb", activations_in)
 
-    few = 6_500  # more in each of eleven layers: 279 KiB
+    few = 422  # more weights in each of 1,354 channels: 279 KiB
     assert lines(0, "sram_1mb") == []
     assert lines(few, "sram_32kb") == [
         "integer activations: 40 KiB in sram_32kb, which holds 32 KiB"

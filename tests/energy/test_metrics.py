@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from energy_cases import FLIPPED, HOROWITZ, LAB, LAYERS, NARROW, PRICES, QTOOLS, SHIFTS
+from energy_cases import FLIPPED, HOROWITZ, LAB, LAYERS, NARROW, PRICES, QTOOLS
 
 from powtwo.energy import memory
 from powtwo.energy.counts import CONVENTIONS, float_counts, integer_counts, total_energy
@@ -23,7 +23,6 @@ from powtwo.energy.metrics import (
 from powtwo.energy.operation_prices import UnpricedError
 from powtwo.energy.params import Energy
 from powtwo.energy.sensitivity import sensitivity_rows
-from powtwo.integer import fixedpoint
 from powtwo.integer.shapes import LayerShape
 from powtwo.tools.docs import energy_page, markdown
 
@@ -107,7 +106,7 @@ def test_an_operation_without_a_price_is_an_error(operation: str, convention: st
     table = LAB.model_copy(update={"prices": left})
     params = Energy(table="lab", zero_point=convention)
     with pytest.raises(UnpricedError, match=rf"energy\.table = lab: has no price for {operation}"):
-        scheme_metrics(LAYERS, Prices(params, table, None, None))
+        scheme_metrics(LAYERS, Prices(params, [table], None))
 
 
 def test_memory_is_in_no_energy_called_arithmetic() -> None:
@@ -198,12 +197,3 @@ def test_docs_show_the_present_working() -> None:
         assert f"**{golden}**" in page
     for name, price in LAB.prices.items():
         assert f"| `{name}` | {energy_page.decimal(price.price)} |" in page
-
-
-def test_docs_say_what_the_shifts_by_channel_would_cost() -> None:
-    channels = sum(layer.biases for layer in SHIFTS if layer.output_bits is not None)
-    each = fixedpoint.MAX_SHIFT.bit_length()
-    cost = float(channels * each * HOROWITZ["dram_bit"] / 10**6)
-    page = " ".join(energy_page.PAGE.read_text(encoding="utf-8").split())
-    assert f"n is 0 to {fixedpoint.MAX_SHIFT} " in page
-    assert f"{channels:,} × {each} = {channels * each:,} bits, or {cost} µJ from `dram`" in page

@@ -15,7 +15,7 @@ from powtwo.engine import make
 from powtwo.evaluation import sensitivity
 from powtwo.evaluation.comparison import classify
 from powtwo.evaluation.sensitivity import measure_sensitivity, simulate
-from powtwo.integer.fixedpoint import by_channel, dequantize, quantize
+from powtwo.integer.fixedpoint import by_channel, dequantize
 from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer, logits
 
@@ -145,23 +145,3 @@ def test_classify_is_float64s_choice_from_any_layer_on() -> None:
     x[:25, 2] = x[:25, 1] + 1e-12  # a hair that float32 does not see
     assert torch.equal(classify([], x), x.argmax(1))
     assert not torch.equal(x.float().argmax(1), x.argmax(1))
-
-
-def test_a_network_from_the_middle_is_the_networks_own_end() -> None:
-    network = random_network(6, bits=5)
-    pixels = random_pixels(4)
-    outputs = [output for _, output in network.outputs(pixels)]
-    for name in ("reference", "float", "int8"):
-        running = make(network, name)
-        for start in (1, 2, 3, 4, 5):
-            rest = sensitivity._engine_from(running, start)
-            codes = outputs[start - 1]
-            assert torch.equal(rest.predict(sensitivity._as_images(codes)), running.predict(pixels))
-        assert sensitivity._engine_from(running, 6) is None
-
-
-def test_quantize_and_decode_are_inverse_on_codes() -> None:
-    layer = random_network(1, bits=6).layers[2]
-    codes = torch.arange(64)
-    back = quantize(sensitivity.decode(layer, codes), layer.input.exponent, layer.input.grid)
-    assert torch.equal(back, codes)

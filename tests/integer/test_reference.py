@@ -137,12 +137,6 @@ def test_relu_pooling_and_rounding_commute(rounding: Rounding) -> None:
     assert torch.equal(pool(shift(values), 2), shift(pool(values, 2)))
 
 
-def test_a_padded_position_holds_the_zero_point() -> None:
-    layer = random_network(0).layers[0]
-    zeros = torch.full((1, 3, 8, 8), layer.input.zero_point, dtype=torch.uint8)
-    assert torch.equal(accumulate(layer, zeros), layer.bias.view(1, -1, 1, 1).expand(1, -1, 8, 8))
-
-
 def test_dyadic_input_is_the_raw_byte() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     dyadic = Input((3, 16, 16), ActivationQParams(-7), Normalization("dyadic"))

@@ -37,8 +37,6 @@ some_layers = st.lists(
         input_zero_point=st.sampled_from([0, 128]),
         output_bits=st.sampled_from([8, None]),
         output_zero_point=st.sampled_from([0, 128]),
-        weights=st.integers(1, 10**6),
-        biases=st.integers(1, 512),
     ),
     min_size=1,
     max_size=5,

@@ -18,7 +18,6 @@ Sources:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -47,9 +46,9 @@ def equalize(layers: Sequence[FoldedLayer]) -> list[FoldedLayer]:
         settled = True
         for first, second in pairwise(weighted):
             exponents = _exponents(equal[first], equal[second])
-            if any(exponents):
+            if bool(exponents.any()):
                 settled = False
-                factors = power_of_two(torch.tensor(exponents))
+                factors = power_of_two(exponents)
                 equal[first] = _divided(equal[first], factors)
                 equal[second] = _multiplied(equal[second], factors)
         if settled:
@@ -57,27 +56,19 @@ def equalize(layers: Sequence[FoldedLayer]) -> list[FoldedLayer]:
     return equal
 
 
-def _exponents(first: FoldedLayer, second: FoldedLayer) -> list[int]:
-    """Return log2 s of each channel between two layers."""
+def _exponents(first: FoldedLayer, second: FoldedLayer) -> Tensor:
+    """Return log2 s of each channel between two layers, int64 (C,).
+
+    log2 sqrt(a / b) is rounded to the nearest integer, the one closer to 0 of two: mantissas tell
+    exactly where a > 2^(2k − 1) · b.
+    """
     assert first.weight is not None
     out = first.weight.abs().flatten(1).amax(1)
     into = _by_channel(second, len(out)).abs().amax((0, 2))
-    return [_half_log2(a, b) for a, b in zip(out.tolist(), into.tolist(), strict=True)]
-
-
-def _half_log2(a: float, b: float) -> int:
-    """Return log2 sqrt(a / b), the nearest integer, the one closer to 0 of two; 0 where a·b = 0.
-
-    sqrt(a / b) ≥ 2^(k − ½) just where a ≥ 2^(2k − 1) · b, and mantissas compare exactly.
-    """
-    if a == 0 or b == 0:
-        return 0
-    if a < b:
-        return -_half_log2(b, a)
-    octaves = math.frexp(a)[1] - math.frexp(b)[1]
-    if math.frexp(a)[0] <= math.frexp(b)[0]:
-        octaves -= 1  # now 2^octaves < a / b ≤ 2^(octaves + 1)
-    return (octaves + 1) // 2
+    large, small = torch.frexp(torch.maximum(out, into)), torch.frexp(torch.minimum(out, into))
+    octaves = large.exponent - small.exponent - (large.mantissa <= small.mantissa).int()
+    half = (octaves + 1) // 2  # 2^octaves < large / small ≤ 2^(octaves + 1)
+    return torch.where((out > 0) & (into > 0), torch.where(out > into, half, -half), 0).long()
 
 
 def _by_channel(layer: FoldedLayer, channels: int) -> Tensor:

@@ -5,7 +5,7 @@ Everything runs in float64, so that the bytes do not depend on how a machine ord
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -21,13 +21,13 @@ from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.layer_config import LayerQuantConfig
 from powtwo.conversion.scheme import Quantizer, Scheme
 from powtwo.dataset.images import SHAPE
+from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import FoldedLayer, fold, outputs
 
-PIXEL_BITS = 8  # whatever the activations have
-DYADIC = ActivationQParams(exponent=-7, zero_point=128, bits=PIXEL_BITS)  # of pixel / 128 − 1
+DYADIC = ActivationQParams(exponent=-7)  # of pixel / 128 − 1, eight bits whatever the activations
 INPUT = -1  # where a layer's index tells tensors apart
 
 
@@ -38,20 +38,11 @@ def sample(images: Tensor, options: Calibrate) -> Tensor:
 
 
 def calibrate(
-    checkpoint: Checkpoint,
-    classes: Sequence[str],
-    images: Tensor,
-    scheme: Scheme,
-    batch_size: int,
+    checkpoint: Checkpoint, classes: Sequence[str], images: Tensor, scheme: Scheme, batch_size: int
 ) -> Calibrated:
-    """Choose the exponents of a scheme.
+    """Choose the exponents of a scheme by images of the training set, uint8 (N, C, H, W).
 
-    Args:
-        checkpoint: the trained float network.
-        classes: names in the order of the labels.
-        images: uint8 (N, C, H, W), of the training set.
-        scheme: the observers and bits to use.
-        batch_size: images at a time; the result does not depend on it.
+    Classes are named in the order of the labels; the batch size changes nothing.
 
     Raises:
         ValueError: where a tensor holds an infinity or a NaN, naming it, or an observer is unknown.
@@ -59,23 +50,22 @@ def calibrate(
     layers = fold(checkpoint.network())
     if scheme.equalize:
         layers = equalize(layers)
-    configs = layer_config.of_scheme(layers, scheme)
     calibrated = [CalibratedLayer(layer) for layer in layers]
-    for config in configs:
+    grids = {INPUT: DYADIC.grid}
+    for config in layer_config.of_scheme(layers, scheme):
         exponent = _weight_exponent(config, layers[config.index], scheme.weights)
         calibrated[config.index] = CalibratedLayer(layers[config.index], exponent, config.weights)
+        if config.output is not None:
+            grids[config.index] = config.output
     normalize, batches = checkpoint.normalization, torch.split(images, batch_size)
     inputs = (normalize(batch, torch.float64) for batch in batches)
-    qparams = _activation_qparams(layers, configs, scheme.activations, inputs)
+    qparams = _activation_qparams(layers, grids, scheme.activations, inputs)
     network = Calibrated(
         tuple(classes),
         Input(SHAPE, DYADIC if normalize.kind == "dyadic" else qparams[INPUT], normalize),
         tuple(replace(layer, output=qparams.get(i)) for i, layer in enumerate(calibrated)),
     )
-    learn, correct = scheme.weights.rounding == "learned", scheme.bias_correction
-    if not learn and not correct:
-        return network
-    return reconstruct(network, scheme, images, batch_size, learn=learn, correct=correct)
+    return reconstruct(network, scheme, images, batch_size)
 
 
 def _weight_exponent(
@@ -89,13 +79,8 @@ def _weight_exponent(
     weight = layer.weight
     assert weight is not None
     granularity = PerAxis(0) if config.by_channel else PerTensor()
-    observer = Observer(
-        quantizer.observer,
-        config.weights.grid,
-        quantizer.clamp,
-        granularity,
-        f"layer {config.index}: weight",
-    )
+    name, grid = f"layer {config.index}: weight", config.weights.grid
+    observer = Observer(quantizer.observer, grid, quantizer.clamp, granularity, name)
     observer.forward(weight)
     exponent, _ = observer.calculate_qparams()
     nonzero = weight.flatten(1).any(1) if config.by_channel else weight.any()
@@ -106,21 +91,20 @@ def _weight_exponent(
 
 def _activation_qparams(
     layers: Sequence[FoldedLayer],
-    configs: Sequence[LayerQuantConfig],
+    grids: Mapping[int, Grid],
     quantizer: Quantizer,
     inputs: Iterable[Tensor],
 ) -> dict[int, ActivationQParams]:
     """Observe the input, and the output of each layer that gives codes; by the layer's index."""
-    grids = {config.index: config.output for config in configs if config.output is not None}
+    names = {index: "input" if index == INPUT else f"layer {index}: output" for index in grids}
     observers = {
-        index: Observer(quantizer.observer, grid, quantizer.clamp, tensor=f"layer {index}: output")
+        index: Observer(quantizer.observer, grid, quantizer.clamp, tensor=names[index])
         for index, grid in grids.items()
     }
-    observers[INPUT] = Observer(quantizer.observer, DYADIC.grid, quantizer.clamp, tensor="input")
     for x in inputs:
         for index, tensor in enumerate(chain([x], outputs(layers, x)), start=INPUT):
             if index in observers:
                 observers[index].forward(tensor)
-    bits = {config.index: config.output_bits for config in configs} | {INPUT: PIXEL_BITS}
+    bits = {index: grid.quant_max.bit_length() for index, grid in grids.items()}
     qparams = {index: observer.calculate_qparams() for index, observer in observers.items()}
     return {i: ActivationQParams(int(e), z, bits[i]) for i, (e, z) in qparams.items()}

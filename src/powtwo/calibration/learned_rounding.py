@@ -30,10 +30,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from powtwo.integer.fixedpoint import FLOAT64_EXACT
+
 DAMPING = 0.01  # of the mean H_kk, times (w − c)²: holds weights that few inputs speak for
 SWEEPS = 8  # over all weights of a layer, at most; later ones gain next to nothing
 BLOCK = 64  # columns between two updates of all others
-EXACT = 2.0**53  # float64 holds every integer up to here
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +56,15 @@ class Moments:
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of samples together."""
-        names = ("count", "inputs", "outputs", "gram", "cross", "energy")
-        return Moments(*(getattr(self, name) + getattr(other, name) for name in names))
+        return Moments(*(getattr(self, name) + getattr(other, name) for name in vars(self)))
 
     @property
     def exact(self) -> bool:
         """Tell whether H and g cannot have passed 2^53 on the way: |Σ x·y|² ≤ Σ x² · Σ y²."""
         squares = self.gram.diagonal().max()
         bound = squares.sqrt() * self.energy.max().sqrt()
-        return bool((squares < EXACT) & (bound < EXACT / 2))  # the energy itself may be rounded
+        # The energy itself may be rounded.
+        return bool((squares < FLOAT64_EXACT) & (bound < FLOAT64_EXACT / 2))
 
     def centered(self) -> Moments:
         """Return the sums about the means, rounded to integers: for a bias that follows the mean.
@@ -130,7 +131,9 @@ def learn(
     order = torch.argsort(damped.gram.diagonal(), descending=True, stable=True)
     gram, cross = damped.gram[order][:, order].contiguous(), damped.cross[:, order]
     codes = nearest(weight[:, order], levels)
-    _check(moments, gram, cross, levels)
+    largest = 2 * levels.abs().max() * gram.abs().sum(1).max() + cross.abs().max()
+    if not moments.exact or largest.item() >= FLOAT64_EXACT:
+        raise moments.too_large()
     slope = codes @ gram - cross  # half the gradient, (O, K): integers throughout
     with _one_thread():
         for _ in range(sweeps):
@@ -165,10 +168,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _check(moments: Moments, gram: Tensor, cross: Tensor, levels: Tensor) -> None:
-    """Refuse sums that float64 cannot hold exactly."""
-    reach = 2 * levels.abs().max() * gram.abs().sum(1).max() + cross.abs().max()
-    if not moments.exact or reach.item() >= EXACT:
-        raise moments.too_large()

@@ -56,27 +56,18 @@ class _Inputs:
 
 
 def reconstruct(
-    calibrated: Calibrated,
-    scheme: Scheme,
-    images: Tensor,
-    batch_size: int,
-    *,
-    learn: bool,
-    correct: bool,
+    calibrated: Calibrated, scheme: Scheme, images: Tensor, batch_size: int
 ) -> Calibrated:
-    """Return the network with weights on their grids and corrected biases, as asked for.
+    """Return the network with learned weights and corrected biases, as far as the scheme asks.
 
-    Args:
-        calibrated: the float network and its exponents.
-        scheme: how it will be converted.
-        images: uint8 (N, C, H, W), of the training set.
-        batch_size: images at a time; the result does not depend on it.
-        learn: whether the rounding of weights is learned.
-        correct: whether biases are corrected.
+    The images are uint8 (N, C, H, W), of the training set; the batch size changes nothing.
 
     Raises:
         ValueError: where a sum would not be exact, or a layer cannot be converted.
     """
+    learn, correct = scheme.weights.rounding == "learned", scheme.bias_correction
+    if not learn and not correct:
+        return calibrated
     layers = list(calibrated.layers)
     inputs, qparams = _network_inputs(calibrated, images, batch_size), calibrated.input.codes
     for index, layer in enumerate(layers):
@@ -87,14 +78,12 @@ def reconstruct(
             continue
         integer = convert_layer(index, layer, qparams, scheme)
         exact, moments = _exact_outputs(layer, integer, inputs, batch_size, learn)
-        if learn:
+        if moments is not None:
             moments = moments.centered() if correct else moments
             layers[index] = _learned(layer, integer, moments)
             integer = convert_layer(index, layers[index], qparams, scheme)
         if correct:
-            bias = _corrected_bias(layer.folded, integer, inputs)
-            adapted = replace(layers[index].source, bias=bias)
-            layers[index] = replace(layers[index], adapted=adapted)
+            layers[index] = _corrected(layers[index], integer, inputs)
             integer = convert_layer(index, layers[index], qparams, scheme)
         if integer.output is None:
             break
@@ -107,20 +96,19 @@ def reconstruct(
 
 
 def _network_inputs(calibrated: Calibrated, images: Tensor, size: int) -> _Inputs:
-    network_input = calibrated.input
-    qparams = network_input.codes
+    normalize, qparams = calibrated.input.normalization, calibrated.input.codes
     exact = [
-        round_to_grid(network_input.normalization(batch, torch.float64), qparams.exponent)
+        round_to_grid(normalize(batch, torch.float64), qparams.exponent)
         for batch in torch.split(images, size)
     ]
-    codes = network_input.encode(images).to(torch.int16) - qparams.zero_point
+    codes = calibrated.input.encode(images).to(torch.int16) - qparams.zero_point
     return _Inputs(torch.cat(exact), codes, images.flatten(1).sum(1, dtype=torch.int64))
 
 
 def _exact_outputs(
     layer: CalibratedLayer, integer: Layer, inputs: _Inputs, size: int, learn: bool
-) -> tuple[Tensor, Moments]:
-    """Return the float network's output, and the moments of sampled positions."""
+) -> tuple[Tensor, Moments | None]:
+    """Return the float network's output, and the moments of sampled positions to learn from."""
     exact_layer = ExactFloatLayer(layer.folded)
     assert integer.input is not None
     exponent = (integer.output or integer.input).exponent
@@ -133,8 +121,7 @@ def _exact_outputs(
             patches = _patches(layer.folded, codes, positions)
             moments.append(Moments.of(patches, _pick(wanted, *positions)))
         exact.append(exact_layer.outputs(sums, exponent))
-    total = reduce(Moments.__add__, moments) if moments else Moments.of(*torch.zeros(2, 1, 1))
-    return torch.cat(exact), total
+    return torch.cat(exact), reduce(Moments.__add__, moments) if learn else None
 
 
 def _positions(outputs: Tensor, keys: Tensor, images: int) -> tuple[Tensor, Tensor]:
@@ -178,25 +165,22 @@ def _learned(layer: CalibratedLayer, integer: Layer, moments: Moments) -> Calibr
     return replace(layer, adapted=replace(layer.folded, weight=codes * power_of_two(exponent)))
 
 
-def _corrected_bias(layer: FoldedLayer, integer: Layer, inputs: _Inputs) -> Tensor:
-    """Return the bias of a float layer, corrected for the weights of the integer layer."""
-    assert layer.weight is not None
-    assert layer.bias is not None
+def _corrected(layer: CalibratedLayer, integer: Layer, inputs: _Inputs) -> CalibratedLayer:
+    folded = layer.folded
+    assert folded.weight is not None
+    assert folded.bias is not None
     assert integer.input is not None
-    mean_q = mean_inputs(layer, inputs.codes) * power_of_two(integer.input.exponent)
-    exact = layer.weight, mean_inputs(layer, inputs.exact)
-    return layer.bias + mean_difference(exact, (integer.weight_values, mean_q))
+    mean_q = mean_inputs(folded, inputs.codes) * power_of_two(integer.input.exponent)
+    exact = folded.weight, mean_inputs(folded, inputs.exact)
+    bias = folded.bias + mean_difference(exact, (integer.weight_values, mean_q))
+    return replace(layer, adapted=replace(layer.source, bias=bias))
 
 
 def mean_inputs(layer: FoldedLayer, x: Tensor) -> Tensor:
     """Return the mean of what each weight of an output meets, over images and positions.
 
-    Args:
-        layer: a conv2d or linear layer.
-        x: inputs (N, C, H, W) or (N, I), multiples of a power of two, so that sums are exact.
-
-    Returns:
-        float64 (K,), in the order of the weights of one output.
+    Inputs are (N, C, H, W) or (N, I), multiples of a power of two, so that sums are exact; means
+    are float64 (K,), in the order of the weights of one output.
     """
     total = x.sum(0, dtype=torch.float64)
     if layer.kind == "linear":

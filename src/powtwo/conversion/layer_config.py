@@ -18,7 +18,6 @@ class LayerQuantConfig:
     index: int  # in the network, pooling and flattening counted
     weights: WeightFormat
     by_channel: bool  # whether each output channel has a weight exponent of its own
-    output_bits: int
     output: Grid | None  # None: int32 accumulators
 
 
@@ -43,16 +42,16 @@ def _configure(
     index: int, layer: FoldedLayer, scheme: Scheme, bits: LayerBits, last: bool
 ) -> LayerQuantConfig:
     weights = WeightFormat(bits.weights or scheme.weights.bits, bits.kind or scheme.weights.kind)
-    output_bits = bits.activations or scheme.activations.bits
     output = None
     if not last or scheme.logits == "codes":
         # Without ReLU half of the values are negative, and 0 must stand in the middle; where it
         # does, the middle is that of the layer's own bits.
         at_zero = layer.relu and scheme.activations.zero_point == 0
+        output_bits = bits.activations or scheme.activations.bits
         output = Grid.of_activations(output_bits, 0 if at_zero else None)
     # Classes are compared by their accumulators, which must then all have one exponent.
     by_channel = scheme.weights.per == "channel" and output is not None
-    return LayerQuantConfig(index, weights, by_channel, output_bits, output)
+    return LayerQuantConfig(index, weights, by_channel, output)
 
 
 def _bits_by_layer(weighted: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:

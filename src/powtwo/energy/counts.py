@@ -23,7 +23,6 @@ CONVENTIONS: tuple[str, ...] = get_args(Energy.model_fields["zero_point"].annota
 PJ_IN_UJ = 10**6
 KINDS = ("multiply", "accumulate", "bias", "zero_point", "requantize")
 
-
 Pj = Fraction | None  # None where a price is unknown
 
 
@@ -78,22 +77,14 @@ def integer_counts(layers: Iterable[LayerShape], convention: str) -> list[OpCoun
 
 
 def total_energy(counts: Iterable[OpCounts], table: Table) -> Fraction:
-    """Return the energy of all layers in pJ.
-
-    Raises:
-        UnpricedError: where the table lacks a price.
-    """
+    """Return the energy of all layers in pJ; an UnpricedError where the table lacks a price."""
     return sum((item.count * table[item.operation] for item in counts), Fraction(0))
 
 
 def energy_by_kind(
     counts: Iterable[OpCounts], table: Table, kinds: Sequence[str] = KINDS
 ) -> dict[str, Fraction]:
-    """Return the energy of all layers in pJ for each kind of term.
-
-    Raises:
-        UnpricedError: where the table lacks a price.
-    """
+    """Return `total_energy` for each kind of term."""
     sums = dict.fromkeys(kinds, Fraction(0))
     for item in counts:
         sums[item.kind] += item.count * table[item.operation]
@@ -113,11 +104,9 @@ def arithmetic_energies(
     Raises:
         UnpricedError: where the table lacks a price of FP32.
     """
-    integer = integer_counts(layers, convention)
-    priced = first_unpriced(integer, table) is None
-    return total_energy(float_counts(layers), table), total_energy(
-        integer, table
-    ) if priced else None
+    exact, integer = float_counts(layers), integer_counts(layers, convention)
+    integer_pj = None if first_unpriced(integer, table) else total_energy(integer, table)
+    return total_energy(exact, table), integer_pj
 
 
 def compared(float_pj: Pj, integer_pj: Pj) -> dict[str, float | None]:

@@ -52,25 +52,22 @@ def load_memory_table(name: str, folder: Path = FOLDER / "memory") -> MemoryTabl
 def memory_counts(
     layers: Sequence[LayerShape], arithmetic: str, weights_in: str, activations_in: str
 ) -> list[OpCounts]:
-    """Count bits: `times` elements of `each` bits.
+    """Count bits, `times` elements of `each` bits, by the memory levels they are moved to and from.
 
-    Args:
-        layers: the layers with weights, in order.
-        arithmetic: float (all FP32, the image too) or integer (codes in their stored widths).
-        weights_in: the memory level that weights and biases are read from, such as dram.
-        activations_in: the level that inputs are read from and outputs written to.
+    Values are FP32 where the arithmetic is float, the image too, and else codes as they are stored.
     """
     weights, activations = f"{weights_in}_bit", f"{activations_in}_bit"
     counts = []
     for layer in layers:
         weight_bits, input_bits, output_bits = _stored_bits(layer, arithmetic)
         counts += [
-            OpCounts(layer, arithmetic, "weights_read", weights, layer.weights, weight_bits),
-            OpCounts(layer, arithmetic, "weights_read", weights, layer.biases, WORD_BITS),
-            OpCounts(layer, arithmetic, "activations_read", activations, layer.inputs, input_bits),
-            OpCounts(
-                layer, arithmetic, "activations_written", activations, layer.written, output_bits
-            ),
+            OpCounts(layer, arithmetic, kind, operation, elements, bits)
+            for kind, operation, elements, bits in (
+                ("weights_read", weights, layer.weights, weight_bits),
+                ("weights_read", weights, layer.biases, WORD_BITS),
+                ("activations_read", activations, layer.inputs, input_bits),
+                ("activations_written", activations, layer.written, output_bits),
+            )
         ]
     return counts
 

@@ -45,14 +45,8 @@ class Prices:
     """The parameters and the tables that they name."""
 
     params: Energy
-    table: PriceTable
-    all_widths: PriceTable | None  # None: the same table, or none wanted
+    tables: Sequence[PriceTable]  # of operations: the configured one, then that for all widths
     memory: MemoryTable | None
-
-    @property
-    def tables(self) -> list[PriceTable]:
-        """The tables of operations, the configured one first."""
-        return [self.table] if self.all_widths is None else [self.table, self.all_widths]
 
 
 def load_prices(params: Energy) -> Prices:
@@ -61,9 +55,9 @@ def load_prices(params: Energy) -> Prices:
     Raises:
         ParamsError: where there is no such table or memory level.
     """
-    table, all_widths, levels = load_price_table(params.table), None, None
+    tables, levels = [load_price_table(params.table)], None
     if params.all_widths not in (None, params.table):
-        all_widths = load_price_table(params.all_widths, key="energy.all_widths")
+        tables.append(load_price_table(params.all_widths, key="energy.all_widths"))
     if params.memory is not None:
         levels = load_memory_table(params.memory)
         for key in ("weights_in", "activations_in"):
@@ -72,7 +66,7 @@ def load_prices(params: Energy) -> Prices:
                     f"energy.{key} = {level}: no memory of {levels.name}; name one of "
                     f"{', '.join(levels.memory_levels)}"
                 )
-    return Prices(params, table, all_widths, levels)
+    return Prices(params, tables, levels)
 
 
 def scheme_metrics(layers: Sequence[LayerShape], prices: Prices) -> dict[str, Any]:
@@ -83,11 +77,13 @@ def scheme_metrics(layers: Sequence[LayerShape], prices: Prices) -> dict[str, An
     Raises:
         UnpricedError: where neither table prices the scheme, or one lacks a price of FP32.
     """
-    tables = _pricing_tables(layers, prices)
-    convention, wider, levels = prices.params.zero_point, prices.all_widths, prices.memory
+    tables, levels = _pricing_tables(layers, prices), prices.memory
+    first, *wider = (
+        _arithmetic_metrics(layers, table, prices.params.zero_point) for table in prices.tables
+    )
     return {
-        **_arithmetic_metrics(layers, prices.table, convention),
-        "all_widths": None if wider is None else _arithmetic_metrics(layers, wider, convention),
+        **first,
+        "all_widths": wider[0] if wider else None,
         "memory": None if levels is None else _memory_metrics(layers, levels, prices.params),
         "sensitivity": sensitivity_rows(layers, tables, levels, prices.params),
     }

@@ -116,17 +116,11 @@ class PriceTable(Table):
         """Return the price in pJ, listed or by formula, None where there is none."""
         if operation in self.prices:
             return self.prices[operation].price
-        name, *widths = parse_operation(operation)
-        return self.formulas[name].price(*widths) if name in self.formulas else None
-
-
-def parse_operation(operation: str) -> tuple[str, int, int]:
-    """Split `int4x8_multiply` into `multiply`, 4 and 8; a name without widths has 0 and 0."""
-    match = _OPERATION.fullmatch(operation)
-    if match is None:
-        return operation, 0, 0
-    weight_bits, code_bits, name = match.groups()
-    return name, int(weight_bits), int(code_bits or weight_bits)
+        match = _OPERATION.fullmatch(operation)
+        if match is None or match[3] not in self.formulas:
+            return None
+        weight_bits, code_bits, name = match.groups()
+        return self.formulas[name].price(int(weight_bits), int(code_bits or weight_bits))
 
 
 @lru_cache

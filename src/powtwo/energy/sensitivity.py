@@ -25,17 +25,9 @@ def sensitivity_rows(
 ) -> list[dict[str, Any]]:
     """Return a row for each table and each value of each assumption.
 
-    The keys are the columns of plots/energy-sensitivity.csv after the scheme. What needs a price
-    that the table lacks is None, and so is everything about memory without a memory table.
-
-    Args:
-        layers: the layers with weights, in order.
-        tables: the tables that price the scheme under the configured convention.
-        memory: the table of memory, None for arithmetic alone.
-        params: the configured assumptions.
-
-    Raises:
-        UnpricedError: where a table lacks a price of FP32.
+    The tables price the scheme under the configured convention. The keys are the columns of
+    plots/energy-sensitivity.csv after the scheme. What needs a price that the table lacks is None,
+    and so is everything about memory without a memory table.
     """
     varied: dict[str, Sequence[str]] = {"zero_point": CONVENTIONS}
     if memory is not None:

@@ -73,14 +73,10 @@ def measure_sensitivity(
     labels: Tensor,
     batch_size: int,
 ) -> Sensitivity:
-    """Measure each weighted layer.
+    """Measure each weighted layer; the batch size changes nothing.
 
-    Args:
-        engine: what runs the integer network.
-        layers: the float network.
-        images: uint8 (N, C, H, W); not of the test set, since a choice may be made on them.
-        labels: int64 (N,), the truth.
-        batch_size: images at a time; the result does not depend on it.
+    The images are uint8 (N, C, H, W), not of the test set, since a choice may be made on them;
+    their labels are int64 (N,).
     """
     network = engine.network
     alone = {i: LayerAlone() for i, layer in enumerate(network.layers) if layer.has_weights}
@@ -99,8 +95,9 @@ def measure_sensitivity(
             layer = network.layers[index]
             y = values(layer, simulate(layer, floats[index], network.rounding))
             counts.quantized += _correct(classify(layers[index + 1 :], y), truth)
-            y = layers[index](decode(layer, codes[index]))
-            classes = _classify_by_integers(network, layers, engines, index + 1, y)
+            assert layer.input is not None
+            x = dequantize(codes[index], layer.input.exponent, layer.input.zero_point)
+            classes = _classify_by_integers(network, layers, engines, index + 1, layers[index](x))
             counts.in_float += _correct(classes, truth)
     return Sensitivity(len(images), exact, integer, alone)
 
@@ -122,12 +119,6 @@ def simulate(layer: Layer, x: Tensor, rounding: Rounding) -> Tensor:
         return scaled(sums, by_channel(layer.accumulator_exponent, sums.dim()))
     codes = rounding.steps(scaled(sums, layer.output.exponent)) + layer.output.zero_point
     return codes.clamp(layer.output.grid.quant_min, layer.output.grid.quant_max)
-
-
-def decode(layer: Layer, codes: Tensor) -> Tensor:
-    """Return the float64 values of the codes that a weighted layer reads."""
-    assert layer.input is not None
-    return dequantize(codes, layer.input.exponent, layer.input.zero_point)
 
 
 def _classify_by_integers(

@@ -101,13 +101,8 @@ class Layer:
 
     @property
     def shift(self) -> Tensor:
-        """Return n = e_y − e_x − e_w, int64, of shape () or (O,).
-
-        Raises:
-            ValueError: where the layer gives accumulators, which are not shifted.
-        """
-        if self.output is None:
-            raise ValueError("the layer's output is int32: it has no shift")
+        """Return n = e_y − e_x − e_w, int64, of shape () or (O,), of a layer that gives codes."""
+        assert self.output is not None
         return self.output.exponent - self.accumulator_exponent
 
     @property

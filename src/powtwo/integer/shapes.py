@@ -34,8 +34,6 @@ class LayerShape:
     output_zero_point: int | None
     weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
     weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
-    weights: int = 0  # elements
-    biases: int = 0  # elements, int32 or FP32
     stored: Shape | None = None  # the output after the poolings that follow, if any
 
     @property
@@ -52,6 +50,16 @@ class LayerShape:
     def outputs(self) -> int:
         """Output elements of one image."""
         return prod(self.output_shape)
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight."""
+        return self.fan_in * self.biases
+
+    @property
+    def biases(self) -> int:
+        """Elements of the bias, int32 or FP32: one for each output channel."""
+        return self.output_shape[0]
 
     @property
     def macs(self) -> int:
@@ -102,23 +110,22 @@ def of_layout(
     classes: int,
     *,
     logits: str = "codes",
-    image: Sequence[int] = (3, 32, 32),
     bits: int = 8,
     zero_point: int | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> list[LayerShape]:
-    """List the weighted layers of a VGG from its layout, as the lab quantizes it.
+    """List the weighted layers of a VGG for images (3, 32, 32), as the lab quantizes it.
 
     Args:
         layout: channels of each 3×3 convolution, or "M" for a 2×2 pooling.
         hidden: outputs of the linear layers before the last.
         classes: outputs of the last layer.
         logits: `codes`, or `int32` for accumulators that are not requantized.
-        image: (C, H, W).
         bits: of weights and codes.
         zero_point: of the codes; None: 2^(bits−1).
         weights: the file's keys about weights where they differ, such as `weight_bits`.
     """
+    image = (3, 32, 32)
     middle = 1 << (bits - 1) if zero_point is None else zero_point
     codes = {"weight_bits": bits, "input_bits": bits, "input_zero_point": middle, "output": "codes",
              "output_bits": bits, "output_zero_point": middle} | dict(weights or {})  # fmt: skip
@@ -144,13 +151,7 @@ def of_layout(
 def output_shape(
     index: int, layer: Mapping[str, Any], weight: Shape | None, input_shape: Shape
 ) -> Shape:
-    """Return the shape of a layer's output; arithmetic as in torch.nn.Conv2d.
-
-    Args:
-        index: of the layer, for errors.
-        layer: its `kind`, and `kernel`, `stride` and `padding` as the kind needs them.
-        weight: (O, I, kH, kW) or (O, I) for a weighted layer, None for another.
-        input_shape: (C, H, W) or (features,).
+    """Return the shape of a layer's output as `of_metadata` has layers; sizes as torch.nn.Conv2d's.
 
     Raises:
         ValueError: where the layer does not fit its input.
@@ -196,6 +197,4 @@ def _layer_shape(
         output_zero_point=layer["output_zero_point"] if coded else None,
         weight_kind=layer.get("weight_kind", "uniform"),
         weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
-        weights=prod(weight),
-        biases=weight[0],
     )
