@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -55,15 +56,15 @@ def _call(context: Context, *command: str) -> int:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     if context.config.run.dry:
         return 0
+    # The command gets a Ctrl-C as well, and must have time to end its stages. A handler that does
+    # nothing is the command's default again; one that is ignored it would inherit.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        return subprocess.Popen(command, cwd=ROOT, env=environment).wait()
     except FileNotFoundError:
         raise Exit(f"{command[0]}: not found; use ./inv, or activate .venv", 127) from None
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            continue  # the command got the Ctrl-C as well, and must have time to end its stages
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(context: Context, *command: str) -> None:
@@ -167,7 +168,8 @@ def metrics(context: Context) -> None:
 @task(name="test", help={"fast": "leave out the tests that start processes, train or run DVC"})
 def run_tests(context: Context, fast: bool = False) -> None:
     """Run the tests of the code; arguments after -- go to pytest"""
-    _run(context, "pytest", *(["-m", "not slow and not pipeline"] if fast else []), *_rest())
+    quick = ["-m", "not slow and not pipeline"] if fast else []
+    _run(context, "pytest", "-n", "logical", "--dist", "worksteal", *quick, *_rest())
 
 
 @task

@@ -112,3 +112,15 @@ def test_paired_holds_the_truth_about_95_times_in_100() -> None:
 def test_paired_stays_within_one() -> None:
     assert paired_interval(2, 0, 2)[1] == 1
     assert paired_interval(0, 2, 2)[0] == -1
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 0), (-1, 5), (6, 5)])
+def test_impossible_counts_are_refused(right: int, total: int) -> None:
+    with pytest.raises(ValueError, match=f"right = {right}, total = {total}: must"):
+        wilson_interval(right, total)
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0), (-1, 0, 5), (3, 3, 5)])
+def test_impossible_pairs_are_refused(counts: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=f"more = {counts[0]}, fewer = {counts[1]}"):
+        paired_interval(*counts)

@@ -51,6 +51,16 @@ def test_a_comment_reruns_what_depends_on_its_package(
     assert clone.repro() == stages
 
 
+def test_an_observer_that_decides_otherwise_reruns_what_its_output_changes(clone: Clone) -> None:
+    clone.edit(
+        "src/powtwo/calibration/statistics.py",
+        "self.largest / self.grid",
+        "2 * self.largest / self.grid",
+    )
+    schemes = [stage for scheme in SCHEMES for stage in of_scheme(scheme)]
+    assert clone.repro() == sorted([*schemes, "compare"])
+
+
 def test_one_scheme_changed_runs_its_stages_and_compare(clone: Clone) -> None:
     clone.edit_params(lambda values: values["schemes"]["lab"]["weights"].update(clamp=[-4, 0]))
     assert clone.repro() == sorted([*LAB, "compare"])

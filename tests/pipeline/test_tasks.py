@@ -14,6 +14,7 @@ import pytest
 from closure import ROOT
 
 pytestmark = pytest.mark.slow  # each test starts Invoke
+BOTH = "<-n> <logical> <--dist> <worksteal>"  # on every processor
 PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
 PIP = "<-m> <pip> <install> <--quiet> <-r> <requirements.txt>"
 STUB = """#!/bin/sh
@@ -107,10 +108,10 @@ def test_tasks_import_nothing_heavy() -> None:
         ("diff", ["dvc <params> <diff>", "dvc <metrics> <diff>"]),
         ("diff v1", ["dvc <params> <diff> <v1>", "dvc <metrics> <diff> <v1>"]),
         ("diff v1 v2", ["dvc <params> <diff> <v1> <v2>", "dvc <metrics> <diff> <v1> <v2>"]),
-        ("test", ["pytest"]),
-        ("test --fast", ["pytest <-m> <not slow and not pipeline>"]),
+        ("test", [f"pytest {BOTH}"]),
+        ("test --fast", [f"pytest {BOTH} <-m> <not slow and not pipeline>"]),
         ("check", ["python <-m> <powtwo.tools.check>"]),
-        ("test -- -k 'a or b'", ["pytest <-k> <a or b>"]),
+        ("test -- -k 'a or b'", [f"pytest {BOTH} <-k> <a or b>"]),
         ("lint", ["ruff <check>", "ruff <format> <--check>", "mypy"]),
         ("lint --fix", ["ruff <check> <--fix>", "ruff <format>", "mypy"]),
         ("bench", ["python <benchmarks/train.py>"]),

@@ -93,7 +93,12 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """Return the 95 % interval of a fraction of which `right` of `total` were seen.
 
     Wilson's score interval (source 2): it stays within [0, 1] and has a width at 0 and 1 too.
+
+    Raises:
+        ValueError: where `total` is not above 0, or `right` is not within 0 … `total`.
     """
+    if total <= 0 or not 0 <= right <= total:
+        raise ValueError(f"right = {right}, total = {total}: must have 0 <= right <= total, not 0")
     middle = (right + Z**2 / 2) / (total + Z**2)
     half = Z / (total + Z**2) * math.sqrt(right * (total - right) / total + Z**2 / 4)
     # At either end the sums cancel exactly on paper, and not in floats.
@@ -107,7 +112,15 @@ def paired_interval(more: int, fewer: int, total: int) -> tuple[float, float]:
 
     Of `total` images `more` count for the first alone and `fewer` for the second alone. One is
     added to either count and two to the total (source 3).
+
+    Raises:
+        ValueError: where `total` is not above 0, or the counts exceed it.
     """
+    if total <= 0 or min(more, fewer) < 0 or more + fewer > total:
+        raise ValueError(
+            f"more = {more}, fewer = {fewer}, total = {total}: both counts must be 0 or above, "
+            "and their sum at most the total, not 0"
+        )
     first, second = (more + 1) / (total + 2), (fewer + 1) / (total + 2)
     middle = first - second
     half = Z * math.sqrt((first + second - middle**2) / (total + 2))
