@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,6 +229,7 @@ def _present(root: Path, name: str) -> Path:
     return root / name
 
 
+@cache  # tables repeat their cells tens of thousands of times
 def _number(text: str) -> Any:
     """Return the number that a text is, None of an empty one, or else the text."""
     try:
