@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clone import PARAMS
 from closure import ROOT
 
 from powtwo.core import stages as guard
@@ -48,7 +49,7 @@ def running(name: str = "train", reads: type[StageParams] = SeedAlone) -> Iterat
 
 @pytest.fixture(autouse=True)
 def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copy(PARAMS, tmp_path)
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     yield

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 def test_stage_writes_metrics_and_terms(tmp_path: Path) -> None:
     write_integer_file(tmp_path / "models/integer/lab.safetensors")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = yaml.safe_load((ROOT / "tests/data/params.yaml").read_text(encoding="utf-8"))
     params["schemes"] = {"lab": next(iter(params["schemes"].values()))}
     params["export"]["schemes"] = []
     params["energy"] = {"table": "lab", "zero_point": "per_use", "memory": "horowitz"}

@@ -38,8 +38,21 @@ def imported(path: Path) -> list[Path]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative imports hide what a stage depends on"
+            _refuse_lazy_names(path, node)
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return [file for name in names for file in _files(name)]
+
+
+def _refuse_lazy_names(path: Path, node: ast.ImportFrom) -> None:
+    """Within src/ a name comes from its module: a package's own names hide which module that is."""
+    place = SOURCE.joinpath(*(node.module or "").split("."))
+    if not (node.module or "").startswith("powtwo.") or not place.is_dir():
+        return
+    for alias in node.names:
+        module = place / alias.name
+        assert module.is_dir() or module.with_suffix(".py").exists(), (
+            f"{path}: import {alias.name} from its module, not from {node.module}"
+        )
 
 
 def _files(name: str) -> list[Path]:

@@ -44,7 +44,7 @@ def test_errors_take_one_line(tmp_path: Path, arguments: list[str], message: str
     (tmp_path / "benchmarks").mkdir()
     script = tmp_path / "benchmarks/seeds.py"
     script.write_bytes((ROOT / "benchmarks/seeds.py").read_bytes())
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_bytes((ROOT / "tests/data/params.yaml").read_bytes())
     done = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
     )

@@ -106,7 +106,9 @@ def test_the_threads_are_those_of_the_parameters(
 def test_the_lab_s_recipe_runs(stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Adam, plateau, rotation and erasing together, as nowhere else."""
     changes = yaml.safe_load((ROOT / "presets/cifar10-lab-adam.yaml").read_text("utf-8"))["train"]
-    default = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["train"]["augment"]
+    default = yaml.safe_load((ROOT / "tests/data/params.yaml").read_text(encoding="utf-8"))[
+        "train"
+    ]["augment"]
     changes["augment"] = default | changes["augment"]
     monkeypatch.chdir(workplace(tmp_path / "lab", **changes | {"epochs": 2, "batch_size": 8}))
     stage.main()

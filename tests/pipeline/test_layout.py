@@ -1,4 +1,4 @@
-"""The house: which package may import which, and that code and table agree."""
+"""The layout: which package may import which, and that code and table agree."""
 
 from __future__ import annotations
 
