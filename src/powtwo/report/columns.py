@@ -70,4 +70,6 @@ ENERGY_SENSITIVITY = ("varied", "value", "table", "zero_point", "weights_in", "a
 
 def shown(value: float | None, form: str) -> str:
     """Return a figure as the page shows it."""
-    return MISSING if value is None else format(value, form)
+    if value is None:
+        return MISSING
+    return format(int(value) if form.endswith("d") else value, form)
