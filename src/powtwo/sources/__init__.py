@@ -4,6 +4,7 @@ read           from the section `data` of params.yaml to a data set; mnist5k, th
 cifar10        CIFAR-10 from a disk, a mirror or the origin
 class_folders  images in `train/<class>/` and `test/<class>/`
 archives       files in a folder, a tar or a zip, read without extracting them
+ignored        files of the operating system, which never matter
 params         the section `data` of params.yaml
 """
 
