@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from powtwo.dataset.images import TrainTestSplit
-from powtwo.sources import cifar10
+from powtwo.sources import cifar10, fetch
 from powtwo.sources.params import Source
 from powtwo.sources.read import read_dataset
 from powtwo.tools.torchvision_import import import_torchvision
@@ -49,6 +49,7 @@ def content(packed, monkeypatch) -> bytes:
             archive.addfile(member, io.BytesIO(file))
     monkeypatch.setattr(cifar10, "FILES", {name: md5(file) for name, file in packed.items()})
     monkeypatch.setattr(cifar10, "MD5", md5(buffer.getvalue()))
+    monkeypatch.setattr(cifar10, "SIZE", len(buffer.getvalue()))
     return buffer.getvalue()
 
 
@@ -57,7 +58,9 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.pages = {"/mirror": content, "/short": content, "/other": content[::-1]}
+        self.pages = dict.fromkeys(("/mirror", "/short", "/stall"), content)
+        self.pages |= {"/other": content[::-1], "/larger": content + b"x", "/smaller": content[1:]}
+        self.closing = threading.Event()
         self.asked: list[str] = []
 
     def urls(self, *paths: str) -> tuple[str, ...]:
@@ -76,8 +79,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
-        # What is called short breaks off in the middle.
-        self.wfile.write(page[: len(page) // 2] if "short" in self.path else page)
+        # What is called short breaks off in the middle, a stall stays there.
+        halved = self.path in ("/short", "/stall")
+        self.wfile.write(page[: len(page) // 2] if halved else page)
+        if self.path == "/stall":
+            self.server.closing.wait(60)
 
     def log_message(self, *_: object) -> None:
         """Stay quiet."""
@@ -93,6 +99,7 @@ def server(content, monkeypatch) -> Iterator[Server]:
         thread.start()
         monkeypatch.setattr(cifar10, "URLS", server.urls("/mirror"))
         yield server
+        server.closing.set()
         server.shutdown()
         thread.join()
 
@@ -195,8 +202,12 @@ def test_a_local_archive_that_is_another_is_refused(content, tmp_path):
             cifar10.locate(path, tmp_path / "raw")
 
 
-@pytest.mark.parametrize("fault", ["/missing", "/other", "/short", "refused"])
+@pytest.mark.parametrize(
+    "fault", ["/missing", "/other", "/short", "/stall", "/larger", "/smaller", "refused"]
+)
 def test_the_next_place_is_tried_until_one_gives_it(content, server, tmp_path, monkeypatch, fault):
+    if fault == "/stall":
+        monkeypatch.setattr(fetch, "STALL", 0.5)
     first = server.urls(fault)
     if fault == "refused":  # port 9 of this machine discards, or is closed
         first = ("http://127.0.0.1:9/x",)
@@ -221,7 +232,7 @@ def test_where_all_places_fail_one_line_names_each_and_nothing_is_left(
     monkeypatch.setattr(cifar10, "URLS", server.urls("/missing", "/other", "/short"))
     missing, other, short = map(re.escape, cifar10.URLS)
     start = f"^data.name = 'cifar10': no place gave {re.escape(cifar10.NAME)}; download it yourself"
-    rule = rf"{start}.*{missing}: .*404.*; {other}: .*hash.*; {short}: .*\Z"
+    rule = rf"{start}.*{missing}: .*404.*; {other}: gave other bytes, .*; {short}: .*\Z"
     with pytest.raises(ValueError, match=rule):
         cifar10.locate(None, tmp_path / "raw")
     assert list(tmp_path.glob("raw/*")) == []

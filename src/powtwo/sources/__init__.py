@@ -2,7 +2,9 @@
 
 read           from the section `data` of params.yaml to a data set; mnist5k, the split
 cifar10        CIFAR-10 from a disk, a mirror or the origin
+fetch          one file from the network, in bounded time and space
 class_folders  images in `train/<class>/` and `test/<class>/`
+decode         an image's file to pixels
 archives       files in a folder, a tar or a zip, read without extracting them
 ignored        files of the operating system, which never matter
 params         the section `data` of params.yaml

@@ -2,45 +2,66 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
-import struct
+import os
+import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
+
+from powtwo.sources.ignored import ignored
 
 DEPTH = 4  # levels that a folder is searched: a top folder, train or test, class, image
+LARGEST = 2**29  # bytes of a file that is read; no image that Pillow reads has more
 
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-)
 _BLOCK = 2**20  # bytes read at a time where nothing but the end is of interest
-
-T = TypeVar("T")
+_TAR_MODES: dict[str, Any] = {  # by suffix
+    ".tar": "r:",
+    ".tar.gz": "r:gz", ".tgz": "r:gz",
+    ".tar.bz2": "r:bz2", ".tbz2": "r:bz2", ".tbz": "r:bz2",
+    ".tar.xz": "r:xz", ".txz": "r:xz",
+}  # fmt: skip
+_READ_WHOLE = (  # into memory: members that say more of the next one, such as a long name
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_UTF8 = 0x800  # flags of a zip's member
+_ENCRYPTED = 1
 
 
 class Entry(NamedTuple):
     """A file or a folder; `read` must be called before the next entry is asked for."""
 
-    parts: tuple[str, ...]  # of its path, relative to the top
+    parts: tuple[str, ...]  # of its path, relative to the top; bytes that are not UTF-8 escaped
     is_folder: bool
+    fault: str  # why it must not be read, with the remedy; empty for a good one
     read: Callable[[], bytes]
+
+
+class _BrokenError(Exception):
+    """An archive cannot be read as what its suffix says."""
+
+
+def check_path(path: Path) -> None:
+    """Refuse what is neither file nor folder, before whoever opens it waits for ever.
+
+    Raises:
+        ValueError: where nothing is there, or a FIFO, a socket or a device.
+    """
+    if not (path.is_file() or path.is_dir()):
+        is_there = "a FIFO, socket or device" if path.exists() else "no such file or folder"
+        raise ValueError(f"{path}: {is_there}; correct data.path or POWTWO_DATA")
 
 
 @contextmanager
 def entries(path: Path) -> Iterator[Iterator[Entry]]:
-    """Open a folder, .tar, .tar.gz, .tar.xz or .zip and yield an iterator of its entries.
+    """Open a folder, a tar or a zip and yield an iterator of its entries.
+
+    Files of the operating system are left out. A tar may be packed by gzip, bzip2 or xz.
 
     Raises:
         ValueError: where the suffix is another, the archive is truncated or broken, or a member's
@@ -48,11 +69,11 @@ def entries(path: Path) -> Iterator[Iterator[Entry]]:
     """
     try:
         with closing(_open(path)) as iterator:
-            yield iterator
-    except _BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+            yield (entry for entry in iterator if not any(map(ignored, entry.parts)))
+    except _BrokenError as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path}: truncated or broken ({reason}); get the archive again"
+            f"{path}: truncated or broken ({reason}); get the archive again, or pack it anew"
         ) from error
 
 
@@ -77,49 +98,59 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def _open(path: Path) -> Generator[Entry, None, None]:
+    check_path(path)
     if path.is_dir():
         return _read_folder(path)
-    for suffix, reader in _READERS.items():
+    if path.name.lower().endswith(".zip"):
+        return _read_zip(path)
+    for suffix, mode in _TAR_MODES.items():
         if path.name.lower().endswith(suffix):
-            return reader(path)
-    known = ", ".join(_READERS)
-    raise ValueError(f"{path}: unknown suffix; must be a folder or end in one of {known}")
+            return _read_tar(path, mode)
+    known = ", ".join([*_TAR_MODES, ".zip"])
+    raise ValueError(
+        f"{path}: unknown suffix; must be a folder or end in one of {known}; "
+        "unpack it (zstd -d, 7z x, ...) and give what comes out"
+    )
 
 
-def _read_folder(folder: Path) -> Generator[Entry, None, None]:
-    for depth in range(1, DEPTH + 1):
-        for path in folder.glob("/".join("*" * depth)):
-            yield Entry(path.relative_to(folder).parts, path.is_dir(), path.read_bytes)
+def _read_folder(folder: Path, above: tuple[str, ...] = ()) -> Generator[Entry, None, None]:
+    for path in sorted(folder.iterdir()):
+        # Whatever the locale says of names, their bytes are taken for UTF-8.
+        parts = (*above, os.fsencode(path.name).decode("utf-8", "surrogateescape"))
+        if ignored(parts[-1]):
+            continue
+        is_folder = path.is_dir()
+        size = path.stat().st_size if path.is_file() else None
+        yield Entry(parts, is_folder, _fault(is_folder, size), path.read_bytes)
+        if is_folder and len(parts) < DEPTH:
+            yield from _read_folder(path, parts)
 
 
 def _read_zip(path: Path) -> Generator[Entry, None, None]:
-    with path.open("rb") as file, _call_zipfile(zipfile.ZipFile, file) as archive:
+    with path.open("rb") as file, _call(zipfile.ZipFile, file) as archive:
         for member in archive.infolist():
-            parts = _parts(path, member.filename)
-            if member.flag_bits & 1:
-                raise ValueError(f"{path}: {member.filename}: encrypted; pack it without")
-            yield Entry(parts, member.is_dir(), partial(_call_zipfile, archive.read, member))
-
-
-def _call_zipfile(call: Callable[[Any], T], argument: Any) -> T:
-    """Call a reader of zipfile, and raise one kind of error for damage, where it has many.
-
-    A directory that points nowhere is an OSError, an unknown method a NotImplementedError, ...
-    """
-    try:
-        return call(argument)
-    except (OSError, ValueError, RuntimeError, struct.error) as error:
-        raise zipfile.BadZipFile(str(error)) from error
+            name = member.filename.replace("\\", "/")  # as some programs for Windows pack
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            is_file = kind in (0, stat.S_IFREG)
+            fault = _fault(name.endswith("/"), member.file_size if is_file else None)
+            if member.flag_bits & _ENCRYPTED:
+                fault = "encrypted; pack it without"
+            if not (name.isascii() or member.flag_bits & _UTF8):
+                fault = "a name in no stated encoding; pack it with `python -m zipfile -c`, or tar"
+            read = partial(_call, archive.read, member)
+            yield Entry(_parts(path, name), name.endswith("/"), fault, read)
 
 
 def _read_tar(path: Path, mode: Any) -> Generator[Entry, None, None]:
-    with tarfile.open(path, mode, tarinfo=_StrictHeader) as archive:
-        for member in archive:
-            parts = _parts(path, member.name)
-            if not (member.isdir() or member.isreg()):
-                raise ValueError(f"{path}: {member.name}: a link or device; pack the file itself")
-            yield Entry(parts, member.isdir(), partial(_read_member, archive, member))
-        while archive.fileobj.read(_BLOCK):
+    options = {"mode": mode, "encoding": "utf-8", "tarinfo": _StrictHeader}
+    with path.open("rb") as file, _call(tarfile.open, fileobj=file, **options) as archive:
+        while (member := _call(archive.next)) is not None:
+            if member.size < 0:
+                raise _BrokenError(f"{member.name}: size {member.size}")  # tarfile would go back
+            fault = _fault(member.isdir(), member.size if member.isreg() else None)
+            read = partial(_call, _read_member, archive, member)
+            yield Entry(_parts(path, member.name), member.isdir(), fault, read)
+        while _call(archive.fileobj.read, _BLOCK):
             pass  # the compressed stream checks its sum only at its very end
 
 
@@ -127,6 +158,29 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     assert file is not None  # as for every regular file
     return file.read()
+
+
+def _call(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a reader of tarfile or zipfile, and raise one kind of error for damage.
+
+    They have many: a directory that points nowhere is an OSError, a size of exabytes a
+    MemoryError, an unknown method a NotImplementedError, ...
+    """
+    try:
+        return call(*arguments, **options)
+    except Exception as error:
+        raise _BrokenError(str(error) or type(error).__name__) from error
+
+
+def _fault(is_folder: bool, size: int | None) -> str:
+    """Say what speaks against reading a folder, a file of `size` bytes, or neither (None)."""
+    if is_folder:
+        return ""
+    if size is None:
+        return "a link, FIFO or device; put the file itself in its place"
+    if size > LARGEST:
+        return f"of {size:,} bytes, more than {LARGEST:,}; make it smaller or remove it"
+    return ""
 
 
 def _parts(path: Path, name: str) -> tuple[str, ...]:
@@ -146,16 +200,11 @@ class _StrictHeader(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictHeader:
         try:
-            return super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise  # the block of zeros that ends a whole archive
             raise tarfile.ReadError(str(error)) from None
-
-
-_READERS: dict[str, Callable[[Path], Generator[Entry, None, None]]] = {  # by suffix
-    ".tar": partial(_read_tar, mode="r:"),
-    ".tar.gz": partial(_read_tar, mode="r:gz"),
-    ".tar.xz": partial(_read_tar, mode="r:xz"),
-    ".zip": _read_zip,
-}
+        if header.size < 0 or (header.type in _READ_WHOLE and header.size > _BLOCK):
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes")
+        return header

@@ -11,19 +11,15 @@ from __future__ import annotations
 import hashlib
 import pickle
 import tarfile
-import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
-from tqdm import tqdm
 
+from powtwo.core import files
 from powtwo.dataset.images import SHAPE, Images, Labels, TrainTestSplit
-
-TIMEOUT = 30  # seconds without a byte before the next source is tried
-
+from powtwo.sources.fetch import fetch
 
 NAME = "cifar-10-python.tar.gz"
 SIZE = 170_498_071  # bytes
@@ -54,7 +50,7 @@ def locate(path: Path | None, raw: Path) -> Path:
     """
     if path is None:
         return _download(raw)
-    if path.is_file() and (md5 := pooch.file_hash(str(path), "md5")) != MD5:
+    if path.is_file() and (md5 := _md5(path)) != MD5:
         raise ValueError(
             f"{path}: md5 is {md5}; {NAME} has {MD5}; download it again, or set data.path to "
             "null and it is downloaded"
@@ -85,19 +81,28 @@ def read(path: Path) -> TrainTestSplit:
 
 
 def _download(raw: Path) -> Path:
+    path = raw / NAME
+    if path.is_file() and _md5(path) == MD5:
+        return path
     failures = []
     for url in URLS:
         try:
-            with tqdm(desc=NAME, total=SIZE, unit="B", unit_scale=True, disable=None) as bar:
-                downloader = pooch.HTTPDownloader(bar, chunk_size=2**16, timeout=TIMEOUT)
-                return Path(pooch.retrieve(url, f"md5:{MD5}", NAME, raw, downloader=downloader))
-        except (OSError, ValueError) as error:
-            reason = textwrap.shorten(str(error), 400)
-            failures.append(f"{url}: {type(error).__name__}: {reason}")
+            with files.atomic(path) as temporary:
+                fetch(url, temporary, SIZE)
+                if (md5 := _md5(temporary)) != MD5:
+                    raise ValueError(f"{url}: gave other bytes, of md5 {md5}")
+            return path
+        except ValueError as error:
+            failures.append(str(error))
     raise ValueError(
         f"data.name = 'cifar10': no place gave {NAME}; download it yourself and set "
         f"data.path or POWTWO_DATA to it ({'; '.join(failures)})"
     )
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _batches(path: Path) -> Path:

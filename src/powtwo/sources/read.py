@@ -75,8 +75,8 @@ def mnist5k() -> TrainTestSplit:
 
 def _read_archive(source: Source, path: Path | None) -> TrainTestSplit:
     """Read CIFAR-10 or class folders, once the archive is the one that `source` says."""
-    if path is not None and not path.exists():
-        raise ValueError(f"{path}: no such file or folder; correct data.path or {ENVIRONMENT}")
+    if path is not None:
+        archives.check_path(path)
     if source.name == "cifar10":
         path = cifar10.locate(path, RAW)
     if path is None:

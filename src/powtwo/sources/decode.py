@@ -1,0 +1,90 @@
+"""One encoded image as pixels of the network's input: red, green, blue, 8 bits each.
+
+Orientation is applied, transparent pixels are laid on black, other sizes are resized whatever
+their proportions. Color profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL
+
+from powtwo.dataset.images import IMAGE_SIZE, Images
+
+# Plain raster formats: some of Pillow's others start programs or read further files.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+def decode(content: bytes) -> tuple[Images, list[str]]:
+    """Return an image (3, 32, 32), and a line for each thing in the file that it does not show.
+
+    Raises:
+        ValueError: where it is damaged, of another format, of more than 8 bits a channel, or so
+            large that Pillow takes it for an attack.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.format == "PNG":
+                    _check_sums(content)
+                losses = list(_losses(image))
+                pixels = _pixels(image)
+    except UnidentifiedImageError:
+        raise ValueError(f"none of {', '.join(FORMATS)}, or damaged") from None
+    except Exception as error:  # Pillow's readers raise errors of a dozen kinds
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    return pixels, losses + [f"Pillow warns: {warning.message}" for warning in caught]
+
+
+def _check_sums(content: bytes) -> None:
+    """Compare a PNG's chunks with their sums, as decoding does not; other formats have none."""
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        image.verify()
+
+
+def _losses(image: ImageFile) -> Iterator[str]:
+    if _bits(image) > 8:
+        raise ValueError("more than 8 bits a channel")
+    if getattr(image, "is_animated", False):
+        yield "several pictures, of which the first counts"
+    if image.mode == "CMYK":
+        yield "CMYK, turned to RGB without a color profile"
+    if _tag(image, SAMPLESPERPIXEL, 1) > len(image.getbands()):
+        yield "more channels than Pillow reads"
+
+
+def _bits(image: ImageFile) -> int:
+    """Return the bits of a channel in the file; of some formats, Pillow gives the upper 8 alone."""
+    if image.mode[0] in "IF":
+        return 16  # or more
+    if image.format == "PNG":
+        return 16 if ";16" in str(image.tile) else 8
+    if image.format == "PPM" and isinstance(image.tile[0].args, tuple):  # raw mode, largest value
+        return int(image.tile[0].args[1]).bit_length()
+    return int(np.max(_tag(image, BITSPERSAMPLE, 8)))
+
+
+def _tag(image: ImageFile, tag: int, default: int) -> Any:
+    """Return a tag of a TIFF; the default for other formats."""
+    return getattr(image, "tag_v2", {}).get(tag, default)
+
+
+def _pixels(image: Image.Image) -> Images:
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, "black")
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    image = image.convert("RGB")
+    if image.size != (IMAGE_SIZE, IMAGE_SIZE):
+        # Pillow resamples bytes in fixed point: the same pixels on every machine.
+        image = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
