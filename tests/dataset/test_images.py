@@ -1,6 +1,7 @@
 """The data set as a value and a file, and few images chosen of many."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,20 @@ def test_every_bit_and_name_is_in_the_digest(small):
 def test_arrays_of_another_kind_are_refused(small, name, value, rule):
     with pytest.raises(ValueError, match=f"^{name}: {rule}" if name != "x_train" else rule):
         dataclasses.replace(small, **{name: value})
+
+
+@pytest.mark.parametrize("classes", [(), ("cat",), ("cat", "cat"), ("cat", "dog", "cat")])
+def test_fewer_than_two_classes_or_a_name_twice_are_refused(small, classes):
+    with pytest.raises(
+        ValueError, match=r"^classes: are \(.*\); must be two or more, no name twice"
+    ):
+        dataclasses.replace(small, classes=classes)
+
+
+def test_a_fifo_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "dataset.npz")
+    with pytest.raises(ValueError, match=r"dataset.npz: no data set \(a FIFO, "):
+        Dataset.load(tmp_path / "dataset.npz")
 
 
 def test_evenly_spaced_by_hand():

@@ -196,7 +196,7 @@ def test_a_link_in_a_zip_is_refused(files, tmp_path):
 def test_a_fifo_for_an_archive_is_refused_at_once(tmp_path, name, sha256, file):
     os.mkfifo(tmp_path / file)
     source = Source(name=name, sha256=sha256, path=None, validation=0.1)
-    rule = rf"{file}: a FIFO, socket or device; correct data.path or POWTWO_DATA"
+    rule = rf"{file}: neither a file nor a folder; correct data.path or POWTWO_DATA"
     with pytest.raises(ValueError, match=rule):
         read_dataset(source, tmp_path / file)
 

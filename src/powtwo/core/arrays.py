@@ -42,6 +42,8 @@ def read(path: Path | str) -> Arrays:
         ValueError: where the file is broken or holds anything but plain arrays, saying why.
         OSError: where it cannot be opened, as where there is none.
     """
+    if Path(path).is_fifo():
+        raise ValueError("a FIFO, of which the end would be waited for")
     with Path(path).open("rb") as file:
         try:
             with np.load(file, allow_pickle=False) as stored:

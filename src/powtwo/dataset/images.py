@@ -36,7 +36,8 @@ class Dataset:
     """Images uint8 (N, 3, 32, 32) with labels int64 (N,), in three parts.
 
     Raises:
-        ValueError: where a part has another shape or type, is empty, or has a label of no class.
+        ValueError: where a part has another shape or type, is empty, or has a label of no class,
+            or the names are not those of two classes or more.
     """
 
     x_train: Images
@@ -48,6 +49,8 @@ class Dataset:
     classes: tuple[str, ...]  # names, in the order of their labels
 
     def __post_init__(self) -> None:
+        if len(set(self.classes)) < max(2, len(self.classes)):
+            raise ValueError(f"classes: are {self.classes}; must be two or more, no name twice")
         for part in ("train", "validation", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
             _check(f"x_{part}", x, np.uint8, (len(y), *SHAPE))

@@ -46,17 +46,6 @@ class _BrokenError(Exception):
     """An archive cannot be read as what its suffix says."""
 
 
-def check_path(path: Path) -> None:
-    """Refuse what is neither file nor folder, before whoever opens it waits for ever.
-
-    Raises:
-        ValueError: where nothing is there, or a FIFO, a socket or a device.
-    """
-    if not (path.is_file() or path.is_dir()):
-        is_there = "a FIFO, socket or device" if path.exists() else "no such file or folder"
-        raise ValueError(f"{path}: {is_there}; correct data.path or POWTWO_DATA")
-
-
 @contextmanager
 def entries(path: Path) -> Iterator[Iterator[Entry]]:
     """Open a folder, a tar or a zip and yield an iterator of its entries.
@@ -98,7 +87,6 @@ def check_sha256(path: Path, expected: str) -> None:
 
 
 def _open(path: Path) -> Generator[Entry, None, None]:
-    check_path(path)
     if path.is_dir():
         return _read_folder(path)
     if path.name.lower().endswith(".zip"):

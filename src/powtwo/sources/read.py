@@ -75,8 +75,10 @@ def mnist5k() -> TrainTestSplit:
 
 def _read_archive(source: Source, path: Path | None) -> TrainTestSplit:
     """Read CIFAR-10 or class folders, once the archive is the one that `source` says."""
-    if path is not None:
-        archives.check_path(path)
+    if path is not None and not path.exists():
+        raise ValueError(f"{path}: no such file or folder; correct data.path or {ENVIRONMENT}")
+    if path is not None and not (path.is_file() or path.is_dir()):  # a FIFO would block who reads
+        raise ValueError(f"{path}: neither a file nor a folder; correct data.path or {ENVIRONMENT}")
     if source.name == "cifar10":
         path = cifar10.locate(path, RAW)
     if path is None:
