@@ -1,6 +1,7 @@
 """Images as pixels: what is applied, what is told, what is refused."""
 
 import io
+import itertools
 import re
 import struct
 import zlib
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import encoded, noise, opened, pixels, png
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from powtwo.sources.decode import decode
 
@@ -143,6 +144,15 @@ def test_cmyk_and_further_channels_are_told():
     assert losses == ["more channels than Pillow reads"]
 
 
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_color_profile_other_than_srgb_is_told(format_):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb.replace("sRGB".encode("utf-16-be"), "P3  ".encode("utf-16-be"))
+    assert decode(encoded(noise(9), format_, icc_profile=srgb))[1] == []
+    content = encoded(noise(9), format_, icc_profile=other)
+    assert decode(content)[1] == ["a color profile other than sRGB, not applied"]
+
+
 def test_a_warning_of_pillow_is_told():
     exif = Image.Exif()
     exif[270] = "a description longer than the four bytes of a tag"
@@ -206,7 +216,9 @@ def test_more_than_eight_bits_are_refused(content):
 def test_eight_bits_or_fewer_are_read():
     assert decode(b"P6 32 32 255\n" + NOISE.tobytes())[0].tolist() == pixels(noise(9)).tolist()
     assert decode(b"P5 32 32 3\n" + b"\2" * 1024)[0].tolist() == np.full((3, 32, 32), 170).tolist()
-    assert decode(encoded(noise(9), "BMP"))[0].tolist() == pixels(noise(9)).tolist()
+    for format_, mode in itertools.product(("BMP", "TIFF"), ("1", "L", "P", "RGB")):
+        image = noise(9).convert(mode)
+        assert (decode(encoded(image, format_))[0] == pixels(image)).all()
 
 
 EPS = encoded(Image.new("RGB", (32, 32)), "EPS")  # Pillow would start Ghostscript for it

@@ -60,6 +60,9 @@ def _losses(image: ImageFile) -> Iterator[str]:
         yield "CMYK, turned to RGB without a color profile"
     if _tag(image, SAMPLESPERPIXEL, 1) > len(image.getbands()):
         yield "more channels than Pillow reads"
+    profile = image.info.get("icc_profile", b"sRGB").replace(b"\0", b"")  # its text may be UTF-16
+    if b"sRGB" not in profile:
+        yield "a color profile other than sRGB, not applied"
 
 
 def _bits(image: ImageFile) -> int:
@@ -70,10 +73,10 @@ def _bits(image: ImageFile) -> int:
         return 16 if ";16" in str(image.tile) else 8
     if image.format == "PPM" and isinstance(image.tile[0].args, tuple):  # raw mode, largest value
         return int(image.tile[0].args[1]).bit_length()
-    return int(np.max(_tag(image, BITSPERSAMPLE, 8)))
+    return int(max(_tag(image, BITSPERSAMPLE, (8,))))
 
 
-def _tag(image: ImageFile, tag: int, default: int) -> Any:
+def _tag(image: ImageFile, tag: int, default: Any) -> Any:
     """Return a tag of a TIFF; the default for other formats."""
     return getattr(image, "tag_v2", {}).get(tag, default)
 
