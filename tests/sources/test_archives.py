@@ -111,6 +111,13 @@ def test_a_tar_with_a_broken_header_is_refused(files, tmp_path):
     fails(path, "truncated or broken (bad checksum)")
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tgz", ".txz"])
+def test_tars_that_were_joined_are_refused(files, tmp_path, suffix):
+    path = pack(tmp_path / f"images{suffix}", files)
+    path.write_bytes(path.read_bytes() * 2)  # tarfile would read the first alone
+    fails(path, "truncated or broken (more follows its end, as of tars that were joined); ")
+
+
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("xz", lzma.compress)])
 def test_a_damaged_checksum_is_noticed(files, tmp_path, suffix, compress):
     plain = pack(tmp_path / "images.tar", files).read_bytes()

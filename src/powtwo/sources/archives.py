@@ -18,7 +18,7 @@ from powtwo.sources.ignored import ignored
 DEPTH = 4  # levels that a folder is searched: a top folder, train or test, class, image
 LARGEST = 2**29  # bytes of a file that is read; no image that Pillow reads has more
 
-_BLOCK = 2**20  # bytes read at a time where nothing but the end is of interest
+_BLOCK = 2**20  # bytes; what is read at a time at the end of a tar, and most of a header
 _TAR_MODES: dict[str, Any] = {  # by suffix
     ".tar": "r:",
     ".tar.gz": "r:gz", ".tgz": "r:gz",
@@ -138,8 +138,10 @@ def _read_tar(path: Path, mode: Any) -> Generator[Entry, None, None]:
             fault = _fault(member.isdir(), member.size if member.isreg() else None)
             read = partial(_call, _read_member, archive, member)
             yield Entry(_parts(path, member.name), member.isdir(), fault, read)
-        while _call(archive.fileobj.read, _BLOCK):
-            pass  # the compressed stream checks its sum only at its very end
+        # To the very end: there the compressed stream checks its sum, and another tar may follow.
+        while block := _call(archive.fileobj.read, _BLOCK):
+            if block.strip(b"\0"):
+                raise _BrokenError("more follows its end, as of tars that were joined")
 
 
 def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

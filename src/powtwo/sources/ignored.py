@@ -1,4 +1,4 @@
-"""What operating systems and editors leave among images, which is no image of anybody's."""
+"""What operating systems and notebooks leave among images, which is no image of anybody's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAMES = frozenset(
         "@eadir", "lost+found",  # Synology, ext4
     }
 )  # fmt: skip
-_ENDS = (":zone.identifier", "~")  # Windows' mark of a download seen from WSL; an editor's backup
+_MARK = ":zone.identifier"  # Windows' note of where a file came from, as WSL shows it
 
 
 def ignored(name: str) -> bool:
@@ -20,4 +20,4 @@ def ignored(name: str) -> bool:
     Hidden are names with a leading dot: .DS_Store, ._cat.png, .ipynb_checkpoints, ...
     """
     folded = name.lower()
-    return folded.startswith(".") or folded in _NAMES or folded.endswith(_ENDS)
+    return folded.startswith(".") or folded in _NAMES or folded.endswith(_MARK)
