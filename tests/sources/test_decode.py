@@ -4,13 +4,12 @@ import io
 import itertools
 import re
 import struct
+import warnings
 import zlib
 from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from image_files import encoded, noise, opened, pixels, png
 from PIL import Image, ImageCms, PngImagePlugin
 
@@ -236,7 +235,9 @@ def test_an_image_that_is_too_large_is_refused_before_it_is_decoded(monkeypatch)
     bomb = head[:12] + body + struct.pack(">I", zlib.crc32(body)) + head[33:]
     refuse(bomb, "Image size (3600000000 pixels) exceeds limit")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1023)  # of which Pillow warns up to twice that
-    refuse(png(9), "Image size (1024 pixels) exceeds limit of 1023 pixels")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as outside of tests
+        refuse(png(9), "Image size (1024 pixels) exceeds limit of 1023 pixels")
 
 
 @pytest.mark.parametrize(("format_", "options"), ENCODINGS)
@@ -248,9 +249,11 @@ def test_an_image_cut_anywhere_is_refused_or_whole(format_, options):
             assert (decode(content[:length])[0] == whole).all(), length
 
 
-@given(st.integers(0, len(png(9)) - 1), st.integers(1, 255))
-def test_a_damaged_png_is_refused_or_whole(position, flips):
-    content = bytearray(png(9))
-    content[position] ^= flips
-    with suppress(ValueError):
-        assert (decode(bytes(content))[0] == pixels(noise(9))).all()
+def test_a_png_with_a_flipped_bit_is_refused_or_whole():
+    ramp = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8)
+    content = encoded(Image.fromarray(ramp), "PNG")  # little noise, so that most bits decode
+    for position, bit in itertools.product(range(len(content)), range(8)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << bit
+        with suppress(ValueError):
+            assert (decode(bytes(damaged))[0] == ramp).all(), (position, bit)
