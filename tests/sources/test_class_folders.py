@@ -72,6 +72,12 @@ def test_the_halves_may_be_in_capitals(files, tmp_path, suffix, names):
     assert all(np.array_equal(*pair) for pair in zip(actual, expected, strict=True))
 
 
+def test_a_name_that_a_terminal_would_obey_is_escaped(files, tmp_path, capsys):
+    path = pack(tmp_path / "images", files | {"\x1b[31mred.txt": b""})
+    class_folders.read(path)
+    assert capsys.readouterr().out.endswith(": \\x1b[31mred.txt\n")
+
+
 def test_losses_are_counted_in_a_line_each(files, tmp_path, capsys):
     moving = encoded(noise(1), "GIF", save_all=True, append_images=[noise(2)])
     cmyk = encoded(noise(3).convert("CMYK"), "JPEG")

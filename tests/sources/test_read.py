@@ -79,9 +79,10 @@ def test_the_split_is_disjoint_whole_stratified_and_always_the_same():
     assert train != sorted(train)  # so that the first images are of every class
 
 
-@pytest.mark.parametrize(("counts", "fraction"), [((40, 1), 0.5), ((40, 40), 0.01)])
-def test_a_split_that_cannot_be_names_the_fraction(counts, fraction):
-    with pytest.raises(ValueError, match=rf"^data.validation = {fraction}: \d+ .* cannot be split"):
+@pytest.mark.parametrize(("counts", "fraction"), [((40, 1), 0.5), ((41, 40), 0.01)])
+def test_a_split_that_cannot_be_names_the_fraction_and_the_smallest_class(counts, fraction):
+    start = rf"^data.validation = {fraction}: \d+ .* cannot be split"
+    with pytest.raises(ValueError, match=rf"{start} .*: class '1' has {counts[1]}\Z"):
         split(halves(counts), fraction)
 
 

@@ -158,5 +158,6 @@ def _split(parts: Parts) -> tuple[Parts, Parts]:
 
 
 def _shown(name: str) -> str:
-    """Return a name with its bytes that are not UTF-8 in hexadecimal."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a name with what a terminal cannot show, or would obey, in hexadecimal."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -31,7 +31,7 @@ def fetch(url: str, path: Path, size: int) -> None:
         raise ValueError(f"{url}: too slow or silent; must give {rule}") from None
     except asyncio.IncompleteReadError:
         raise ValueError(f"{url}: broke off before {size:,} bytes had come") from None
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, ConnectionError) as error:
         # Its text may quote what a server sent, at any length.
         reason = textwrap.shorten(getattr(error, "strerror", None) or str(error), 200)
         raise ValueError(f"{url}: {type(error).__name__}: {reason}") from error

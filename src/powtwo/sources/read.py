@@ -53,9 +53,11 @@ def split(halves: TrainTestSplit, fraction: float) -> Dataset:
     try:
         train, validation = _stratified(y, fraction)
     except ValueError as error:
+        counts = np.bincount(y)
         raise ValueError(
             f"data.validation = {fraction}: {len(y)} training images cannot be split so "
-            f"({' '.join(str(error).split())}); change it, or add images"
+            f"({' '.join(str(error).split())}); change it, or add images: class "
+            f"{classes[counts.argmin()]!r} has {counts.min()}"
         ) from error
     return Dataset(x[train], y[train], x[validation], y[validation], x_test, y_test, classes)
 
