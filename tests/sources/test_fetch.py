@@ -16,8 +16,9 @@ import pytest
 from powtwo.sources import fetch
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTENT = bytes(range(256)) * 16  # 4 KiB in four blocks
+CONTENT = bytes(range(256)) * 16 + b"end"  # four blocks and a bit
 SIZE = len(CONTENT)
+BLOCK = 1024
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def address(monkeypatch) -> Iterator[str]:
     """Start the server, and have no patience."""
-    monkeypatch.setattr(fetch, "BLOCK", SIZE // 4)
+    monkeypatch.setattr(fetch, "BLOCK", BLOCK)
     monkeypatch.setattr(fetch, "STALL", 0.5)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
@@ -147,9 +148,9 @@ def test_the_bytes_are_those_of_the_page_up_to_the_size(address, tmp_path, page)
         ("silent", "too slow or silent; must give "),
         ("stalls", "too slow or silent; must give "),
         ("breaks_off", "ClientPayloadError: "),
-        ("breaks_off_unsized", "broke off before 4,096 bytes had come"),
-        ("larger", "offers 4,097 bytes, not 4,096"),
-        ("smaller", "offers 4,095 bytes, not 4,096"),
+        ("breaks_off_unsized", "broke off before 4,099 bytes had come"),
+        ("larger", "offers 4,100 bytes, not 4,099"),
+        ("smaller", "offers 4,098 bytes, not 4,099"),
     ],
 )
 def test_a_server_that_does_not_give_the_file_is_left_in_time(address, tmp_path, page, reason):
@@ -191,7 +192,7 @@ import sys
 from pathlib import Path
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources import cifar10, fetch
-cifar10.URLS, cifar10.SIZE, fetch.BLOCK = (sys.argv[1],), 4096, 1024
+cifar10.URLS, cifar10.SIZE, fetch.BLOCK = (sys.argv[1],), 4099, 1024
 with one_line_errors("download"):
     cifar10.locate(None, Path("raw"))
 """
