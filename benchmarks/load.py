@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from powtwo.dataset.images import Dataset
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources.params import Source
-from powtwo.sources.read import location, read_dataset
+from powtwo.sources.place import location
+from powtwo.sources.read import read_dataset
 from powtwo.tools import presets
 from powtwo.tools.docs import benchmarks
 from powtwo.tools.docs.benchmarks import LoadRow

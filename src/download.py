@@ -6,8 +6,10 @@ from powtwo.core import files
 from powtwo.core.params import StageParams, Tracks
 from powtwo.core.stages import stage
 from powtwo.sidecar.run_log import observed
+from powtwo.sources.digest import digest
 from powtwo.sources.params import Source
-from powtwo.sources.read import location, read_dataset
+from powtwo.sources.place import location
+from powtwo.sources.read import read_dataset
 
 
 class Reads(StageParams):
@@ -17,13 +19,17 @@ class Reads(StageParams):
 
 
 def main() -> None:
-    """Read the source that `data` names, split it, and write it with its counts and digest."""
+    """Read the source that `data` names, split it, and write it with its counts and digests."""
     with observed("download"), stage("download", Reads) as params:
-        dataset = read_dataset(params.data, location(params.data))
-        with files.atomic("data/dataset.npz") as path:
-            dataset.save(path)
+        path, source = location(params.data), files.read_json("data/source.json")
+        dataset = read_dataset(params.data, path)
+        if digest(params.data, path) != source["digest"]:
+            raise ValueError("data/source.json: the images have changed since; run `inv repro`")
+        with files.atomic("data/dataset.npz") as file:
+            dataset.save(file)
         metrics = {
             "name": params.data.name,
+            "source": source["digest"],
             "train_images": len(dataset.y_train),
             "validation_images": len(dataset.y_validation),
             "test_images": len(dataset.y_test),

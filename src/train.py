@@ -7,7 +7,7 @@ from pydantic import Field
 
 from powtwo.core import files
 from powtwo.core.params import Seed, StageParams
-from powtwo.core.stages import fingerprint, repeatable, stage
+from powtwo.core.stages import at_start, repeatable, stage
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.dataset.params import Normalize
@@ -47,7 +47,7 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     normalization = Normalization.of(params.normalize, dataset.x_train)
     architecture = Architecture.of(params.model, len(dataset.classes))
     network = architecture.build()
-    checkpoints = Checkpoints(depends_on(params, dataset), group=group)
+    checkpoints = Checkpoints(depends_on(params, dataset, at_start()), group=group)
     reporter = reporting.Reporter(params.train.epochs, len(dataset.y_train))
     fit = loop.fit(
         network, dataset, normalization, params.train, seed=params.seed,
@@ -67,9 +67,9 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     return checkpoints
 
 
-def depends_on(params: Reads, dataset: Dataset) -> dict[str, str]:
+def depends_on(params: Reads, dataset: Dataset, stage_depends_on: dict[str, str]) -> dict[str, str]:
     """Name and hash all that the bytes of the weights depend on."""
-    return fingerprint("train", Reads) | {
+    return stage_depends_on | {
         "the images": dataset.sha256(),
         "PyTorch": torch.__version__,
         "the processor": devices.describe(params.train.device),

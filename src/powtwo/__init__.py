@@ -23,4 +23,4 @@ A package for each stage, and few below them that stages share:
 import time
 
 __version__ = "0.1.0"
-STARTED = time.time()  # seconds; code that was changed later may not be the code that runs
+STARTED = time.time()  # seconds; when the first of our modules was imported

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 from clone import PARAMS
 from closure import ROOT
 
+from powtwo.core import scratch
 from powtwo.core import stages as guard
 from powtwo.core.params import Seed, StageParams
 from powtwo.core.stages import repeatable, stage
@@ -109,6 +111,39 @@ def test_a_parameter_edited_meanwhile_fails_the_stage(capsys: pytest.CaptureFixt
     assert not Path("logs/train.json").exists()
 
 
+def test_parameters_are_read_once_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit right after is no part of the fingerprint, which names what the stage runs on."""
+    read, texts = guard.parse_yaml, []
+
+    def read_and_edit(text: str, source: str = "params.yaml") -> Any:
+        if source == "params.yaml" and not texts:
+            edit("epochs: ", "epochs: 1")
+        texts.append(text)
+        return read(text, source)
+
+    monkeypatch.setattr(guard, "parse_yaml", read_and_edit)
+    running = stage("train", Reads)
+    params, train = running.__enter__(), read(texts[0])["train"]
+    assert params.train.epochs == train["epochs"]
+    assert guard.at_start()["params.yaml: train"] == repr(train)
+    with pytest.raises(guard.StageError, match="train changed"):
+        running.__exit__(None, None, None)
+
+
+def test_a_process_knows_when_it_started() -> None:
+    code = """
+import time
+time.sleep(0.5)  # as long as its first imports may take
+from powtwo.core import stages
+print(time.time() - stages.STARTED)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert sys.platform != "linux" or 0.5 < float(done.stdout) < 60
+
+
 def test_a_parameter_that_the_stage_does_not_read_may_change() -> None:
     with running():
         edit("epochs: ", "epochs: 1")
@@ -118,11 +153,12 @@ def test_a_parameter_that_the_stage_does_not_read_may_change() -> None:
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module that the stage depends on, older than this process."""
     monkeypatch.setattr(guard, "ROOT", tmp_path)
+    monkeypatch.setattr(guard, "STARTED", time.time() + 60)
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
     Path("dvc.yaml").write_text("stages: {train: {deps: [src/package, data/x.npz]}}")
     module = tmp_path / "src/package/module.py"
     (module.parent / "__pycache__").mkdir(parents=True)
     module.write_text("before")
-    os.utime(module, (0, 0))
     return module
 
 
@@ -139,16 +175,24 @@ def test_code_changed_meanwhile_fails_the_stage(
     assert capsys.readouterr().err == expected
 
 
-def test_compiled_code_may_change_meanwhile(module: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["__pycache__/module.pyc", ".DS_Store", "._module.py", "Thumbs.db", "desktop.ini",
+             "Icon\r", "__MACOSX/module.py", ".ipynb_checkpoints/module.py"],
+)  # fmt: skip
+def test_what_is_no_code_may_change_meanwhile(module: Path, name: str) -> None:
     with running():
-        (module.parent / "__pycache__/module.pyc").touch()
+        (module.parent / name).parent.mkdir(exist_ok=True)
+        (module.parent / name).touch()
 
 
-def test_code_changed_while_it_was_imported_fails_the_stage(
-    module: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("how", ["edited", "moved here"])
+def test_code_changed_since_the_process_started_fails_the_stage(
+    how: str, module: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It may have been read before or after: what runs is not known."""
-    os.utime(module)
+    monkeypatch.setattr(guard, "STARTED", module.stat().st_mtime - 60)
+    if how == "moved here":
+        os.utime(module, (0, 0))  # as `mv` leaves it
     with pytest.raises(SystemExit), running():
         pytest.fail("the block must not run")
     expected = "train: src/package/module.py changed while the stage ran; run it again\n"
@@ -280,3 +324,11 @@ def test_the_log_has_what_varies_the_commit_and_what_the_stage_notes() -> None:
     with running("compare"):
         pass
     assert "precision" not in log("compare")
+
+
+def test_a_stage_removes_what_a_killed_one_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "YOUNG", 0)
+    left = Path("models/integer/.writing-abc")
+    left.mkdir(parents=True)
+    with running():
+        assert not left.exists()

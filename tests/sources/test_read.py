@@ -16,7 +16,8 @@ from PIL import Image
 
 from powtwo.dataset.images import Dataset, TrainTestSplit
 from powtwo.sources.params import Source
-from powtwo.sources.read import location, read_dataset, split
+from powtwo.sources.place import location
+from powtwo.sources.read import read_dataset, split
 
 ROOT = Path(__file__).resolve().parents[2]
 MNIST5K_SHA256 = "2bcc8c8d861bdcfdf679bb5a9f0bcd4c48806028fa2ada83914d8e2a52fa6a4e"

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from training_runs import KILLED, ROOT, STATEFUL, edit, outputs, run, workplace
 
-from powtwo.core import files
-from powtwo.core.stages import read_params
+from powtwo.core import files, stages
 from powtwo.dataset.images import Dataset
 from powtwo.training.checkpoints import Checkpoints
 
@@ -63,8 +62,9 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fingerprint(stage: Any) -> dict[str, str]:
-    params = stage.Reads.read(read_params())
-    found: dict[str, str] = stage.depends_on(params, Dataset.load("data/dataset.npz"))
+    values = stages.read_params()
+    params, of_stage = stage.Reads.read(values), stages.fingerprint("train", stage.Reads, values)
+    found: dict[str, str] = stage.depends_on(params, Dataset.load("data/dataset.npz"), of_stage)
     return found
 
 

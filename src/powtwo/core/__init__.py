@@ -5,7 +5,8 @@ arrays   .npz files whose bytes come of their arrays alone
 tensors  safetensors files with an account of themselves
 params   types of parameters, sections, what a stage reads of params.yaml
 stages   what a stage does at its start and its end
-machine  the name of the processor
+scratch  where files are written first, and what killed stages left there
+machine  the name of the processor, the start of the process
 lazy     public names of a package, imported when they are first used
 """
 
@@ -16,6 +17,6 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "files": ["atomic", "atomic_folder", "read_json", "write_csv", "write_json", "write_text"],
         "params": ["ParamsError", "Section", "StageParams", "Tracks", "parse_yaml"],
-        "stages": ["StageError", "code_digests", "fingerprint", "repeatable", "stage"],
+        "stages": ["StageError", "at_start", "code_digests", "fingerprint", "repeatable", "stage"],
     },
 )

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from powtwo.core.scratch import scratch
 
 SIGNIFICANT_DIGITS = 8  # beyond these, sums in another order differ from machine to machine
 
@@ -22,10 +23,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     A block that fails leaves what stood at `path` untouched and nothing beside it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".writing-{path.name}-") as folder:
-        # The suffix stays, since writers such as savefig go by it.
-        temporary = Path(folder) / path.name
+    with scratch(path.parent) as folder:
+        temporary = folder / path.name  # with its suffix, since writers such as savefig go by it
         yield temporary
         temporary.replace(path)
 
@@ -36,9 +35,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     What stood there stays untouched until then, and comes back where the last step fails.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
+    with scratch(folder.parent) as beside:
+        new, old = beside / "new", beside / "old"
         new.mkdir()
         yield new
         if folder.exists():

