@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `inv repro` with nothing to do is as qui
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import signal
@@ -19,9 +20,6 @@ from invoke import Context, Exit, task
 
 ROOT = Path(__file__).resolve().parent
 OUTPUTS = ("data/dataset.npz", "models", "exports", "report", "logs", "dvc_plots")
-BY_SCHEME = ("metrics/convert", "metrics/evaluate", "metrics/energy",
-             "plots/layers", "plots/histograms", "plots/predictions", "plots/energy",
-             "plots/conventions")  # fmt: skip
 
 # Each step of training allocates and frees the same big blocks. glibc hands them back to the
 # system, and the next step pays for their pages anew. These settings keep them. Only Linux reads
@@ -51,6 +49,8 @@ def _rest() -> list[str]:
 
 def _call(context: Context, *command: str) -> int:
     """Show a command, run it at the root with this terminal, and return its exit code."""
+    if not context.config.run.dry:
+        _tool("no_git").tell_dvc(ROOT)
     print("$", shlex.join(command), file=sys.stderr, flush=True)
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -65,6 +65,11 @@ def _call(context: Context, *command: str) -> int:
         raise Exit(f"{command[0]}: not found; use ./inv, or activate .venv", 127) from None
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _need_git(task: str) -> None:
+    if not _tool("no_git").has_git(ROOT):
+        raise Exit(f"{task}: no Git here, whose commits it needs; clone the repository", 1)
 
 
 def _run(context: Context, *command: str) -> None:
@@ -88,6 +93,8 @@ def _keep_memory() -> None:
 @task(help={"hooks": "also install the Git hooks, which lint every commit"})
 def setup(context: Context, hooks: bool = False) -> None:
     """Install the pinned packages, and Git hooks with --hooks"""
+    if hooks:
+        _need_git("setup --hooks")
     _run(context, "python", "-m", "pip", "install", "--quiet", "-r", "requirements.txt")
     if hooks:
         _run(context, "pre-commit", "install")
@@ -108,7 +115,10 @@ def repro(
     if preset:
         _use(context, preset)
     if data:
-        os.environ["POWTWO_DATA"] = str(Path(data).expanduser().absolute())
+        path = Path(data).expanduser().absolute()
+        if not path.exists():
+            raise Exit(f"repro: --data {data}: no such file or folder; correct it", 1)
+        os.environ["POWTWO_DATA"] = str(path)
     _keep_memory()
     stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
     _run(context, "dvc", "repro", *stages, *_rest())
@@ -116,8 +126,8 @@ def repro(
 
 @task
 def status(context: Context) -> None:
-    """Say which stages are not up to date"""
-    _run(context, "dvc", "status")
+    """Say which stages are not up to date, and why"""
+    _run(context, "python", "-m", "powtwo.tools.status")
 
 
 @task(positional=_optional("use", "preset"), help={"preset": "a file of presets/, without .yaml"})
@@ -126,11 +136,11 @@ def use(context: Context, preset: str | None = None) -> None:
     if preset:
         _use(context, preset)
     else:
-        print("\n".join(_presets().names(ROOT / "presets")))
+        print("\n".join(_tool("presets").names(ROOT / "presets")))
 
 
 def _use(context: Context, preset: str) -> None:
-    presets = _presets()
+    presets = _tool("presets")
     if context.config.run.dry:
         return
     try:
@@ -140,12 +150,10 @@ def _use(context: Context, preset: str) -> None:
     print(f"params.yaml: preset {preset}", file=sys.stderr)
 
 
-def _presets() -> ModuleType:
-    """Import the library's presets, which costs too much for the tasks without them."""
+def _tool(name: str) -> ModuleType:
+    """Import a module of the library's tools, which costs too much for the tasks without them."""
     sys.path.insert(0, str(ROOT / "src"))
-    from powtwo.tools import presets  # noqa: PLC0415
-
-    return presets
+    return importlib.import_module(f"powtwo.tools.{name}")
 
 
 @task(
@@ -154,6 +162,7 @@ def _presets() -> ModuleType:
 )
 def diff(context: Context, old: str | None = None, new: str | None = None) -> None:
     """Compare parameters and metrics with HEAD, or OLD with NEW"""
+    _need_git("diff")
     revisions = [revision for revision in (old, new) if revision]
     _run(context, "dvc", "params", "diff", *revisions)
     _run(context, "dvc", "metrics", "diff", *revisions)
@@ -205,6 +214,7 @@ def verify_export(context: Context) -> None:
 @task(positional=["name"], help={"name": "a folder of results/, of a-z, 0-9 and -"})
 def publish(context: Context, name: str) -> None:
     """Freeze the current run as results/NAME"""
+    _need_git("publish")
     _run(context, "python", "-m", "powtwo.tools.publish", name)
 
 
@@ -262,19 +272,14 @@ def docs(context: Context) -> None:
 )
 def clean(context: Context, cache: bool = False, checkpoints: bool = False) -> None:
     """Remove what stages wrote; `inv repro` brings it back"""
-    more = [".dvc/cache"] * cache + ["checkpoints"] * checkpoints
-    _run(context, "git", "clean", "-fdX", "--", *OUTPUTS, *more)
+    outputs = [*OUTPUTS, *[".dvc/cache"] * cache, *["checkpoints"] * checkpoints]
+    if _tool("no_git").has_git(ROOT):
+        _run(context, "git", "clean", "-fdX", "--", *outputs)  # what is in Git stays
+    elif not context.config.run.dry:
+        _tool("no_git").remove(ROOT, outputs)
 
 
 @task
 def prune(context: Context) -> None:
-    """Remove metrics and plots of removed schemes"""
-    import yaml  # noqa: PLC0415
-
-    schemes = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["schemes"]
-    files = (path for folder in BY_SCHEME for path in sorted((ROOT / folder).glob("*.*")))
-    for path in files:
-        if path.stem not in schemes:
-            print(f"Removing {path.relative_to(ROOT).as_posix()}")
-            if not context.config.run.dry:
-                path.unlink()
+    """Remove files of removed schemes, and what killed stages left; -- --dry-run lists them"""
+    _run(context, "python", "-m", "powtwo.tools.prune", *_rest())

@@ -20,6 +20,9 @@ class Reads(StageParams):
 def main() -> None:
     """Run the stage."""
     with observed("compare"), stage("compare", Reads) as params:
+        if others := results.leftovers(Path(), params.schemes):
+            names = ", ".join(sorted({path.stem for path in others}))
+            print(f"left out, as params.yaml has no such scheme: {names}; `inv prune` removes them")
         run = results.read(Path(), list(params.schemes))
         write_tables(run)
         figures = page.draw_figures(run)

@@ -7,7 +7,6 @@ from powtwo.core.params import StageParams, Tracks
 from powtwo.core.stages import stage
 from powtwo.sidecar.run_log import observed
 from powtwo.sources import last_run, place
-from powtwo.sources.digest import digest
 from powtwo.sources.params import Source
 
 
@@ -21,8 +20,7 @@ def main() -> None:
     """Write the name and the digest of the source, and say whether they are the last run's."""
     with observed("source"), stage("source", Reads) as params:
         source, path, last = params.data, place.location(params.data), last_run.read()
-        no_path = source.name == "images" and path is None
-        found = last_run.reused(source, last) if no_path else digest(source, path)
+        found = last_run.current(source, path, last)
         print(last_run.told(last_run.Images(source.name, found), last, path))
         if source.name == "mnist5k" and path is not None:
             print(f"{path}: not read, for data.name = 'mnist5k' comes with a package")

@@ -37,6 +37,7 @@ class Project:
             shutil.copy(ROOT / path, self.root)
         shutil.copytree(ROOT / "presets", self.root / "presets")
         (self.root / "src").symlink_to(ROOT / "src")
+        (self.root / ".git").mkdir()
         for program in PROGRAMS:
             self.stub(program)
 
@@ -102,7 +103,9 @@ def test_tasks_import_nothing_heavy() -> None:
         ("repro --targets train,compare -- --force", ["dvc <repro> <train> <compare> <--force>"]),
         ("setup", [f"python {PIP}"]),
         ("setup --hooks", [f"python {PIP}", "pre-commit <install>"]),
-        ("status", ["dvc <status>"]),
+        ("status", ["python <-m> <powtwo.tools.status>"]),
+        ("prune", ["python <-m> <powtwo.tools.prune>"]),
+        ("prune -- --dry-run", ["python <-m> <powtwo.tools.prune> <--dry-run>"]),
         ("metrics", ["dvc <metrics> <show>"]),
         ("metrics -- --md", ["dvc <metrics> <show> <--md>"]),
         ("diff", ["dvc <params> <diff>", "dvc <metrics> <diff>"]),
@@ -127,7 +130,7 @@ def test_tasks_import_nothing_heavy() -> None:
             "export --network /n --out /o",
             ["python <-m> <powtwo.tools.export_network> <--network> </n> <--out> </o>"],
         ),
-        ("status metrics", ["dvc <status>", "dvc <metrics> <show>"]),
+        ("metrics check", ["dvc <metrics> <show>", "python <-m> <powtwo.tools.check>"]),
         ("--dry repro", []),
     ],
 )
@@ -139,6 +142,7 @@ def test_tasks_compose_commands(project: Project, arguments: str, commands: list
 
 def test_commands_run_at_the_root_and_data_counts_from_here(project: Project) -> None:
     elsewhere = project.root.parent / "bin"
+    (elsewhere / "images.tar").touch()
     done = project.inv("repro", "--data", "images.tar", cwd=elsewhere)
     assert done.stdout == f"data={elsewhere}/images.tar in={project.root}\n"
 
@@ -154,14 +158,14 @@ def test_what_trains_keeps_its_memory_unless_the_user_has_settings(
         settings = told.read_text(encoding="utf-8").strip().split(":")
         assert "glibc.malloc.mmap_max=0" in settings
         assert "glibc.malloc.trim_threshold=8589934592" in settings
-    project.inv("status")
+    project.inv("metrics")
     assert told.read_text(encoding="utf-8") == "\n"
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
     project.inv("repro")
     assert told.read_text(encoding="utf-8") == "glibc.malloc.check=1\n"
 
 
-@pytest.mark.parametrize("task", ["repro", "status", "metrics", "diff", "test", "lint"])
+@pytest.mark.parametrize("task", ["repro", "metrics", "diff", "test", "lint"])
 def test_exit_codes_pass_without_a_traceback(project: Project, task: str) -> None:
     for program in ("dvc", "pytest", "ruff"):
         project.stub(program, code=5)
@@ -173,7 +177,7 @@ def test_exit_codes_pass_without_a_traceback(project: Project, task: str) -> Non
 
 def test_a_signal_counts_as_in_a_shell(project: Project) -> None:
     (project.bin / "dvc").write_text("#!/bin/sh\nkill -TERM $$\n", encoding="utf-8")
-    assert project.inv("status").returncode == 128 + signal.SIGTERM
+    assert project.inv("metrics").returncode == 128 + signal.SIGTERM
 
 
 def heed_interrupts() -> None:
@@ -186,7 +190,7 @@ def test_ctrl_c_leaves_the_command_time_to_end(project: Project) -> None:
     (project.bin / "dvc").write_text(patient, encoding="utf-8")
     path = os.pathsep.join([str(project.bin), os.environ["PATH"]])
     running = subprocess.Popen(
-        [sys.executable, "-m", "invoke", "--search-root", str(project.root), "status"],
+        [sys.executable, "-m", "invoke", "--search-root", str(project.root), "metrics"],
         env={**os.environ, "PATH": path},
         stdout=subprocess.PIPE,
         text=True,
@@ -206,7 +210,7 @@ def test_a_missing_program_is_said_in_one_line(
 ) -> None:
     (project.bin / "dvc").unlink()
     monkeypatch.setenv("PATH", str(project.bin))
-    failed = project.inv("status")
+    failed = project.inv("metrics")
     assert failed.returncode == 127
     assert failed.stderr.endswith("\ndvc: not found; use ./inv, or activate .venv\n")
 
@@ -232,16 +236,32 @@ def test_bench_names_the_known(project: Project) -> None:
     assert failed.stderr == "bench: 'trian': no such benchmark; use one of train\n"
 
 
-def test_prune_removes_what_has_no_scheme(project: Project) -> None:
-    folders = ("metrics/convert", "metrics/energy", "plots/layers", "plots/predictions")
-    gone = [project.write(f"{folder}/gone.{folder[0]}") for folder in folders]
-    kept = [project.write(f"{folder}/lab.{folder[0]}") for folder in folders]
-    kept += [project.write("metrics/train.json"), project.write("plots/training.csv")]
-    told = {f"Removing {path.relative_to(project.root)}" for path in gone}
-    assert set(project.inv("--dry", "prune").stdout.splitlines()) == told
-    assert all(path.exists() for path in gone)
-    assert set(project.inv("prune").stdout.splitlines()) == told
-    assert not any(path.exists() for path in gone)
+def test_data_that_is_not_there_ends_it_before_any_work(project: Project) -> None:
+    failed = project.inv("repro", "--data", "absent")
+    assert failed.returncode == 1
+    assert failed.stderr == "repro: --data absent: no such file or folder; correct it\n"
+    assert project.told.read_text(encoding="utf-8") == ""
+
+
+@pytest.mark.parametrize("arguments", ["diff", "publish x", "setup --hooks"])
+def test_what_needs_git_says_so_without_it(project: Project, arguments: str) -> None:
+    (project.root / ".git").rmdir()
+    failed = project.inv(*arguments.split())
+    assert failed.returncode == 1
+    name = arguments.removesuffix(" x")
+    assert failed.stderr == f"{name}: no Git here, whose commits it needs; clone the repository\n"
+    assert project.told.read_text(encoding="utf-8") == ""
+
+
+def test_clean_works_without_git(project: Project) -> None:
+    (project.root / ".git").rmdir()
+    kept = [project.write(name) for name in ("data/README.md", "data/mine.tar", "metrics/a.json")]
+    outputs = [project.write(name) for name in ("data/dataset.npz", "models/a/b", "logs/a.json")]
+    assert project.inv("--dry", "clean").stdout == ""
+    assert all(path.exists() for path in outputs)
+    told = project.inv("clean").stdout.splitlines()
+    assert told == ["Removing data/dataset.npz", "Removing models", "Removing logs"]
+    assert not any(path.exists() for path in outputs)
     assert all(path.exists() for path in kept)
 
 

@@ -97,14 +97,25 @@ def test_another_process_writes_the_same_bytes(tree: Path, tmp_path: Path) -> No
         assert b"Date" not in content or not name.endswith("png")
 
 
-@pytest.mark.parametrize("part", [*results.METRICS, *results.PLOTS])
-def test_file_of_a_removed_scheme_is_an_error(tmp_path: Path, part: str) -> None:
+def test_files_of_removed_schemes_are_left_out_with_a_line(tree: Path, tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path)
+    names = [f"metrics/{part}/old.json" for part in results.METRICS]
+    names += [f"plots/{part}/old.csv" for part in results.PLOTS]
+    for name in names:
+        (tmp_path / name).write_text("{", encoding="utf-8")
+    assert results.leftovers(tmp_path, list(RECORDED)) == [tmp_path / name for name in names]
+    told = run_compare(tmp_path)
+    for name in ("metrics/compare.json", "plots/schemes.csv", "report/index.html"):
+        assert (tmp_path / name).read_bytes() == (tree / name).read_bytes()
+    line = "left out, as params.yaml has no such scheme: old; `inv prune` removes them\n"
+    assert told == line + (tree / "stdout.txt").read_text(encoding="utf-8")
+
+
+def test_a_file_of_the_system_is_no_scheme_s(tmp_path: Path) -> None:
     metrics_tree.write(tmp_path, ["lab"])
-    name = f"metrics/{part}/old.json" if part in results.METRICS else f"plots/{part}/old.csv"
-    (tmp_path / name).write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match="params.yaml has no scheme old; .*`inv prune`") as caught:
-        results.read(tmp_path, ["lab"])
-    assert str(caught.value).startswith(f"{name}: ")
+    for name in ("._lab.json", ".DS_Store", "Thumbs.db", "Icon\r", "desktop.ini"):
+        (tmp_path / "metrics/convert" / name).write_text("x", encoding="utf-8")
+    assert results.leftovers(tmp_path, ["lab"]) == []
 
 
 def test_missing_file_ends_the_stage_with_one_line(

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from powtwo.dataset.images import Dataset, TrainTestSplit
+from powtwo.sources.digest import digest
 from powtwo.sources.params import Source
 from powtwo.sources.place import location
 from powtwo.sources.read import read_dataset, split
@@ -109,18 +110,20 @@ def test_the_stage_writes_the_images_wherever_they_lie(tree, tmp_path):
     (tmp_path / "params.yaml").write_text(
         yaml.safe_dump(params | {"data": params["data"] | values})
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", ROOT / "src/download.py"],
-        cwd=tmp_path, env=os.environ | {"POWTWO_DATA": str(tree)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for stage in ("source", "download"):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", ROOT / f"src/{stage}.py"],
+            cwd=tmp_path, env=os.environ | {"POWTWO_DATA": str(tree)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
     expected = read_dataset(source(**values), tree)
     expected.save(tmp_path / "expected.npz")
     written = (tmp_path / "data/dataset.npz").read_bytes()
     assert written == (tmp_path / "expected.npz").read_bytes()
     assert json.loads((tmp_path / "metrics/download.json").read_text()) == {
         "name": "images",
+        "source": digest(source(**values), tree),
         "train_images": 6,
         "validation_images": 2,
         "test_images": 2,
@@ -134,11 +137,11 @@ def test_a_digest_is_checked(tree, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(tree.glob("*/*/*")):
             archive.write(file, file.relative_to(tree))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    right = source(name="images", validation=0.25, sha256=digest)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    right = source(name="images", validation=0.25, sha256=sha256)
     wrong = source(name="images", sha256="0" * 64)
     assert len(read_dataset(right, path).y_train) == 6
-    with pytest.raises(ValueError, match=rf"images.zip: sha256 is {digest}, data.sha256 = 0+;"):
+    with pytest.raises(ValueError, match=rf"images.zip: sha256 is {sha256}, data.sha256 = 0+;"):
         read_dataset(wrong, path)
     with pytest.raises(ValueError, match=r"tree: data.sha256 is given, but a folder has no digest"):
         read_dataset(right, tree)

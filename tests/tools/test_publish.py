@@ -13,7 +13,7 @@ from closure import ROOT
 from published_run import contents, write_run
 
 from powtwo.core import files
-from powtwo.tools import check, publish, published
+from powtwo.tools import publish, published, status
 
 FIGURES = {
     "params.yaml", "dvc.lock", "run.json", "metrics/download.json", "metrics/train.json",
@@ -26,7 +26,7 @@ REPORT = {"lab.safetensors", "report/index.html", "plots/energy/lab.csv", "plots
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(check, "status", lambda _: {})
+    monkeypatch.setattr(status, "changes", lambda _: {})
     monkeypatch.chdir(tmp_path)
     return write_run(tmp_path)
 
@@ -56,7 +56,7 @@ def test_validation_images_choose_and_test_images_do_not(root: Path, best: str) 
 def test_a_run_that_is_not_up_to_date_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "status", lambda _: {"train": [], "compare": []})
+    monkeypatch.setattr(status, "changes", lambda _: {"train": [], "compare": []})
     assert publish.main(["x"]) == 1
     said = capsys.readouterr().err
     assert said == "publish: not up to date: train, compare; run `inv repro` first\n"

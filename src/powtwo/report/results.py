@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -127,17 +127,8 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
         schemes: the names that `params.yaml` has.
 
     Raises:
-        ValueError: where a file is missing, or is of a scheme that `params.yaml` does not have, or
-            where no price table prices every scheme.
+        ValueError: where a file is missing, or where no price table prices every scheme.
     """
-    patterns = [f"metrics/{part}/*.json" for part in METRICS]
-    patterns += [f"plots/{part}/*.csv" for part in PLOTS]
-    for path in (path for pattern in patterns for path in sorted(root.glob(pattern))):
-        if path.stem not in schemes:
-            raise ValueError(
-                f"{path.relative_to(root).as_posix()}: params.yaml has no scheme {path.stem}; "
-                "remove files of removed schemes with `inv prune`"
-            )
     metrics = {
         name: {part: _read_json(root, f"metrics/{part}/{name}.json") for part in METRICS}
         for name in schemes
@@ -154,6 +145,18 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
         _read_csv(root, "plots/training.csv"),
         [_scheme(root, name, parts, table) for name, parts in metrics.items()],
     )
+
+
+def leftovers(root: Path, schemes: Collection[str]) -> list[Path]:
+    """List the metrics and plots of other schemes, which `params.yaml` no longer has."""
+    patterns = [f"metrics/{part}/*.json" for part in METRICS]
+    patterns += [f"plots/{part}/*.csv" for part in PLOTS]
+    files_of_schemes = [path for pattern in patterns for path in sorted(root.glob(pattern))]
+    hidden = "."  # a system's own, such as ._lab.json
+    return [
+        path for path in files_of_schemes
+        if path.stem not in schemes and not path.name.startswith(hidden)
+    ]  # fmt: skip
 
 
 def _tables(energy: Row) -> dict[str, str]:

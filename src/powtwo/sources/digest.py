@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,7 @@ MEMORY = Path(".dvc/tmp/source-digests.json")
 REMEMBERED = 16  # digests
 SETTLED = 2  # seconds; a file as new may change again within the resolution of its time
 DEPTH = 4  # levels of a folder: a top folder, train or test, class, image
+HALVES = ("train", "test")
 CIFAR10_FILES = ("data_batch", "test_batch", "batches.meta")  # how the names begin that are read
 
 
@@ -37,7 +38,7 @@ class Member(NamedTuple):
     """A file, by its name in its source, and what the system says of it."""
 
     name: str
-    path: Path
+    path: str
     about: os.stat_result
 
 
@@ -83,13 +84,13 @@ def _mnist5k() -> Path:
 
 def _of_file(path: Path, algorithm: str) -> str:
     def compute() -> str:
-        return f"{algorithm}:{_hash(path, algorithm)}"
+        return f"{algorithm}:{_hash(str(path), algorithm)}"
 
-    return _remembered([Member(algorithm, path, path.stat())], compute)
+    return _remembered([Member(algorithm, str(path), path.stat())], compute)
 
 
 def _of_folder(folder: Path, name: str) -> str:
-    members = sorted(_members(folder, name))
+    members = sorted(_members(str(folder), name))
     if not members:
         raise ValueError(f"{folder}: no images of {name!r} in it; correct data.path or POWTWO_DATA")
 
@@ -104,29 +105,34 @@ def _of_folder(folder: Path, name: str) -> str:
     return _remembered(members, compute)
 
 
-def _members(folder: Path, name: str, above: tuple[str, ...] = ()) -> Iterator[Member]:
-    """Yield the files of a folder that may be read for images, and no others."""
+def _members(folder: str, name: str, above: tuple[str, ...] = ()) -> list[Member]:
+    """List the files of a folder that may be read for images, and no others.
+
+    Without a `Path` for each: of 60,000 images that would take most of the time.
+    """
+    found = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            path, parts = Path(entry.path), (*above, entry.name)
+            parts = (*above, entry.name)
             if ignored(entry.name):
                 continue
-            if entry.is_dir():
-                if len(parts) < DEPTH and (len(parts) == 1 or _is_of_source(parts, name)):
-                    yield from _members(path, name, parts)
-            elif _is_of_source(parts, name):
-                yield Member("/".join(parts), path, path.stat())
+            if not entry.is_dir():
+                if _is_of_source(parts, name):
+                    found.append(Member("/".join(parts), entry.path, entry.stat()))
+            elif len(parts) == 1 or (len(parts) < DEPTH and _is_of_source(parts, name)):
+                found += _members(entry.path, name, parts)
+    return found
 
 
 def _is_of_source(parts: tuple[str, ...], name: str) -> bool:
     """Tell whether a path may be read for images: a movie beside the class folders is not."""
     if name == "cifar10":
         return parts[-1].startswith(CIFAR10_FILES)
-    return any(part.casefold() in ("train", "test") for part in parts[:2])
+    return parts[0].casefold() in HALVES or (len(parts) > 1 and parts[1].casefold() in HALVES)
 
 
-def _hash(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
+def _hash(path: str, algorithm: str) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
@@ -134,13 +140,13 @@ def _remembered(members: list[Member], compute: Callable[[], str]) -> str:
     """Return what `compute` gave for the same files before; times tell that they are the same."""
     started, key = time.time(), hashlib.sha256()
     for name, _, about in members:
-        state = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
-        key.update(f"{name}\0{state}\n".encode("utf-8", "surrogateescape"))
+        size, changed, inode = about.st_size, (about.st_mtime_ns, about.st_ctime_ns), about.st_ino
+        key.update(f"{name}\0{size} {changed} {inode}\n".encode("utf-8", "surrogateescape"))
     memory = _read_memory()
-    known = memory.pop(key.hexdigest(), None)
-    found = known or compute()
-    newest = max((max(m.about.st_mtime, m.about.st_ctime) for m in members), default=0.0)
-    if known is None and newest < started - SETTLED:
+    if known := memory.get(key.hexdigest()):
+        return known
+    found = compute()
+    if max(max(m.about.st_mtime, m.about.st_ctime) for m in members) < started - SETTLED:
         _write_memory({**memory, key.hexdigest(): found})
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from powtwo.core import files
-from powtwo.sources import place
+from powtwo.sources import digest, place
 from powtwo.sources.params import Source
 
 RECORD = Path("metrics/download.json")
@@ -38,6 +38,17 @@ def read() -> Images | None:
         return Images(str(record["name"]), str(record["source"]), counts)
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def current(source: Source, path: Path | None, last: Images | None) -> str:
+    """Return the digest of the images that a run has now; without a path, of the last run's.
+
+    Raises:
+        ValueError: as `digest` does, and `reused`.
+    """
+    if source.name == "images" and path is None:
+        return reused(source, last)
+    return digest.digest(source, path)
 
 
 def reused(source: Source, last: Images | None) -> str:

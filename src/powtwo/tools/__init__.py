@@ -3,6 +3,9 @@
 Its modules:
 
     check             is what is committed current: lock, metrics, pages, published runs
+    status            which stages are not up to date, whether there are other images
+    prune             files of removed schemes and of killed stages, removed
+    no_git            how DVC runs in a copy without Git
     publish           the run in the work tree, copied to `results/NAME/`
     published         runs read back; the rules for the seeds of a recipe
     presets           overlays on `params.yaml`

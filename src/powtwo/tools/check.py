@@ -7,18 +7,15 @@ hold, and every published run is whole.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from safetensors import SafetensorError
 
 from powtwo.integer.network import IntegerNetwork
-from powtwo.tools import published
+from powtwo.tools import published, status
 from powtwo.tools.docs import markdown, pages
 
 CACHED = ("data/", "models/", "exports/", "report/")  # in no commit, and absent from a new clone
@@ -35,41 +32,20 @@ def main(root: Path = Path()) -> int:
     return int(bool(faults))
 
 
-def status(root: Path) -> dict[str, list[Any]]:
-    """Return what `dvc status` says of each stage that is not as `dvc.lock` has it.
-
-    Raises:
-        ValueError: where DVC cannot say, in one line.
-    """
-    changes: dict[str, list[Any]] = json.loads(_dvc(root, "status", "--json"))
-    return changes
-
-
 def lock(root: Path) -> Iterator[str]:
     """Yield where code, parameters, metrics and plots are not those of `dvc.lock`."""
     stages: dict[tuple[str, str], str] = {}  # the first to name what changed
-    for stage, changes in status(root).items():
+    for stage, changes in status.changes(root).items():
         for entry in changes:
-            stages |= {key: stages.get(key, stage) for key in _paths(entry)}
+            stages |= {key: stages.get(key, stage) for key in status.paths(entry)}
     for (path, change), stage in stages.items():
         if not path.startswith(CACHED):
             yield f"{path}: {change} since dvc.lock was written by {stage}; run `inv repro`"
-    defined = _dvc(root, "stage", "list", "--name-only").split()
+    defined = status.dvc(root, "stage", "list", "--name-only").split()
     locked = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     for stage in locked:
         if stage not in defined:
             yield f"dvc.lock: {stage}: dvc.yaml has no such stage; delete its entry"
-
-
-def _paths(entry: Any) -> Iterator[tuple[str, str]]:
-    """Yield what changed and how; of params.yaml each key."""
-    if isinstance(entry, str):  # such as "changed command"
-        yield "dvc.yaml", entry
-        return
-    for changes in entry.values():
-        for path, change in changes.items():
-            keys = change if isinstance(change, dict) else {"": change}
-            yield from ((f"{path} {key}".rstrip(), how) for key, how in keys.items())
 
 
 def passages(root: Path) -> Iterator[str]:
@@ -99,15 +75,6 @@ def runs(root: Path) -> Iterator[str]:
         except ERRORS as error:
             name = folder.relative_to(root).as_posix()
             yield f"{name}: {_line(error)}; restore it from Git, or publish it again"
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise ValueError(f"dvc {arguments[0]}: {reason}; mend it, and try again")
-    return done.stdout
 
 
 def _line(error: Exception) -> str:

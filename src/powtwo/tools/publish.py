@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from powtwo.core import files
+from powtwo.report import results
 from powtwo.sidecar import schema
 from powtwo.sidecar.run_log import ask_git
-from powtwo.tools import check, presets, published
+from powtwo.tools import presets, published, status
 
 FIGURES = ("params.yaml", "dvc.lock", "metrics/**/*.json", "plots/*.csv", "plots/layers/*.csv")
 REPORT = "report/index.html"
@@ -53,8 +54,10 @@ def publish(root: Path, name: str) -> dict[str, Any]:
     """
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
-    if stale := list(check.status(root)):
+    if stale := list(status.changes(root)):
         raise ValueError(f"not up to date: {', '.join(stale[:4])}; run `inv repro` first")
+    if others := results.leftovers(root, schema.load(root / "params.yaml").schemes):
+        raise ValueError(f"{others[0].relative_to(root)}: of a removed scheme; run `inv prune`")
     best, folder = published.choose([published.load(root)]), root / published.RESULTS / name
     published.check_recipe(root, published.other_seeds(root, name))
     _check_preset(root, name)
