@@ -49,6 +49,15 @@ def test_leftovers_are_removed_and_named_wherever_stages_write(
     assert "writing-abc, which a killed process left\n" in capsys.readouterr().err
 
 
+def test_what_earlier_versions_were_downloading_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "data/raw").mkdir(parents=True)
+    for name in ("tmpab12_xyz", "tmp-mine.tar", "cifar-10-python.tar.gz"):
+        (tmp_path / "data/raw" / name).touch()
+    scratch.remove_leftovers(tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "data/raw").iterdir())
+    assert kept == ["cifar-10-python.tar.gz", "tmp-mine.tar"]
+
+
 def test_images_below_data_are_not_searched(tmp_path: Path) -> None:
     (tmp_path / "data/mine/.writing-abc").mkdir(parents=True)
     scratch.remove_leftovers(tmp_path)

@@ -85,7 +85,7 @@ def test_status_looks_at_the_images(clone: Clone) -> None:
     (clone.folder / "images/train/disc/00.png").unlink()
     clone.edit_params(lambda values: values["evaluate"].update(batch_size=7))
     lines = status().splitlines()
-    assert "evaluate@lab: params.yaml evaluate.batch_size: modified" in lines
+    assert "evaluate-float: params.yaml evaluate.batch_size: modified" in lines
     assert lines[-1].startswith("download: other images: folder-sha256:")
 
 

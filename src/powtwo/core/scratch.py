@@ -23,6 +23,7 @@ PLACES = (  # of such folders; `data` may hold a user's images, and is not searc
     "data", "data/raw", "metrics/**", "plots/**", "models/**", "exports/**", "report/**", "logs",
     "checkpoints", "results/*", "docs", ".dvc/tmp", ".",
 )  # fmt: skip
+FORMER = "data/raw/tmp????????"  # where earlier versions downloaded to, up to 170 MB
 YOUNG = 1  # seconds in which a new folder may not have its lock yet
 DAY = 24 * 60 * 60  # seconds; without locks, what is older is a leftover
 
@@ -36,16 +37,23 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 
 def leftovers(root: Path = Path()) -> list[Path]:
-    """List the folders that killed stages were writing in, below `root`."""
-    found = {path for place in PLACES for path in root.glob(f"{place}/{PREFIX}*")}
-    return sorted(path for path in found if path.is_dir() and not _is_in_use(path))
+    """List what killed processes were writing, below `root`."""
+    found = {path for place in PLACES for path in root.glob(f"{place}/{PREFIX}*") if path.is_dir()}
+    found |= {path for path in root.glob(FORMER) if path.is_file()}
+    return sorted(path for path in found if not _is_in_use(path))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and all in it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_leftovers(root: Path = Path()) -> None:
-    """Remove what killed stages left below `root`, and say so."""
+    """Remove what killed processes left below `root`, and say so."""
     for path in leftovers(root):
-        shutil.rmtree(path, ignore_errors=True)
-        print(f"removed {path.as_posix()}, which a killed process left", file=sys.stderr)
+        with suppress(FileNotFoundError):  # another process may have been quicker
+            remove(path)
+            print(f"removed {path.as_posix()}, which a killed process left", file=sys.stderr)
 
 
 @contextmanager

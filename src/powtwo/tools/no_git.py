@@ -6,11 +6,12 @@ Nothing heavy is imported here, for every task asks.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from powtwo.core import scratch
 
 LOCAL = ".dvc/config.local"  # DVC's settings of this copy alone; Git ignores the file
 _NO_SCM = re.compile(r"^\s*no_scm\s*=\s*true\s*$", re.MULTILINE | re.IGNORECASE)
@@ -41,4 +42,4 @@ def remove(root: Path, names: Iterable[str]) -> None:
     """Remove files and folders of these names, and say so, as `git clean` does."""
     for path in (root / name for name in names if (root / name).exists()):
         print(f"Removing {path.relative_to(root).as_posix()}")
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        scratch.remove(path)

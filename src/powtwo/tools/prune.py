@@ -7,7 +7,6 @@ stays, and so does a folder of exports/ that is no stage's.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str], root: Path = Path()) -> None:
         for path in chain(scratch.leftovers(root), of_removed_schemes(root)):
             print(f"Removing {path.relative_to(root).as_posix()}")
             if not dry_run:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                scratch.remove(path)
 
 
 def of_removed_schemes(root: Path) -> Iterator[Path]:
