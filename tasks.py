@@ -115,10 +115,10 @@ def repro(
     if preset:
         _use(context, preset)
     if data:
-        path = Path(data).expanduser().absolute()
-        if not path.exists():
+        path = os.path.abspath(os.path.expanduser(data))  # noqa: PTH100, PTH111
+        if not os.path.exists(path):  # noqa: PTH110  # it raises nothing, whatever is given
             raise Exit(f"repro: --data {data}: no such file or folder; correct it", 1)
-        os.environ["POWTWO_DATA"] = str(path)
+        os.environ["POWTWO_DATA"] = path
     _keep_memory()
     stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
     _run(context, "dvc", "repro", *stages, *_rest())

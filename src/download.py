@@ -6,9 +6,8 @@ from powtwo.core import files
 from powtwo.core.params import StageParams, Tracks
 from powtwo.core.stages import stage
 from powtwo.sidecar.run_log import observed
-from powtwo.sources.digest import digest
+from powtwo.sources import digest, place
 from powtwo.sources.params import Source
-from powtwo.sources.place import location
 from powtwo.sources.read import read_dataset
 
 
@@ -21,15 +20,15 @@ class Reads(StageParams):
 def main() -> None:
     """Read the source that `data` names, split it, and write it with its counts and digests."""
     with observed("download"), stage("download", Reads) as params:
-        path, source = location(params.data), files.read_json("data/source.json")
+        path, source = place.location(params.data), digest.recorded()
         dataset = read_dataset(params.data, path)
-        if digest(params.data, path) != source["digest"]:
-            raise ValueError("data/source.json: the images have changed since; run `inv repro`")
+        if digest.digest(params.data, path) != source:
+            raise ValueError(f"{digest.SOURCE}: the images have changed since; run `inv repro`")
         with files.atomic("data/dataset.npz") as file:
             dataset.save(file)
         metrics = {
             "name": params.data.name,
-            "source": source["digest"],
+            "source": source,
             "train_images": len(dataset.y_train),
             "validation_images": len(dataset.y_validation),
             "test_images": len(dataset.y_test),

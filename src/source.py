@@ -6,7 +6,7 @@ from powtwo.core import files
 from powtwo.core.params import StageParams, Tracks
 from powtwo.core.stages import stage
 from powtwo.sidecar.run_log import observed
-from powtwo.sources import last_run, place
+from powtwo.sources import digest, last_run, place
 from powtwo.sources.params import Source
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         print(last_run.told(last_run.Images(source.name, found), last, path))
         if source.name == "mnist5k" and path is not None:
             print(f"{path}: not read, for data.name = 'mnist5k' comes with a package")
-        files.write_json("data/source.json", {"name": source.name, "digest": found})
+        files.write_json(digest.SOURCE, {"name": source.name, "digest": found})
 
 
 if __name__ == "__main__":

@@ -209,3 +209,17 @@ def test_a_record_that_names_no_images_is_none(text: str | None) -> None:
     if text is not None:
         write(last_run.RECORD, text)
     assert last_run.read() is None
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"name": "images"}'])
+def test_a_source_without_a_digest_is_an_error(text: str | None) -> None:
+    if text is not None:
+        write(digest.SOURCE, text)
+    with pytest.raises(ValueError, match=r"^data/source.json: has no digest; run `inv repro`$"):
+        digest.recorded()
+
+
+def test_a_home_that_is_nobody_s_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(place.ENVIRONMENT, "~no-such-user/images")
+    with pytest.raises(ValueError, match=r"^~no-such-user/images: .*; correct data.path or POWTWO"):
+        place.location(source())

@@ -161,6 +161,7 @@ def test_changed_code_is_of_no_commit(tmp_path: Path) -> None:
         git("checkout", "src/a.py")
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no Git here")
 def test_git_keeps_published_networks_as_they_are() -> None:
     path = "results/x/lab.safetensors"
     ignored = subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False)
@@ -168,3 +169,12 @@ def test_git_keeps_published_networks_as_they_are() -> None:
     command = ["git", "check-attr", "text", path]
     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert said.stdout.strip().endswith("text: unset")
+
+
+def test_files_of_a_removed_scheme_are_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.write_json(root / "metrics/convert/old.json", {})
+    assert publish.main(["x"]) == 1
+    expected = "publish: metrics/convert/old.json: of a removed scheme; run `inv prune`\n"
+    assert capsys.readouterr().err == expected

@@ -22,7 +22,8 @@ def process_started() -> float | None:
     """Return when this process started, in seconds as `time.time`; None where only Linux tells."""
     try:
         after_name = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2]
-        ticks = int(after_name.split()[19])  # since the machine's start; see proc(5), starttime
+        # Whole ticks since the machine's start, see proc(5); it starts before it reads any code.
+        ticks = int(after_name.split()[19]) + 1
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError, ValueError, LookupError):
         return None

@@ -25,6 +25,7 @@ from powtwo.sources.params import Source
 CIFAR10_MD5 = "c58f30108f718f92721af3b95e74349a"  # of its archive as its authors packed it
 PINNED = f"md5:{CIFAR10_MD5}"
 
+SOURCE = Path("data/source.json")  # what the stage `source` writes
 # What was hashed before, by the names, sizes, times and inodes of the files; it says no paths.
 MEMORY = Path(".dvc/tmp/source-digests.json")
 REMEMBERED = 16  # digests
@@ -66,6 +67,18 @@ def digest(source: Source, path: Path | None) -> str:
         _require(path, PINNED, "get it again, or set data.path to null and it is downloaded")
         return PINNED
     return _of_file(path, "sha256")
+
+
+def recorded() -> str:
+    """Return the digest that the stage `source` has written.
+
+    Raises:
+        ValueError: where it has written none.
+    """
+    try:
+        return str(files.read_json(SOURCE)["digest"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise ValueError(f"{SOURCE.as_posix()}: has no digest; run `inv repro`") from None
 
 
 def _require(path: Path, wanted: str, remedy: str) -> None:

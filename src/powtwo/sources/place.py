@@ -11,9 +11,16 @@ ENVIRONMENT = "POWTWO_DATA"
 
 
 def location(source: Source) -> Path | None:
-    """Return where the images lie: the environment variable POWTWO_DATA, else `data.path`."""
+    """Return where the images lie: the environment variable POWTWO_DATA, else `data.path`.
+
+    Raises:
+        ValueError: where it begins with a `~` that is nobody's.
+    """
     path = os.environ.get(ENVIRONMENT) or source.path
-    return Path(path).expanduser() if path else None
+    try:
+        return Path(path).expanduser() if path else None
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}; correct data.path or {ENVIRONMENT}") from None
 
 
 def check(source: Source, path: Path | None) -> None:

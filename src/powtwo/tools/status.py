@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from powtwo.core import files
 from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
-from powtwo.sources import last_run, place
+from powtwo.sources import digest, last_run, place
 
 ALWAYS = "always changed"  # what DVC says of the stage `source`
-SOURCE = Path("data/source.json")
 
 
 def main() -> None:
@@ -38,8 +36,8 @@ def other_images() -> Iterator[str]:
     """Yield a line where the images are no longer those that the stage `source` saw."""
     source, last = schema.load().data, last_run.read()
     now = last_run.current(source, place.location(source), last)
-    if SOURCE.is_file() and (before := files.read_json(SOURCE)["digest"]) != now:
-        yield f"download: other images: {now}, and {SOURCE.as_posix()} has {before}"
+    if digest.SOURCE.is_file() and (before := digest.recorded()) != now:
+        yield f"download: other images: {now}, and {digest.SOURCE.as_posix()} has {before}"
 
 
 def changes(root: Path) -> dict[str, list[Any]]:
