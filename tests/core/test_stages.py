@@ -133,15 +133,16 @@ def test_parameters_are_read_once_at_the_start(monkeypatch: pytest.MonkeyPatch) 
 def test_a_process_knows_when_it_started() -> None:
     code = """
 import time
-time.sleep(0.5)  # as long as its first imports may take
+first_line = time.time()
+time.sleep(0.5)  # as long as a script's first imports may take
 from powtwo.core import stages
-print(time.time() - stages.STARTED)
+print(stages.STARTED - first_line)
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert sys.platform != "linux" or 0.5 < float(done.stdout) < 60
+    assert sys.platform != "linux" or -60 < float(done.stdout) < 0
 
 
 def test_a_parameter_that_the_stage_does_not_read_may_change() -> None:
