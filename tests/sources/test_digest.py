@@ -141,6 +141,12 @@ def test_an_archive_is_known_by_its_bytes(tmp_path: Path) -> None:
         digest.digest(source(sha256="0" * 64), path)
 
 
+def test_an_archive_of_an_unknown_kind_is_an_error_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.rar").touch()
+    with pytest.raises(ValueError, match=r"a.rar: unknown suffix; must be a folder or end in"):
+        digest.digest(source(), tmp_path / "a.rar")
+
+
 def test_cifar10_is_pinned_and_mnist5k_is_its_package_s(tmp_path: Path) -> None:
     assert digest.digest(source("cifar10"), None) == f"md5:{cifar10.MD5}"
     path = tmp_path / "cifar-10-python.tar.gz"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from powtwo.core import files
-from powtwo.sources import place
+from powtwo.sources import archives, place
 from powtwo.sources.ignored import ignored
 from powtwo.sources.params import Source
 
@@ -30,7 +30,6 @@ SOURCE = Path("data/source.json")  # what the stage `source` writes
 MEMORY = Path(".dvc/tmp/source-digests.json")
 REMEMBERED = 16  # digests
 SETTLED = 2  # seconds; a file as new may change again within the resolution of its time
-DEPTH = 4  # levels of a folder: a top folder, train or test, class, image
 HALVES = ("train", "test")
 CIFAR10_FILES = ("data_batch", "test_batch", "batches.meta")  # how the names begin that are read
 
@@ -66,7 +65,8 @@ def digest(source: Source, path: Path | None) -> str:
     if source.name == "cifar10":
         _require(path, PINNED, "get it again, or set data.path to null and it is downloaded")
         return PINNED
-    return _of_file(path, "sha256")
+    with archives.entries(path):  # which reads nothing yet, but knows the suffixes
+        return _of_file(path, "sha256")
 
 
 def recorded() -> str:
@@ -112,7 +112,7 @@ def _of_folder(folder: Path, name: str) -> str:
         for member in members:
             regular = stat.S_ISREG(member.about.st_mode)
             content = _hash(member.path, "sha256") if regular else "no file"
-            total.update(f"{member.name}\0{content}\n".encode("utf-8", "surrogateescape"))
+            total.update(os.fsencode(f"{member.name}\0{content}\n"))
         return f"folder-sha256:{total.hexdigest()}"
 
     return _remembered(members, compute)
@@ -132,7 +132,7 @@ def _members(folder: str, name: str, above: tuple[str, ...] = ()) -> list[Member
             if not entry.is_dir():
                 if _is_of_source(parts, name):
                     found.append(Member("/".join(parts), entry.path, entry.stat()))
-            elif len(parts) == 1 or (len(parts) < DEPTH and _is_of_source(parts, name)):
+            elif len(parts) == 1 or (len(parts) < archives.DEPTH and _is_of_source(parts, name)):
                 found += _members(entry.path, name, parts)
     return found
 
@@ -154,7 +154,7 @@ def _remembered(members: list[Member], compute: Callable[[], str]) -> str:
     started, key = time.time(), hashlib.sha256()
     for name, _, about in members:
         size, changed, inode = about.st_size, (about.st_mtime_ns, about.st_ctime_ns), about.st_ino
-        key.update(f"{name}\0{size} {changed} {inode}\n".encode("utf-8", "surrogateescape"))
+        key.update(os.fsencode(f"{name}\0{size} {changed} {inode}\n"))
     memory = _read_memory()
     if known := memory.get(key.hexdigest()):
         return known
