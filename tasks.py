@@ -112,13 +112,13 @@ def repro(
     context: Context, preset: str = "", targets: list[str] | None = None, data: str = ""
 ) -> None:
     """Run every stage that is not up to date"""
-    if preset:
-        _use(context, preset)
     if data:
         path = os.path.abspath(os.path.expanduser(data))  # noqa: PTH100, PTH111
         if not os.path.exists(path):  # noqa: PTH110  # it raises nothing, whatever is given
             raise Exit(f"repro: --data {data}: no such file or folder; correct it", 1)
         os.environ["POWTWO_DATA"] = path
+    if preset:
+        _use(context, preset)
     _keep_memory()
     stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
     _run(context, "dvc", "repro", *stages, *_rest())

@@ -237,9 +237,10 @@ def test_bench_names_the_known(project: Project) -> None:
 
 
 def test_data_that_is_not_there_ends_it_before_any_work(project: Project) -> None:
-    failed = project.inv("repro", "--data", "absent")
-    assert failed.returncode == 1
-    assert failed.stderr == "repro: --data absent: no such file or folder; correct it\n"
+    for data in ("absent", "x" * 300):
+        failed = project.inv("repro", "--preset", "cifar10", "--data", data)
+        assert failed.returncode == 1
+        assert failed.stderr == f"repro: --data {data}: no such file or folder; correct it\n"
     assert project.told.read_text(encoding="utf-8") == ""
 
 
