@@ -21,7 +21,7 @@ if sys.platform != "win32":
 PREFIX = ".writing-"
 PLACES = (  # of such folders; `data` may hold a user's images, and is not searched to its depth
     "data", "data/raw", "metrics/**", "plots/**", "models/**", "exports/**", "report/**", "logs",
-    "checkpoints", "results", "docs", ".dvc/tmp", ".",
+    "checkpoints/**", "results", "docs", ".dvc/tmp", ".",
 )  # fmt: skip
 FORMER = "data/raw/tmp????????"  # where earlier versions downloaded to, up to 170 MB
 YOUNG = 1  # seconds in which a new folder may not have its lock yet

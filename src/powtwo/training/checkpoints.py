@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,11 +80,9 @@ class Checkpoints:
                 os.fsync(file.fileno())  # a power failure must not leave half of it
 
     def remove(self) -> None:
-        """Remove the file of this run, which has ended well, and what a killed one left half."""
+        """Remove the file of this run, which has ended well."""
         if self._group.rank == 0:
             self._path.unlink(missing_ok=True)
-            for unfinished in self._folder.glob(f".writing-{self._path.name}-*"):
-                shutil.rmtree(unfinished)
 
     def _mention_others(self) -> None:
         """Print in one line that there is a checkpoint which this run does not resume from."""
