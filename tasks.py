@@ -19,7 +19,8 @@ from types import ModuleType
 from invoke import Context, Exit, task
 
 ROOT = Path(__file__).resolve().parent
-OUTPUTS = ("data/dataset.npz", "models", "exports", "report", "logs", "dvc_plots")
+OUTPUTS = ("data/source.json", "data/dataset.npz", "models", "exports", "report", "logs",
+           "dvc_plots")  # fmt: skip
 
 # Each step of training allocates and frees the same big blocks. glibc hands them back to the
 # system, and the next step pays for their pages anew. These settings keep them. Only Linux reads

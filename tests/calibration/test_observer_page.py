@@ -40,7 +40,13 @@ def test_the_page_leads_from_an_idea_to_figures(
     clone.edit_params(lambda values: values["schemes"].update(yaml.safe_load(block("yaml"))))
 
     ran, shown = (run(clone, command) for command in block("sh").splitlines())
-    again = ["calibrate@lab", "calibrate@minmax-ceil", *of_scheme("four-sigma"), "compare"]
+    again = [
+        "source",
+        "calibrate@lab",
+        "calibrate@minmax-ceil",
+        *of_scheme("four-sigma"),
+        "compare",
+    ]
     assert sorted(re.findall(r"Running stage '([^']+)'", ran)) == sorted(again)
     assert "four-sigma" in (clone.root / "plots/schemes.csv").read_text(encoding="utf-8")
     assert "metrics/evaluate/four-sigma.json" in shown

@@ -257,11 +257,11 @@ def test_what_needs_git_says_so_without_it(project: Project, arguments: str) -> 
 def test_clean_works_without_git(project: Project) -> None:
     (project.root / ".git").rmdir()
     kept = [project.write(name) for name in ("data/README.md", "data/mine.tar", "metrics/a.json")]
-    outputs = [project.write(name) for name in ("data/dataset.npz", "models/a/b", "logs/a.json")]
+    outputs = [project.write(name) for name in ("data/source.json", "models/a/b", "logs/a.json")]
     assert project.inv("--dry", "clean").stdout == ""
     assert all(path.exists() for path in outputs)
     told = project.inv("clean").stdout.splitlines()
-    assert told == ["Removing data/dataset.npz", "Removing models", "Removing logs"]
+    assert told == ["Removing data/source.json", "Removing models", "Removing logs"]
     assert not any(path.exists() for path in outputs)
     assert all(path.exists() for path in kept)
 
