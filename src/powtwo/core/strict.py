@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
 
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _short.maxlong = 60
+LONGEST = 300  # characters of a reason
+
+VALUE = 60  # and of a value in it
+
+_short = reprlib.Repr()  # looks at no more than it shows
+_short.maxstring = _short.maxother = _short.maxlong = VALUE
 
 
 class Part(BaseModel):
@@ -33,7 +38,13 @@ def refused(path: Path | str, remedy: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; {remedy}") from None
+        raise ValueError(f"{path}: {in_one_line(error)}; {remedy}") from None
+
+
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, or its type: other libraries may quote half a file in it."""
+    text = "".join(sign if sign.isprintable() else " " for sign in str(error))
+    return textwrap.shorten(text, LONGEST, placeholder=" ...") or type(error).__name__
 
 
 def require(holds: bool, key: str, value: object, rule: str) -> None:
@@ -48,7 +59,8 @@ def require(holds: bool, key: str, value: object, rule: str) -> None:
 
 def shown(value: object) -> str:
     """Return a value as an error shows it: short, whatever it is, and in one line."""
-    return _short.repr(value)
+    text = _short.repr(value)
+    return text if len(text) <= VALUE else f"{text[: VALUE - 3]}..."
 
 
 def parse_json(text: str) -> Any:
@@ -94,13 +106,12 @@ def _line(error: ValidationError, values: Any) -> str:
     """Say the first thing that is wrong as `key = value: rule`."""
     first = error.errors(include_url=False)[0]
     value, rule, context = first["input"], first["msg"], first.get("ctx", {})
-    missing = first["type"] in ("missing", "union_tag_not_found")
-    key = _key(first["loc"], values, missing)
+    key = _key(first["loc"], values, first["type"] == "missing")
     if first["type"].startswith("union_tag"):
         key += f": {context['discriminator']}".replace("'", "")
         value = context.get("tag")
         rule = f"must be one of {context.get('expected_tags')}"
-    if missing:
+    if first["type"] in ("missing", "union_tag_not_found"):
         return f"{key}: missing"
     if first["type"] == "extra_forbidden":
         rule = "unknown key"
@@ -118,6 +129,6 @@ def _key(location: Sequence[int | str], values: Any, missing: bool) -> str:
         elif isinstance(values, dict) and part in values:
             parts.append(part if str(part).isprintable() else shown(part))  # type: ignore[arg-type]
             values = values[part]
-    if missing and (not location or location[-1] not in parts):
+    if missing:
         parts.append(str(location[-1]))
     return " ".join(parts).removesuffix(":") or "metadata"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from powtwo.core import strict
 from powtwo.core.strict import require
 from powtwo.core.tensors import Arrays, check_array
 from powtwo.dataset.params import check_normalization
@@ -55,7 +54,7 @@ def check_names(
         (arrays.keys(), _names(layers, needed) | _names(layers, allowed), "of no layer"),
     ):
         if wrong := names - others:
-            raise ValueError(f"tensor {strict.shown(min(wrong))}: {fault}")
+            raise ValueError(f"tensor {min(wrong)}: {fault}")
 
 
 def _names(layers: Sequence[Any], parts: Parts) -> set[str]:

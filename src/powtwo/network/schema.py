@@ -63,7 +63,7 @@ def validated(values: dict[str, Any], arrays: Arrays) -> Trained:
     if wrong := expected.keys() ^ arrays.keys():
         name = min(wrong)
         fault = "missing" if name in expected else "not of this architecture"
-        raise ValueError(f"tensor {strict.shown(name)}: {fault}")
+        raise ValueError(f"tensor {name}: {fault}")
     for name, tensor in expected.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         tensors.check_array(name, arrays[name], dtype, tuple(tensor.shape))

@@ -51,9 +51,11 @@ def read_csv(root: Path, name: str) -> list[Row]:
     """
     with strict.refused(name, REMEDY), _present(root, name).open(encoding="utf-8", newline="") as f:
         try:
-            header, *lines = csv.reader(f, strict=True)
+            header, *lines = list(csv.reader(f, strict=True)) or [[]]
         except csv.Error as error:  # which is no ValueError
             raise ValueError(f"no table: {error}") from None
+        if not header:
+            raise ValueError("no header")
         for number, line in enumerate(lines, start=2):
             rule = f"must be {len(header)}, as in line 1"
             strict.require(len(line) == len(header), f"line {number}: cells", len(line), rule)
