@@ -80,11 +80,14 @@ class Checkpoints:
     def write(self, state: State) -> None:
         """Keep where the run stands, in place of what was kept before."""
         if self._group.rank == 0:
-            content = io.BytesIO()
-            torch.save({"fingerprint": self._fingerprint, "state": state}, content)
-            with files.atomic(self._path) as path, path.open("wb") as file:
-                file.write(_seal(content.getbuffer()))
-                file.write(content.getbuffer())
+            with files.atomic(self._path) as path, path.open("w+b") as file:
+                file.write(_seal(hashlib.sha256()))  # until the content has one
+                start = file.tell()
+                torch.save({"fingerprint": self._fingerprint, "state": state}, file)
+                file.seek(start)
+                seal = _seal(hashlib.file_digest(file, "sha256"))
+                file.seek(0)
+                file.write(seal)
                 file.flush()
                 os.fsync(file.fileno())  # a power failure must not leave half of it
 
@@ -124,9 +127,9 @@ def _load(content: bytes) -> State:
     Raises:
         ValueError: where it is none, or a damaged one.
     """
-    start = len(_seal(b""))
+    start = len(_seal(hashlib.sha256()))
     payload = memoryview(content)[start:]
-    if content[:start] != _seal(payload):
+    if content[:start] != _seal(hashlib.sha256(payload)):
         raise ValueError("damaged checkpoint, or of another version")
     try:
         stored: Any = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
@@ -137,6 +140,6 @@ def _load(content: bytes) -> State:
     return cast("State", stored)
 
 
-def _seal(content: bytes | memoryview) -> bytes:
-    """Return the line that stands before a checkpoint's content."""
-    return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
+def _seal(digest: hashlib._Hash) -> bytes:
+    """Return the line that stands before the content of this digest."""
+    return MAGIC + digest.hexdigest().encode() + b"\n"
