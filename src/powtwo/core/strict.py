@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
 
+MOST_KEYS = 10_000  # each unknown one becomes an error of its own
 LONGEST = 300  # characters of a reason
 
 VALUE = 60  # and of a value in it
@@ -90,10 +92,11 @@ def validate(model: type[M], values: Any) -> M:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MOST_KEYS:
+        raise ValueError(f"an object of {len(pairs):,} keys; at most {MOST_KEYS:,} are read")
     values = dict(pairs)
     if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in values if keys.count(key) > 1)
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"{shown(twice)}: is there twice")
     return values
 

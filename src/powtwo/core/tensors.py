@@ -30,6 +30,7 @@ KEY = "powtwo"  # of the metadata
 DIGEST = "sha256"  # of what it says
 HEADER_LIMIT = 4 * 2**20  # bytes: many times what a large network needs, and read in a moment
 DESCRIPTION_LIMIT = 2**20  # characters
+MOST = 10_000  # tensors
 TYPES = ("I8", "I32", "I64", "F32", "F64")  # of tensors, as safetensors calls them
 
 
@@ -69,7 +70,9 @@ def read(path: Path | str, what: str) -> tuple[dict[str, Any], Arrays]:
             description = strict.parse_json(text)
             if not isinstance(description, dict):
                 raise ValueError("its metadata are no JSON object")
-            return description, {name: _array(file, name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            strict.require(len(names) <= MOST, "tensors", len(names), f"must be at most {MOST:,}")
+            return description, {name: _array(file, name) for name in names}
     except (SafetensorError, ValueError) as error:  # the first is neither OSError nor ValueError
         raise ValueError(f"not {what}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -78,8 +79,8 @@ def check_shapes(
     pixels: schema.Input, layers: Sequence[Any], weights: Sequence[Array | None], classes: list[str]
 ) -> None:
     """Follow the shape of an image through the layers, to one number for each class."""
-    duplicates = sorted(name for name in set(classes) if classes.count(name) > 1)
-    require(not duplicates, "classes", duplicates[:1], "must differ from each other")
+    ((name, times),) = Counter(classes).most_common(1)
+    require(times == 1, "classes", [name], "must differ from each other")
     shape: Shape = tuple(pixels.shape)
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
         kernel = None if weight is None else weight.shape

@@ -28,6 +28,7 @@ Exponent = Annotated[int, Field(ge=-MAX_EXPONENT, le=MAX_EXPONENT)]
 Shift = Annotated[int, Field(ge=0, le=MAX_SHIFT)]
 Name = Annotated[str, Field(min_length=1)]
 Classes = Annotated[list[Name], Field(min_length=1, max_length=2**16, fail_fast=True)]
+Channels = Annotated[list[float], Field(max_length=2**16, fail_fast=True)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -64,8 +65,8 @@ class Input(Part):
     zero_point: ZeroPoint
     bits: Bits
     normalize: Normalize
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
 
     @property
     def codes(self) -> Codes:

@@ -16,6 +16,7 @@ from powtwo.network import architecture
 from powtwo.network.params import Model
 
 Size = Annotated[int, Field(ge=1, le=2**16)]
+Channels = Annotated[list[float], Field(max_length=2**16, fail_fast=True)]
 Entry = Annotated[Size | Literal["M"], Field(union_mode="left_to_right")]
 
 
@@ -36,8 +37,8 @@ class Input(Part):
     """The normalization of the pixels."""
 
     kind: Normalize
-    mean: list[float] | None
-    std: list[float] | None
+    mean: Channels | None
+    std: Channels | None
 
 
 class Trained(Part):
