@@ -6,7 +6,12 @@ import json
 import random
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
 
 NASTY = [
     None, True, False, 0, 1, -1, 2, 3, 7, 8, 31, 32, 127, 128, 255, 256, 300, 2**31, 2**63, 10**12,
@@ -36,6 +41,21 @@ def edited(content: bytes, edit: Callable[[dict[str, Any]], object]) -> bytes:
     edit(description)
     header["__metadata__"]["powtwo"] = json.dumps(description)
     return join(header, body)
+
+
+def replaced(content: bytes, **tensors: np.ndarray | None) -> bytes:
+    """Return a safetensors file with other tensors, or without those that are None."""
+    about, stored = split(content)[0]["__metadata__"], load(content) | tensors
+    return save({k: np.asarray(v) for k, v in stored.items() if v is not None}, metadata=about)
+
+
+def check_refused(read: Callable[[Path], object], path: Path, reason: str, remedy: str) -> None:
+    """Check that a file is refused for a reason, in one line with path and remedy."""
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011
+        read(path)
+    line = str(refusal.value)
+    assert line.startswith(f"{path}: {reason}")
+    assert line.endswith(f"; {remedy}")
 
 
 def mutated(content: bytes, seed: int) -> bytes:
