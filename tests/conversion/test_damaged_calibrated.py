@@ -27,6 +27,7 @@ def folded(index: int, **changes: Any) -> Callable[[dict[str, Any]], None]:
 
 EDITS = {
     "kind": (folded(0, kind="swish"), "layer 0: folded kind = 'swish': must be 'conv2d',"),
+    "linear": (folded(0, kind="linear"), "layer 0: kind = 'linear': does not fit an input of (3,"),
     "stride": (folded(0, stride=0), "layer 0: folded stride = 0: must be greater than"),
     "stride 2": (folded(0, stride=2), "layer 7: weight (16, 192) does not fit an input of (48,)"),
     "kernel": (folded(0, kernel=5), "layer 0: folded kernel = 5: must be (3, 3), the sides"),

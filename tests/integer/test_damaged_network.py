@@ -92,6 +92,10 @@ EDITS = {
     "padding": (layer(0, padding=3), "layer 0: padding = 3: must be below the kernel's 3"),
     "padding large": (layer(0, padding=10**6), "layer 0: padding = 1000000: must be less than"),
     "pool": (layer(1, kernel=9), "layer 1: kernel = 9: larger than its input"),
+    "pool of features": (
+        lambda v: v["layers"].append({"kind": "maxpool2d", "kernel": 1, "stride": 1}),
+        "layer 6: kind = 'maxpool2d': must not come after int32",
+    ),
     "relu": (layer(0, relu="no"), "layer 0: relu = 'no': must be a valid boolean"),
     "kind": (layer(0, kind="swish"), "layer 0: kind = 'swish': must be one of 'conv2d', 'linear',"),
     "kind list": (layer(0, kind=[]), "layer 0: kind = "),
@@ -200,6 +204,36 @@ def test_a_tensor_that_does_not_fit(
     tensors = {f"layers.{name}": value}
     path.write_bytes(replaced(path.read_bytes(), **tensors))
     refused(path, reason)
+
+
+def test_a_pool_of_features(path: Path) -> None:
+    random_network(1, logits="codes").save(path)
+    pool = {"kind": "maxpool2d", "kernel": 1, "stride": 1}
+    path.write_bytes(edited(path.read_bytes(), lambda values: values["layers"].append(pool)))
+    refused(path, "layer 6: kind = 'maxpool2d': does not fit an input of (5,)")
+
+
+def test_no_layer_with_weights(path: Path) -> None:
+    def only_flatten(values: Values) -> None:
+        values["layers"] = [{"kind": "flatten"}]
+        values["input"]["shape"] = [5, 1, 1]
+
+    header, _ = split(edited(path.read_bytes(), only_flatten))
+    path.write_bytes(join({"__metadata__": header["__metadata__"]}, b""))
+    refused(path, "layers = ['flatten']: must have one with weights")
+
+
+def test_a_layer_after_accumulators(path: Path) -> None:
+    random_network(1).save(path)
+
+    def int32_before(values: Values) -> None:
+        before = values["layers"][4]
+        before["output"] = "int32"
+        for key in ("output_exponent", "output_zero_point", "output_bits", "shift"):
+            before.pop(key)
+
+    path.write_bytes(edited(path.read_bytes(), int32_before))
+    refused(path, "layer 5: kind = 'linear': must not come after int32")
 
 
 def test_shifts_by_channel_equal_their_tensor(path: Path) -> None:

@@ -28,6 +28,13 @@ def check(network: schema.Network, arrays: Arrays) -> None:
     """
     check_names(network.layers, arrays, _parts)
     check_input(network.input)
+    kinds = [layer.kind for layer in network.layers]
+    require(
+        any(isinstance(layer, Weighted) for layer in network.layers),
+        "layers",
+        kinds,
+        "must have one with weights",
+    )
     codes: Codes | None = network.input.codes
     for index, layer in enumerate(network.layers):
         where = f"layer {index}: "
@@ -94,7 +101,7 @@ def _check_weighted(
     where: str, index: int, layer: Weighted, codes: Codes | None, arrays: Arrays
 ) -> Codes | None:
     """Check one layer that reads `codes`; return what it gives."""
-    require(codes is not None, f"{where}kind", layer.kind, "must not come after int32")  # type: ignore[attr-defined]
+    require(codes is not None, f"{where}kind", layer.kind, "must not come after int32")
     for name, value, given in zip(Codes._fields, layer.reads, codes or (), strict=True):
         rule = f"must be {given}, which is what the layers before it give"
         require(value == given, f"{where}input_{name}", value, rule)

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 Shape = tuple[int, ...]  # (C, H, W) or (features,)
+DIMENSIONS = {"conv2d": 3, "maxpool2d": 3, "linear": 1}  # of what a kind reads; flatten reads any
 
 
 def output_shape(
@@ -21,10 +22,12 @@ def output_shape(
     if kind == "flatten":
         return (prod(input_shape),)
     channels, *sides = input_shape
+    if len(input_shape) != DIMENSIONS.get(kind):
+        raise ValueError(f"layer {index}: kind = {kind!r}: does not fit an input of {input_shape}")
     if kind == "maxpool2d":
         return channels, *_slide(index, sides, layer["kernel"], layer)
-    if kind not in ("conv2d", "linear") or weight is None:
-        raise ValueError(f"layer {index}: kind = {kind!r}: unknown or no weight")
+    if weight is None:
+        raise ValueError(f"layer {index}: weight: missing")
     if len(weight) != len(input_shape) + 1 or weight[1] != channels:
         raise ValueError(f"layer {index}: weight {weight} does not fit an input of {input_shape}")
     return weight[0], *_slide(index, sides, weight[-1], layer)

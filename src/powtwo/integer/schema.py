@@ -91,6 +91,7 @@ class MaxPool2d(Part):
 class Weighted(Part):
     """What layers have in common that multiply and accumulate."""
 
+    kind: str
     relu: bool
     weight_bits: Bits
     weight_exponent: Exponents
