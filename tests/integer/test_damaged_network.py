@@ -73,6 +73,7 @@ EDITS = {
     ),
     "output bits": (layer(0, output_bits=10**12), "layer 0: output_bits = 1000000000000: must be"),
     "input bits": (pixels(bits=20), "input bits = 20: must be less than or equal to 8"),
+    "zero point": (pixels(bits=4), "input zero_point = 128: must be 0 to 15"),
     "exponent": (pixels(exponent=10**9), "input exponent = 1000000000: must be less than"),
     "boolean": (pixels(bits=True), "input bits = True: must be a valid integer"),
     "float": (layer(0, stride=1.0), "layer 0: stride = 1.0: must be a valid integer"),

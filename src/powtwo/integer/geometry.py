@@ -22,7 +22,9 @@ def output_shape(
     if kind == "flatten":
         return (prod(input_shape),)
     channels, *sides = input_shape
-    if len(input_shape) != DIMENSIONS.get(kind):
+    if kind not in DIMENSIONS:
+        raise ValueError(f"layer {index}: kind = {kind!r}: unknown")
+    if len(input_shape) != DIMENSIONS[kind]:
         raise ValueError(f"layer {index}: kind = {kind!r}: does not fit an input of {input_shape}")
     if kind == "maxpool2d":
         return channels, *_slide(index, sides, layer["kernel"], layer)
