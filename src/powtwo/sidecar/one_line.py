@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 DEBUG = "POWTWO_DEBUG"  # environment variable: 1 shows tracebacks
-# By name, so that no package has to be imported: neither a ValueError nor an OSError.
-_MENDABLE = {"UnidentifiedImageError"}
+# By name, so that no package has to be imported: these are neither ValueErrors nor OSErrors.
+_MENDABLE = {"SafetensorError", "UnidentifiedImageError"}
 _OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "ALLOCATION_FAILED")
 _ASCII = str.maketrans({"µ": "u", "μ": "u", "×": "x", "·": "*", "−": "-", "–": "-", "±": "+-",
                         "→": "->", "…": "...", "“": '"', "”": '"', "’": "'"})  # fmt: skip
