@@ -29,6 +29,10 @@ def without_a_key(content: bytes) -> bytes:
     return content.replace(b'"accuracy"', b'"precision"')
 
 
+def with_text(content: bytes) -> bytes:
+    return content.replace(b'"accuracy": ', b'"accuracy": "high", "other": ')
+
+
 def without_a_column(content: bytes) -> bytes:
     return content.replace(b"sqnr_db", b"other", 1)
 
@@ -47,6 +51,8 @@ CASES: list[tuple[str, str, Damage]] = [
     ("export lab", INTEGER, halved),
     ("compare", "metrics/evaluate/lab.json", halved),
     ("compare", "metrics/evaluate/lab.json", without_a_key),
+    ("compare", "metrics/evaluate/lab.json", with_text),
+    ("compare", "metrics/train.json", lambda _: b"{}"),
     ("compare", "plots/layers/lab.csv", halved),
     ("compare", "plots/layers/lab.csv", without_a_column),
 ]
