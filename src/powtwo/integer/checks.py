@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.core import strict
 from powtwo.core.strict import require
 from powtwo.core.tensors import Arrays, check_array
 from powtwo.dataset.params import check_normalization
@@ -139,7 +140,7 @@ def _check_output(where: str, layer: Weighted, channels: int) -> None:
     check_zero_point(f"{where}output_", gives)
     unit = gives.exponent - layer.input_exponent
     shift = unit - exponents if isinstance(exponents, int) else [unit - e for e in exponents]
-    rule = f"its exponents give {shift}, output less input less weight"
+    rule = f"its exponents give {strict.shown(shift)}, output less input less weight"
     require(layer.shift == shift, f"{where}shift", layer.shift, rule)
 
 
@@ -158,9 +159,8 @@ def _check_weight(where: str, layer: Weighted, weight: Array) -> None:
         require(layer.padding < layer.kernel, f"{where}padding", layer.padding, rule)
     for key, largest in _limits(where, layer):
         most = max(int(weight.max()), -int(weight.min()))
-        require(
-            most <= largest, f"{where}weight", most, f"must be within ±{largest}, as {key} says"
-        )
+        rule = f"must be within ±{largest}, as {key} says"
+        require(most <= largest, f"{where}weight", most, rule)
     if layer.weight_kind:
         steps = np.abs(weight.astype(np.int16))
         others = weight[(steps & (steps - 1)) != 0]
