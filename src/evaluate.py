@@ -9,12 +9,12 @@ import sys
 import torch
 
 from powtwo.conversion.calibrated import Calibrated
-from powtwo.core import arrays, files
+from powtwo.core import files
 from powtwo.core.params import StageParams
 from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.engine.choose import make
-from powtwo.evaluation import comparison, layer_quality, sensitivity
+from powtwo.evaluation import comparison, float_classes, layer_quality, sensitivity
 from powtwo.evaluation.params import Evaluate
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar.run_log import observed
@@ -35,10 +35,11 @@ def main(scheme: str) -> None:
         x_test, y_test, x_validation, y_validation = map(torch.from_numpy, parts)
         folded = Calibrated.load(f"models/calibrated/{scheme}.safetensors").folded
         engine = make(IntegerNetwork.load(f"models/integer/{scheme}.safetensors"))
-        float_classes = torch.from_numpy(arrays.read("models/float-classes.npz")["test"])
+        counts = len(y_test), len(dataset.classes)
+        reference = float_classes.read("models/float-classes.npz", *counts)
 
         classes = comparison.predictions(engine.predict, x_test, size)
-        metrics = comparison.compare(y_test, float_classes, classes)
+        metrics = comparison.compare(y_test, reference, classes)
         validation_classes = comparison.predictions(engine.predict, x_validation, size)
         metrics["validation_images"] = len(y_validation)
         metrics["validation_accuracy"] = comparison.accuracy(y_validation, validation_classes)

@@ -3,11 +3,10 @@
 import torch
 from pydantic import Field
 
-from powtwo.core import arrays, files
 from powtwo.core.params import Count, StageParams
 from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset
-from powtwo.evaluation import comparison
+from powtwo.evaluation import comparison, float_classes
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import fold
 from powtwo.sidecar.run_log import observed
@@ -30,8 +29,7 @@ def main() -> None:
             torch.from_numpy(dataset.x_test),
             params.batch_size,
         )
-        with files.atomic("models/float-classes.npz") as path, path.open("wb") as file:
-            arrays.write(file, {"test": classes.numpy()})
+        float_classes.write("models/float-classes.npz", classes)
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def test_weights_that_are_powers_of_two_survive_conversion_and_file(
     network.save(tmp_path / "a")
     loaded = IntegerNetwork.load(tmp_path / "a")
     assert [x.weight_format for x in loaded.layers] == [x.weight_format for x in network.layers]
-    about, _ = tensors.read(tmp_path / "a")
+    about, _ = tensors.read(tmp_path / "a", "an integer network")
     assert about["layers"][0]["weight_kind"] == "power_of_two"
     assert about["layers"][0]["weight_code_bits"] == bits
     assert about["layers"][0]["weight_bits"] == 2 ** (bits - 1)

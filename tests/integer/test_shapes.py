@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from energy_cases import write_integer_file
+from energy_cases import PIXELS, write_integer_file
 from networks import random_network, random_pixels
 
 from powtwo.integer import shapes
@@ -44,9 +44,9 @@ def test_shapes_equal_those_of_a_network_that_ran(tmp_path: Path, logits: str) -
     ("changes", "message"),
     [
         ({"format": 2}, r"format = 2: must be 1"),
-        ({"input": {"shape": [1, 8, 8]}}, r"layer 0: weight \(4, 3, 3, 3\) does not fit"),
-        ({"input": {"shape": [3, 2, 2]}}, r"layer 1: kernel = 2: larger than its input"),
-        ({"layers": [{"kind": "gelu"}]}, r"layer 0: kind = 'gelu': unknown"),
+        ({"input": PIXELS | {"shape": [1, 8, 8]}}, r"layer 0: weight \(4, 3, 3, 3\) does not fit"),
+        ({"input": PIXELS | {"shape": [3, 2, 2]}}, r"layer 1: kernel = 2: larger than its input"),
+        ({"layers": [{"kind": "gelu"}]}, r"layer 0: kind = 'gelu': must be one of 'conv2d', "),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:

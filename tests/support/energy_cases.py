@@ -41,8 +41,11 @@ some_layers = st.lists(
     min_size=1,
     max_size=5,
 )
-CODES = {"weight_bits": 8, "input_bits": 8, "input_zero_point": 128, "relu": False}
-OUTPUT = {"output": "codes", "output_bits": 8, "output_zero_point": 128}
+PIXELS = {"shape": [3, 8, 8], "exponent": -7, "zero_point": 128, "bits": 8, "normalize": "dyadic"}
+CODES = {"weight_bits": 8, "weight_exponent": -3, "input_exponent": -7, "input_bits": 8,
+         "input_zero_point": 128, "relu": False}  # fmt: skip
+OUTPUT = {"output": "codes", "output_exponent": -7, "output_bits": 8, "output_zero_point": 128,
+          "shift": 3}  # fmt: skip
 
 
 def write_integer_file(
@@ -55,7 +58,10 @@ def write_integer_file(
     codes = CODES | (weights or {})
     network = {
         "format": 1,
-        "input": {"shape": [3, 8, 8]},
+        "scheme": "lab",
+        "rounding": "floor",
+        "classes": list("abcde"),
+        "input": PIXELS,
         "layers": [
             {"kind": "conv2d", "kernel": 3, "stride": 2, "padding": 1} | OUTPUT | codes,
             {"kind": "maxpool2d", "kernel": 2, "stride": 2},
@@ -65,7 +71,9 @@ def write_integer_file(
     } | changes
     tensors = {
         "layers.0.weight": np.zeros((4, 3, 3, 3), np.int8),
+        "layers.0.bias": np.zeros(4, np.int32),
         "layers.3.weight": np.zeros((5, 16), np.int8),
+        "layers.3.bias": np.zeros(5, np.int32),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata={"powtwo": json.dumps(network)})

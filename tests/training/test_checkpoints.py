@@ -29,30 +29,41 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert torch.equal(state["tensor"], STATE["tensor"])
 
 
-def test_a_renamed_file_of_another_run_is_not_read(
-    tmp_path: Path, mine: Checkpoints, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_renamed_file_of_another_run_is_not_read(tmp_path: Path, mine: Checkpoints) -> None:
     (own,) = tmp_path.iterdir()
     Checkpoints(FINGERPRINT | {"seed": "1"}, tmp_path).write(STATE)
     (other,) = set(tmp_path.iterdir()) - {own}
     other.replace(own)
-    assert mine.read() is None
-    assert capsys.readouterr().out == (
-        f"{own}: is broken, or of another run; starts from the beginning\n"
-    )
+    rule = "checkpoint of another run, which differs in seed; remove it to train from the beginning"
+    with pytest.raises(ValueError, match=f"^{own}: {rule}$"):
+        mine.read()
+    assert own.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", None])
-def test_a_broken_file_is_not_read(
+def test_a_damaged_file_is_refused(
     tmp_path: Path, mine: Checkpoints, content: bytes | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-100] if content is None else content)
-    assert mine.read() is None
-    assert "is broken" in capsys.readouterr().out
+    rule = "damaged checkpoint, or of another version"
+    with pytest.raises(
+        ValueError, match=f"^{path}: {rule}; remove it to train from the beginning$"
+    ):
+        mine.read()
     other = Checkpoints(FINGERPRINT | {"seed": "1"}, tmp_path)
     assert other.read() is None
-    assert "not used, as it differs in code (and 1 more)" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"{path}: not used: {rule}\n"
+
+
+@pytest.mark.usefixtures("mine")
+def test_no_flipped_bit_is_read(tmp_path: Path) -> None:
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        with pytest.raises(ValueError, match="damaged checkpoint"):
+            checkpoints._load(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    assert checkpoints._load(whole)["fingerprint"] == FINGERPRINT
 
 
 class Bomb:
@@ -64,7 +75,8 @@ class Bomb:
 
 def test_nothing_in_a_file_is_run(mine: Checkpoints, capsys: pytest.CaptureFixture[str]) -> None:
     mine.write(STATE | {"history": Bomb()})
-    assert mine.read() is None
+    with pytest.raises(ValueError, match=r"no checkpoint \(UnpicklingError\); remove it"):
+        mine.read()
     assert "the code ran" not in capsys.readouterr().out
 
 

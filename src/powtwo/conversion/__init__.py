@@ -3,6 +3,7 @@
 scheme        what params.yaml may ask for, checked without PyTorch
 layer_config  what a scheme asks of each weighted layer
 calibrated    the calibrated network, which conversion reads, and its file
+schema        what its file may say
 to_integer    the conversion itself
 """
 

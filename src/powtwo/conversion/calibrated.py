@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from powtwo.conversion import schema
+from powtwo.core import strict
 from powtwo.core import tensors as tensor_files
 from powtwo.integer.layer import ActivationQParams, Exponents, WeightFormat, as_exponents
 from powtwo.integer.network import Input
@@ -47,7 +50,11 @@ class Calibrated:
         return [layer.folded for layer in self.layers]
 
     def save(self, path: Path | str) -> None:
-        """Write a safetensors file; exponents go to its metadata."""
+        """Write a safetensors file; exponents go to its metadata.
+
+        Raises:
+            ValueError: where `load` would refuse the file, and before any of it is written.
+        """
         tensors = {}
         for index, layer in enumerate(self.layers):
             for name in PARTS:
@@ -61,14 +68,24 @@ class Calibrated:
             "input": self.input.metadata(),
             "layers": [_describe(layer) for layer in self.layers],
         }
-        tensor_files.write(path, tensors, metadata)
+        arrays = tensor_files.to_arrays(tensors)
+        schema.validated(tensor_files.as_json(metadata), arrays)
+        tensor_files.write(path, arrays, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Calibrated:
-        """Read what `save` wrote."""
-        metadata, tensors = tensor_files.read(path)
-        layers = tuple(_read(i, values, tensors) for i, values in enumerate(metadata["layers"]))
-        return cls(tuple(metadata["classes"]), Input.of_metadata(metadata["input"]), layers)
+        """Read what `save` wrote; nothing is believed.
+
+        Raises:
+            ValueError: where the file is no calibrated network, or breaks a rule.
+            FileNotFoundError: where there is no such file.
+        """
+        with strict.refused(path, "run the calibrate stage again"):
+            values, arrays = tensor_files.read(path, "a calibrated network")
+            network = schema.validated(values, arrays)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        layers = tuple(_read(i, layer, tensors) for i, layer in enumerate(network.layers))
+        return cls(tuple(network.classes), Input.of_metadata(network.input.model_dump()), layers)
 
 
 def _describe(layer: CalibratedLayer) -> dict[str, Any]:
@@ -81,15 +98,16 @@ def _describe(layer: CalibratedLayer) -> dict[str, Any]:
     }
 
 
-def _read(index: int, values: dict[str, Any], tensors: dict[str, Tensor]) -> CalibratedLayer:
+def _read(index: int, layer: schema.Layer, tensors: dict[str, Tensor]) -> CalibratedLayer:
     prefix = f"layers.{index}."
     own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
-    folded = FoldedLayer(**values["folded"], weight=own.get("weight"), bias=own.get("bias"))
+    plain = layer.folded.model_dump()
+    folded = FoldedLayer(**plain, weight=own.get("weight"), bias=own.get("bias"))
     adapted = {name: own[f"adapted_{name}"] for name in PARTS if f"adapted_{name}" in own}
     return CalibratedLayer(
         folded,
-        as_exponents(values["weight_exponent"]),
-        WeightFormat(**values["weight_format"]),
-        ActivationQParams(**values["output"]) if values["output"] else None,
+        as_exponents(layer.weight_exponent),
+        WeightFormat(**layer.weight_format.model_dump()),
+        ActivationQParams(**layer.output.model_dump()) if layer.output else None,
         replace(folded, **adapted) if adapted else None,  # type: ignore[arg-type]
     )

@@ -3,6 +3,7 @@
 files    files and folders written whole or not at all, JSON and CSV with stable bytes
 arrays   .npz files whose bytes come of their arrays alone
 tensors  safetensors files with an account of themselves
+strict   what a file says of itself: typed models of it, refused in one line
 params   types of parameters, sections, what a stage reads of params.yaml
 stages   what a stage does at its start and its end
 scratch  where files are written first, and what killed stages left there

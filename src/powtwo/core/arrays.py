@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.core import strict
+
 Arrays = dict[str, npt.NDArray[Any]]  # of any type, which the reader checks
 
 UNIX = 3  # as the system that made an entry, whichever it was
@@ -49,5 +51,4 @@ def read(path: Path | str) -> Arrays:
             with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except Exception as error:  # bytes that are no archive make the readers fail in any way
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(reason) from error
+            raise ValueError(strict.in_one_line(error)) from error

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from powtwo.core import strict
 from powtwo.core.scratch import scratch
 
 SIGNIFICANT_DIGITS = 8  # beyond these, sums in another order differ from machine to machine
@@ -66,8 +67,14 @@ def write_json(path: Path | str, values: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        ValueError: where it is none, or has a key twice or a number that is not finite.
+        OSError: where it cannot be opened.
+    """
+    with strict.refused(path, "write it again, or restore it"):
+        return strict.parse_json(Path(path).read_text(encoding="utf-8"))
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

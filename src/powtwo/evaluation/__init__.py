@@ -1,6 +1,7 @@
 """What quantization costs: accuracy, its statistics, and where in the network it is lost.
 
 comparison     two networks' classes on the same images; McNemar's test, intervals
+float_classes  the file of the float network's classes
 layer_quality  SQNR, clipped values and histograms of each layer
 sensitivity    accuracy with one layer quantized alone, and with one left in float alone
 params         the section `evaluate` of params.yaml

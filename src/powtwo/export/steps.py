@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from powtwo.integer import shapes
+from powtwo.integer import geometry
+from powtwo.integer.geometry import Shape
 from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
-from powtwo.integer.shapes import Shape
 
 FOLDED = "2^(shift - 1) is in it: shift with floor"  # what manifests say of such a bias
 
@@ -91,7 +91,7 @@ def steps_of(network: IntegerNetwork) -> list[Step]:
                 "requantize the one before"
             )
         weight = None if layer.weight is None else tuple(layer.weight.shape)
-        output_shape = shapes.output_shape(index, vars(layer), weight, input_shape)
+        output_shape = geometry.output_shape(index, vars(layer), weight, input_shape)
         steps.append(Step(index, layer, input_shape, output_shape, network.rounding))
         input_shape = output_shape
     return steps

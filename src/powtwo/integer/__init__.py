@@ -4,7 +4,9 @@ rounding    what each rounding mode of a shift means
 fixedpoint  codes, power-of-two scales, rounding shifts
 layer       one layer of integers and its arithmetic
 network     the input and the layers together: the reference
-file        the network as safetensors; metadata: its JSON, read without PyTorch
+file        the network as safetensors
+metadata    the same read without PyTorch, checked; schema: what it may say; checks: what must fit
+geometry    what shape a layer makes of its input's
 shapes      shapes and MACs of layers, read without PyTorch
 """
 

@@ -11,18 +11,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+import torch
 from torch import Tensor
 
 from powtwo.core import tensors as tensor_files
-from powtwo.integer import metadata
+from powtwo.core.tensors import Arrays
+from powtwo.integer import metadata, schema
 from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat, as_exponents
 
 GEOMETRY = {"conv2d": ("kernel", "stride", "padding"), "maxpool2d": ("kernel", "stride")}
 
 
 def write(path: Path | str, network: Mapping[str, Any], layers: Sequence[Layer]) -> None:
-    """Write layers, and what the metadata says of the network as a whole."""
+    """Write layers, and what the metadata says of the network as a whole.
+
+    Raises:
+        ValueError: where `read` would refuse the file, and before any of it is written.
+    """
     tensors: dict[str, Tensor] = {}
     for index, layer in enumerate(layers):
         if layer.weight is None or layer.bias is None:
@@ -32,19 +37,21 @@ def write(path: Path | str, network: Mapping[str, Any], layers: Sequence[Layer])
         if layer.output is not None and layer.shift.dim():
             tensors[f"layers.{index}.shift"] = layer.shift.int()
     described = [_describe(layer) for layer in layers]
-    tensor_files.write(path, tensors, {"format": metadata.FORMAT, **network, "layers": described})
+    values = {"format": metadata.FORMAT, **network, "layers": described}
+    arrays = tensor_files.to_arrays(tensors)
+    metadata.validated(tensor_files.as_json(values), arrays)
+    tensor_files.write(path, arrays, values)
 
 
-def read(path: Path | str) -> tuple[dict[str, Any], tuple[Layer, ...]]:
-    """Return the metadata and the layers of a file; nothing is unpickled.
+def read(path: Path | str) -> tuple[schema.Network, tuple[Layer, ...]]:
+    """Return the metadata and the layers of a file; nothing is unpickled, and nothing believed.
 
     Raises:
-        ValueError: where the file is no integer network, of another format, or damaged.
+        ValueError: where the file is no integer network, of another format, or breaks a rule.
         FileNotFoundError: where there is no such file.
     """
-    network, _ = metadata.read(path)
-    tensors = load_file(path)
-    layers = [_layer(index, values, tensors) for index, values in enumerate(network["layers"])]
+    network, arrays = metadata.read(path)
+    layers = [_layer(index, layer, arrays) for index, layer in enumerate(network.layers)]
     return network, tuple(layers)
 
 
@@ -72,32 +79,20 @@ def _prefixed(side: str, codes: ActivationQParams) -> dict[str, int]:
     return {f"{side}_{name}": value for name, value in asdict(codes).items()}
 
 
-def _layer(index: int, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Layer:
-    kind = values["kind"]
-    geometry = {name: values[name] for name in GEOMETRY.get(kind, ())}
-    if kind not in ("conv2d", "linear"):
-        return Layer(kind, **geometry)
-    code_bits = values.get("weight_code_bits", values["weight_bits"])
-    layer = Layer(
-        kind,
-        tensors[f"layers.{index}.weight"],
-        tensors[f"layers.{index}.bias"],
-        weight_exponent=as_exponents(values["weight_exponent"]),
-        weight_format=WeightFormat(code_bits, values.get("weight_kind", "uniform")),
-        input=_codes("input", values),
-        output=_codes("output", values) if values["output"] == "codes" else None,
-        relu=values["relu"],
+def _layer(index: int, described: schema.Layer, arrays: Arrays) -> Layer:
+    geometry = {name: getattr(described, name) for name in GEOMETRY.get(described.kind, ())}
+    if not isinstance(described, schema.Weighted):
+        return Layer(described.kind, **geometry)
+    return Layer(
+        described.kind,
+        torch.from_numpy(arrays[f"layers.{index}.weight"]),
+        torch.from_numpy(arrays[f"layers.{index}.bias"]),
+        weight_exponent=as_exponents(described.weight_exponent),
+        weight_format=WeightFormat(
+            described.weight_code_bits or described.weight_bits, described.weight_kind or "uniform"
+        ),
+        input=ActivationQParams(*described.reads),
+        output=ActivationQParams(*described.gives) if described.gives else None,
+        relu=described.relu,
         **geometry,
-    )
-    if layer.output is not None and layer.shift.tolist() != values["shift"]:
-        raise ValueError(
-            f"layer {index}: shift = {values['shift']}: its exponents give "
-            f"{layer.shift.tolist()}; the file is damaged"
-        )
-    return layer
-
-
-def _codes(side: str, values: Mapping[str, Any]) -> ActivationQParams:
-    return ActivationQParams(
-        *(values[f"{side}_{name}"] for name in ("exponent", "zero_point", "bits"))
     )

@@ -130,11 +130,9 @@ class IntegerNetwork:
         """Read the file of docs/integer-file.md; nothing is unpickled.
 
         Raises:
-            ValueError: where the file is no integer network, of another format, or damaged, or a
-                layer breaks a limit.
+            ValueError: where the file is no integer network, of another format, or breaks a rule.
             FileNotFoundError: where there is no such file.
         """
-        values, layers = file.read(path)
-        pixels = Input.of_metadata(values["input"])
-        classes = tuple(values["classes"])
-        return cls(values["scheme"], values["rounding"], classes, pixels, layers)
+        network, layers = file.read(path)
+        pixels = Input.of_metadata(network.input.model_dump())
+        return cls(network.scheme, network.rounding, tuple(network.classes), pixels, layers)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from powtwo.integer import metadata
-
-Shape = tuple[int, ...]  # (C, H, W) or (features,)
+from powtwo.integer.geometry import Shape, output_shape
 
 
 @dataclass(frozen=True)
@@ -68,16 +67,17 @@ class LayerShape:
 
 
 def read(path: Path | str) -> list[LayerShape]:
-    """List the weighted layers of an integer network's file; no weight is loaded.
+    """List the weighted layers of an integer network's file.
 
     Raises:
         ValueError: where the file is no integer network, or its layers do not fit each other.
         FileNotFoundError: where there is no such file.
     """
-    network, tensors = metadata.read(path)
-    layers = network["layers"]
-    weights = [tensors.get(f"layers.{index}.weight") for index in range(len(layers))]
-    return of_metadata(network["input"]["shape"], layers, weights)
+    network, arrays = metadata.read(path)
+    layers = [layer.model_dump(exclude_none=True) for layer in network.layers]
+    names = [f"layers.{index}.weight" for index in range(len(layers))]
+    weights = [arrays[name].shape if name in arrays else None for name in names]
+    return of_metadata(network.input.shape, layers, weights)
 
 
 def of_metadata(
@@ -146,38 +146,6 @@ def of_layout(
     kernels += [None, *((outputs, inputs) for inputs, outputs in pairwise(features))]
     layers[-1] = layers[-1] | {"output": logits}
     return of_metadata(image, layers, kernels)
-
-
-def output_shape(
-    index: int, layer: Mapping[str, Any], weight: Shape | None, input_shape: Shape
-) -> Shape:
-    """Return the shape of a layer's output as `of_metadata` has layers; sizes as torch.nn.Conv2d's.
-
-    Raises:
-        ValueError: where the layer does not fit its input.
-    """
-    kind = layer["kind"]
-    if kind == "flatten":
-        return (prod(input_shape),)
-    channels, *sides = input_shape
-    if kind == "maxpool2d":
-        return channels, *_slide(index, sides, layer["kernel"], layer)
-    if kind not in ("conv2d", "linear") or weight is None:
-        raise ValueError(f"layer {index}: kind = {kind!r}: unknown or no weight; convert again")
-    if len(weight) != len(input_shape) + 1 or weight[1] != channels:
-        raise ValueError(
-            f"layer {index}: weight {weight} does not fit an input of {input_shape}; convert again"
-        )
-    return weight[0], *_slide(index, sides, weight[-1], layer)
-
-
-def _slide(index: int, sides: Sequence[int], kernel: int, layer: Mapping[str, Any]) -> Shape:
-    """Return how often a square kernel fits on each side; a linear layer's input has none."""
-    span = 2 * int(layer.get("padding", 0)) - kernel
-    fits = tuple((side + span) // int(layer.get("stride", 1)) + 1 for side in sides)
-    if fits and min(fits) < 1:
-        raise ValueError(f"layer {index}: kernel = {kernel}: larger than its input; convert again")
-    return fits
 
 
 def _layer_shape(

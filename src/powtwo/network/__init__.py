@@ -4,6 +4,7 @@ architecture  the VGG, built from a layout list
 checkpoint    the trained network and its file, `models/float.safetensors`
 folded        its layers for inference, batch norm folded in
 params        the section `model` of params.yaml
+schema        what its file may say
 """
 
 from powtwo.core.lazy import lazily

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from powtwo.core import tensors
+from powtwo.core import strict, tensors
 from powtwo.dataset.normalization import Normalization
+from powtwo.network import schema
 from powtwo.network.architecture import Architecture
 
 
@@ -27,16 +29,27 @@ class Checkpoint:
         return network.eval()
 
     def save(self, path: Path | str) -> None:
-        """Write a safetensors file; architecture and normalization go to its metadata."""
+        """Write a safetensors file; architecture and normalization go to its metadata.
+
+        Raises:
+            ValueError: where `load` would refuse the file, and before any of it is written.
+        """
         metadata = {"architecture": asdict(self.architecture), "input": asdict(self.normalization)}
-        tensors.write(path, self.weights, metadata)
+        arrays = tensors.to_arrays(self.weights)
+        schema.validated(tensors.as_json(metadata), arrays)
+        tensors.write(path, arrays, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Checkpoint:
-        """Read what `save` wrote."""
-        metadata, weights = tensors.read(path)
-        stored = metadata["architecture"]
-        architecture = Architecture(
-            tuple(stored["layout"]), tuple(stored["hidden"]), stored["classes"]
-        )
-        return cls(architecture, Normalization.of_metadata(metadata["input"]), weights)
+        """Read what `save` wrote; nothing is believed.
+
+        Raises:
+            ValueError: where the file is no trained network, or breaks a rule.
+            FileNotFoundError: where there is no such file.
+        """
+        with strict.refused(path, "run the train stage again"):
+            stored, arrays = tensors.read(path, "a trained network")
+            network = schema.validated(stored, arrays)
+        weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        normalization = Normalization.of_metadata(network.input.model_dump())
+        return cls(network.architecture.value, normalization, weights)

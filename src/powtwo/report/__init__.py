@@ -1,6 +1,7 @@
 """Results read back, figures, and the page that shows them.
 
 - `columns`: the columns of the report: a figure each, where it comes from, how it is shown
+- `reading`: metrics and tables read back, damaged ones refused
 - `results`: the metrics and plots of a run, read back scheme by scheme; which scheme is best
 - `tables`: the tables of the page, as data
 - `figures`: the pictures, a module for each kind

@@ -8,16 +8,14 @@ Sources:
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from powtwo.core import files
+from powtwo.core import strict
+from powtwo.report import reading
 from powtwo.report.columns import MAIN_COLUMNS, SCHEME_COLUMNS, shown
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
@@ -71,7 +69,13 @@ class SchemeResult:
     @property
     def row(self) -> dict[str, float]:
         """Return every figure of SCHEME_COLUMNS, in order."""
-        return {c.name: float(self.metrics[c.part][c.key]) for c in SCHEME_COLUMNS}
+        return {c.name: self._number(c.part, c.key) for c in SCHEME_COLUMNS}
+
+    def _number(self, part: str, key: str) -> float:
+        value = self.metrics[part][key]
+        with strict.refused(self.source(part, key), reading.REMEDY):
+            strict.require(type(value) in (int, float), "value", value, "must be a number")
+        return float(value)
 
     def source(self, part: str, key: str) -> str:
         """Return the file and the key of a figure in `metrics`."""
@@ -130,7 +134,7 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
         ValueError: where a file is missing, or where no price table prices every scheme.
     """
     metrics = {
-        name: {part: _read_json(root, f"metrics/{part}/{name}.json") for part in METRICS}
+        name: {part: reading.read_json(root, f"metrics/{part}/{name}.json") for part in METRICS}
         for name in schemes
     }
     tables = [_tables(parts["energy"]) for parts in metrics.values()]
@@ -141,8 +145,8 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
             "qtools"
         )
     return Results(
-        _read_json(root, "metrics/train.json"),
-        _read_csv(root, "plots/training.csv"),
+        reading.read_json(root, "metrics/train.json"),
+        reading.read_csv(root, "plots/training.csv"),
         [_scheme(root, name, parts, table) for name, parts in metrics.items()],
     )
 
@@ -171,7 +175,7 @@ def _tables(energy: Row) -> dict[str, str]:
 
 
 def _scheme(root: Path, name: str, metrics: Mapping[str, Row], table: str) -> SchemeResult:
-    plots = {part: _read_csv(root, f"plots/{part}/{name}.csv") for part in PLOTS}
+    plots = {part: reading.read_csv(root, f"plots/{part}/{name}.csv") for part in PLOTS}
     plots["memory"] = [row for row in plots["energy"] if row["part"] == "memory"]
     plots["energy"] = [row for row in plots["energy"] if row["part"] == "arithmetic"]
     for part in ("energy", "conventions"):
@@ -209,33 +213,3 @@ def plain_text(results: Results) -> str:
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
         for line in lines
     )
-
-
-def _read_json(root: Path, name: str) -> Row:
-    values: Row = files.read_json(_present(root, name))
-    return values
-
-
-def _read_csv(root: Path, name: str) -> list[dict[str, Any]]:
-    with _present(root, name).open(encoding="utf-8", newline="") as file:
-        return [
-            # Class names stay text, also where they look like numbers.
-            {key: value if key in ("actual", "predicted") else _number(value)
-             for key, value in row.items()}
-            for row in csv.DictReader(file)
-        ]  # fmt: skip
-
-
-def _present(root: Path, name: str) -> Path:
-    if not (root / name).is_file():
-        raise ValueError(f"{name}: no such file; make it with `inv repro`")
-    return root / name
-
-
-@cache  # tables repeat their cells tens of thousands of times
-def _number(text: str) -> Any:
-    """Return the number that a text is, None of an empty one, or else the text."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from safetensors import SafetensorError
 
 from powtwo.integer.network import IntegerNetwork
 from powtwo.tools import published, status
 from powtwo.tools.docs import markdown, pages
 
 CACHED = ("data/", "models/", "exports/", "report/")  # in no commit, and absent from a new clone
-ERRORS = (ValueError, OSError, LookupError, SafetensorError)
+ERRORS = (ValueError, OSError, LookupError)
 
 
 def main(root: Path = Path()) -> int:

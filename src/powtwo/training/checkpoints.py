@@ -2,7 +2,8 @@
 
 Each fingerprint of code, parameters and data has a checkpoint file of its own. A run resumes only
 from the one with its own fingerprint; those of other runs stay, for when their parameters come
-back, until someone removes them. Reading a file runs no code that it may hold.
+back, until someone removes them. Reading a file runs no code that it may hold, and a digest before
+its content tells whether it is what was written.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from powtwo.core import files
+from powtwo.core import files, strict
 from powtwo.training.processes import SINGLE_PROCESS, Group
 
 FOLDER = Path("checkpoints")  # neither DVC nor Git looks into it
+MAGIC = b"powtwo checkpoint, sha256 "
 State = dict[str, Any]  # tensors, numbers, text, and lists and dicts of them
 
 
@@ -55,7 +57,11 @@ class Checkpoints:
                 )
 
     def read(self) -> State | None:
-        """Return where this run stood, if it did; process 0 reads the file for all."""
+        """Return where this run stood, if it did; process 0 reads the file for all.
+
+        Raises:
+            ValueError: where the file is damaged, or another run's under this one's name.
+        """
         content = None
         if self._group.rank == 0:
             self._mention_others()
@@ -63,10 +69,10 @@ class Checkpoints:
         content = self._group.broadcast(content)
         if content is None:
             return None
-        checkpoint = _load(content)
-        if checkpoint is None or checkpoint["fingerprint"] != self._fingerprint:
-            self._print("is broken, or of another run; starts from the beginning")
-            return None
+        with strict.refused(self._path, "remove it to train from the beginning"):
+            checkpoint = _load(content)
+            if names := self._differences(checkpoint["fingerprint"]):
+                raise ValueError(f"checkpoint of another run, which differs in {names[0]}")
         state: State = checkpoint["state"]
         self._print(f"goes on after epoch {len(state['history'])}")
         return state
@@ -74,8 +80,14 @@ class Checkpoints:
     def write(self, state: State) -> None:
         """Keep where the run stands, in place of what was kept before."""
         if self._group.rank == 0:
-            with files.atomic(self._path) as path, path.open("wb") as file:
+            with files.atomic(self._path) as path, path.open("w+b") as file:
+                file.write(_seal(hashlib.sha256()))  # until the content has one
+                start = file.tell()
                 torch.save({"fingerprint": self._fingerprint, "state": state}, file)
+                file.seek(start)
+                seal = _seal(hashlib.file_digest(file, "sha256"))
+                file.seek(0)
+                file.write(seal)
                 file.flush()
                 os.fsync(file.fileno())  # a power failure must not leave half of it
 
@@ -88,8 +100,11 @@ class Checkpoints:
         """Print in one line that there is a checkpoint which this run does not resume from."""
         others = sorted(self._folder.glob("train-*.pt"), key=lambda path: path.stat().st_mtime)
         if others and not self._path.exists():
-            other = _load(others[-1].read_bytes()) or {"fingerprint": {}}
-            names = self._differences(other["fingerprint"])
+            try:
+                names = self._differences(_load(others[-1].read_bytes())["fingerprint"])
+            except ValueError as error:
+                self._print(f"not used: {error}", others[-1])
+                return
             if names:  # or it is a copy of this run's own
                 more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
                 self._print(f"not used, as it differs in {names[0]}{more}", others[-1])
@@ -106,10 +121,25 @@ class Checkpoints:
             print(f"{path or self._path}: {line}", flush=True)
 
 
-def _load(content: bytes) -> State | None:
-    """Read a checkpoint without running code that it may hold; None where it is none."""
+def _load(content: bytes) -> State:
+    """Read a checkpoint, as it was written, without running code that it may hold.
+
+    Raises:
+        ValueError: where it is none, or a damaged one.
+    """
+    start = len(_seal(hashlib.sha256()))
+    payload = memoryview(content)[start:]
+    if content[:start] != _seal(hashlib.sha256(payload)):
+        raise ValueError("damaged checkpoint, or of another version")
     try:
-        stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return stored if {"fingerprint", "state"} <= stored.keys() else None
-    except Exception:  # bytes that are no checkpoint make the reader fail in any way
-        return None
+        stored: Any = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        if stored.keys() != {"fingerprint", "state"}:
+            raise ValueError("other keys")
+    except Exception as error:  # what is not of plain values makes the reader fail in any way
+        raise ValueError(f"no checkpoint ({type(error).__name__})") from None
+    return cast("State", stored)
+
+
+def _seal(digest: hashlib._Hash) -> bytes:
+    """Return the line that stands before the content of this digest."""
+    return MAGIC + digest.hexdigest().encode() + b"\n"

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from powtwo.export.steps import Step, ends_in_int32
 from powtwo.export.templates import render
+from powtwo.integer.geometry import Shape
 from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
-from powtwo.integer.shapes import Shape
 
 COLUMNS = 100  # of a line of numbers, at most
 

@@ -1,0 +1,109 @@
+"""What the file of a calibrated network may say, and whether it fits its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from powtwo.conversion.scheme import WeightKind
+from powtwo.core import strict, tensors
+from powtwo.core.strict import Part, require
+from powtwo.core.tensors import Arrays, check_array
+from powtwo.integer import checks, schema
+
+WEIGHTED = ("conv2d", "linear")
+
+
+class Folded(Part):
+    """A float layer, without its tensors; what its kind does not need is as in `FoldedLayer`."""
+
+    kind: Literal["conv2d", "linear", "maxpool2d", "flatten"]
+    relu: bool
+    stride: schema.Size
+    padding: schema.Padding
+    kernel: Annotated[int, Field(ge=0, le=2**16)]
+
+
+class WeightFormat(Part):
+    """How a weight is coded."""
+
+    bits: schema.Bits
+    kind: WeightKind
+
+
+class Output(Part):
+    """How an output is coded."""
+
+    exponent: schema.Exponent
+    zero_point: schema.ZeroPoint
+    bits: schema.Bits
+
+
+class Layer(Part):
+    """A float layer with its exponents."""
+
+    folded: Folded
+    weight_exponent: schema.Exponents
+    weight_format: WeightFormat
+    output: Output | None
+
+
+class Calibrated(Part):
+    """The whole of it."""
+
+    classes: schema.Classes
+    input: schema.Input
+    layers: Annotated[list[Layer], Field(min_length=1, max_length=1000, fail_fast=True)]
+    sha256: schema.Sha256 | None = None
+
+
+def validated(values: dict[str, Any], arrays: Arrays) -> Calibrated:
+    """Return what a file says as a typed value, which fits its tensors.
+
+    Raises:
+        ValueError: naming the layer, the key, its value and the rule.
+    """
+    network = strict.validate(Calibrated, values)
+    checks.check_names(network.layers, arrays, _parts, _adapted)
+    checks.check_input(network.input)
+    weights = [arrays.get(f"layers.{index}.weight") for index in range(len(network.layers))]
+    folded = [layer.folded for layer in network.layers]
+    checks.check_shapes(network.input, folded, weights, network.classes)
+    for index, layer in enumerate(network.layers):
+        _check_layer(f"layers.{index}.", f"layer {index}: ", layer, arrays)
+    tensors.check_digest(values, arrays)
+    return network
+
+
+def _check_layer(prefix: str, where: str, layer: Layer, arrays: Arrays) -> None:
+    if layer.output is not None:
+        codes = schema.Codes(layer.output.exponent, layer.output.zero_point, layer.output.bits)
+        checks.check_zero_point(f"{where}output ", codes)
+    fits = layer.weight_format.kind == "uniform" or layer.weight_format.bits <= 4
+    rule = "must be at most 4, as kind is power_of_two"
+    require(fits, f"{where}weight_format bits", layer.weight_format.bits, rule)
+    if layer.folded.kind not in WEIGHTED:
+        return
+    weight = arrays[f"{prefix}weight"]
+    if layer.folded.kind == "conv2d":
+        kernel = (layer.folded.kernel,) * 2
+        rule = f"must be {weight.shape[2:]}, the sides of the weight"
+        require(weight.shape[2:] == kernel, f"{where}folded kernel", layer.folded.kernel, rule)
+    if isinstance(layer.weight_exponent, list):
+        rule = f"must be {len(weight)}, one for each output channel"
+        count = len(layer.weight_exponent)
+        require(count == len(weight), f"{where}weight_exponent: length", count, rule)
+    for name, shape in (("weight", weight.shape), ("bias", weight.shape[:1])):
+        for part in (name, f"adapted_{name}"):
+            if f"{prefix}{part}" in arrays:
+                check_array(f"{where}{part}", arrays[f"{prefix}{part}"], "float64", shape)
+
+
+def _parts(layer: Layer) -> Iterator[str]:
+    return iter(("weight", "bias") if layer.folded.kind in WEIGHTED else ())
+
+
+def _adapted(layer: Layer) -> Iterator[str]:
+    return (f"adapted_{part}" for part in _parts(layer))

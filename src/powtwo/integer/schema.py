@@ -1,0 +1,152 @@
+"""What the metadata of an integer network's file may say: docs/integer-file.md as types.
+
+Each value is bounded on its own here; `checks` holds them against each other and the tensors. It is
+read without PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Discriminator, Field, Tag
+
+from powtwo.core.params import SchemeName
+from powtwo.core.strict import Part
+from powtwo.dataset.params import Normalize
+from powtwo.integer.rounding import Rounding
+
+# 2^e is a float64, and so is the product of two. Weights of float32 need a tenth of it.
+MAX_EXPONENT = 500
+MAX_SHIFT = 31  # of an int32 accumulator
+
+Size = Annotated[int, Field(ge=1, le=2**16)]
+Padding = Annotated[int, Field(ge=0, le=2**16)]
+Bits = Annotated[int, Field(ge=2, le=8)]
+ShiftBits = Annotated[int, Field(ge=2, le=4)]  # of 0 and ±2^k: the largest, 2^6, is an int8
+ZeroPoint = Annotated[int, Field(ge=0, le=255)]
+Exponent = Annotated[int, Field(ge=-MAX_EXPONENT, le=MAX_EXPONENT)]
+Shift = Annotated[int, Field(ge=0, le=MAX_SHIFT)]
+Name = Annotated[str, Field(min_length=1)]
+Classes = Annotated[list[Name], Field(min_length=1, max_length=2**16, fail_fast=True)]
+Channels = Annotated[list[float], Field(max_length=2**16, fail_fast=True)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _form(value: Any) -> str:
+    return "each channel" if isinstance(value, list) else "all channels"
+
+
+_BY_CHANNEL = Field(min_length=1, max_length=2**16, fail_fast=True)
+Exponents = Annotated[
+    Annotated[Exponent, Tag("all channels")]
+    | Annotated[list[Exponent], _BY_CHANNEL, Tag("each channel")],
+    Discriminator(_form),
+]
+Shifts = Annotated[
+    Annotated[Shift, Tag("all channels")]
+    | Annotated[list[Shift], _BY_CHANNEL, Tag("each channel")],
+    Discriminator(_form),
+]
+
+
+class Codes(NamedTuple):
+    """How an activation is coded."""
+
+    exponent: int
+    zero_point: int
+    bits: int
+
+
+class Input(Part):
+    """The pixels, and how they become codes."""
+
+    shape: Annotated[list[Size], Field(min_length=3, max_length=3)]  # C, H, W
+    exponent: Exponent
+    zero_point: ZeroPoint
+    bits: Bits
+    normalize: Normalize
+    mean: Channels | None = None
+    std: Channels | None = None
+
+    @property
+    def codes(self) -> Codes:
+        """Return how the pixels are coded."""
+        return Codes(self.exponent, self.zero_point, self.bits)
+
+
+class Flatten(Part):
+    """(C, H, W) to (features,)."""
+
+    kind: Literal["flatten"]
+
+
+class MaxPool2d(Part):
+    """A square window."""
+
+    kind: Literal["maxpool2d"]
+    kernel: Size
+    stride: Size
+
+
+class Weighted(Part):
+    """What layers have in common that multiply and accumulate."""
+
+    kind: str
+    relu: bool
+    weight_bits: Bits
+    weight_exponent: Exponents
+    weight_kind: Literal["power_of_two"] | None = None
+    weight_code_bits: ShiftBits | None = None
+    input_exponent: Exponent
+    input_zero_point: ZeroPoint
+    input_bits: Bits
+    output: Literal["codes", "int32"]
+    output_exponent: Exponent | None = None
+    output_zero_point: ZeroPoint | None = None
+    output_bits: Bits | None = None
+    shift: Shifts | None = None
+
+    @property
+    def reads(self) -> Codes:
+        """Return how the layer takes its input to be coded."""
+        return Codes(self.input_exponent, self.input_zero_point, self.input_bits)
+
+    @property
+    def gives(self) -> Codes | None:
+        """Return how its output is coded; None where it gives accumulators."""
+        if self.output == "int32":
+            return None
+        assert self.output_exponent is not None
+        assert self.output_zero_point is not None
+        assert self.output_bits is not None
+        return Codes(self.output_exponent, self.output_zero_point, self.output_bits)
+
+
+class Conv2d(Weighted):
+    """A convolution with a square kernel."""
+
+    kind: Literal["conv2d"]
+    kernel: Size
+    stride: Size
+    padding: Padding
+
+
+class Linear(Weighted):
+    """A matrix product."""
+
+    kind: Literal["linear"]
+
+
+Layer = Annotated[Conv2d | Linear | MaxPool2d | Flatten, Field(discriminator="kind")]
+
+
+class Network(Part):
+    """The whole of it."""
+
+    format: int
+    scheme: SchemeName
+    rounding: Annotated[Rounding, Field(strict=False)]
+    classes: Classes
+    input: Input
+    layers: Annotated[list[Layer], Field(min_length=1, max_length=1000, fail_fast=True)]
+    sha256: Sha256 | None = None
