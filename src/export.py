@@ -23,7 +23,14 @@ def main(scheme: str) -> None:
         network = IntegerNetwork.load(f"models/integer/{scheme}.safetensors")
         dataset = Dataset.load("data/dataset.npz")
         options = params.export
-        write_bundle(f"exports/{scheme}", network, dataset, options.images, options.formats)
+        write_bundle(
+            f"exports/{scheme}",
+            network,
+            dataset,
+            options.images,
+            options.formats,
+            packed=options.packed,
+        )
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def test_the_stage_reads_its_parameters_and_files(
 ) -> None:
     project(tmp_path, small_network(), ("course",))
     before = contents(tmp_path / "exports/small")
-    params = SimpleNamespace(schemes=["small"], images=2, formats=["c99"])
+    params = SimpleNamespace(schemes=["small"], images=2, formats=["c99"], packed=False)
 
     @contextmanager
     def stage(*_: object) -> Iterator[SimpleNamespace]:

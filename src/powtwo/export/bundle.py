@@ -17,6 +17,7 @@ from powtwo.core.arrays import Arrays
 from powtwo.core.files import atomic_folder
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.export import course, golden, manifest
+from powtwo.export.c99.names import prefix_of
 from powtwo.export.c99.sources import sizes, sources
 from powtwo.export.onnx.integer import to_onnx
 from powtwo.export.onnx.qdq import to_qdq_onnx
@@ -38,6 +39,8 @@ class Bundle:
     vectors: Arrays  # golden
     files: dict[str, bytes]
     manifest: dict[str, Any]
+    prefix: str | None = None  # of names in C; None: the scheme
+    packed: bool = False  # whether C and memory images have few-bit weights as packed words
 
 
 def write_bundle(
@@ -46,6 +49,9 @@ def write_bundle(
     dataset: Dataset,
     images: int,
     formats: Collection[str],
+    *,
+    prefix: str | None = None,
+    packed: bool = False,
 ) -> None:
     """Write the folder in one move; what was there before is gone.
 
@@ -55,12 +61,14 @@ def write_bundle(
         dataset: gives golden images from its test images, `images` of them, evenly spaced.
         images: golden images, and images a class in input.bin.
         formats: names of `FORMATS`.
+        prefix: what the names in C begin with; the scheme by default.
+        packed: whether C and memory images have weights of 4 bits and fewer as packed words.
 
     Raises:
         UnsupportedError: where a format cannot express the network, naming both.
-        ValueError: where a format is unknown.
+        ValueError: where a format is unknown, or the prefix is no C identifier.
     """
-    files = bundle_files(network, dataset, images, formats)
+    files = bundle_files(network, dataset, images, formats, prefix=prefix, packed=packed)
     with atomic_folder(Path(folder)) as new:
         for name, data in files.items():
             path = new / name
@@ -69,7 +77,13 @@ def write_bundle(
 
 
 def bundle_files(
-    network: IntegerNetwork, dataset: Dataset, images: int, formats: Collection[str]
+    network: IntegerNetwork,
+    dataset: Dataset,
+    images: int,
+    formats: Collection[str],
+    *,
+    prefix: str | None = None,
+    packed: bool = False,
 ) -> dict[str, bytes]:
     """Return every file of the folder by its name; arguments and errors as in `write_bundle`."""
     unknown = sorted(set(formats) - set(FORMATS))
@@ -79,7 +93,7 @@ def bundle_files(
     vectors = golden.vectors(network, pixels[evenly_spaced(len(pixels), images)])
     files = {"golden.npz": golden.to_bytes(vectors)}
     described = manifest.describe(network, steps)
-    bundle = Bundle(network, dataset, images, steps, vectors, files, described)
+    bundle = Bundle(network, dataset, images, steps, vectors, files, described, prefix, packed)
     for name in formats:
         try:
             FORMATS[name](bundle)
@@ -93,17 +107,20 @@ def bundle_files(
 
 
 def _add_c99(bundle: Bundle) -> None:
-    bundle.files |= sources(bundle.network, bundle.steps)
-    memory = sizes(bundle.network, bundle.steps)
-    bundle.manifest["c99"] = {f"{name}_bytes": size for name, size in memory.items()}
+    name = prefix_of(bundle.network.scheme) if bundle.prefix is None else bundle.prefix
+    bundle.files |= sources(bundle.network, bundle.steps, name, bundle.packed)
+    memory = sizes(bundle.network, bundle.steps, bundle.packed)
+    described = {f"{name}_bytes": size for name, size in memory.items()}
+    bundle.manifest["c99"] = described | {"prefix": name, "packed": bundle.packed}
 
 
 def _add_memory(bundle: Bundle) -> None:
-    images = memory_images.images(bundle.network, bundle.steps, bundle.vectors)
+    images = memory_images.images(bundle.network, bundle.steps, bundle.vectors, bundle.packed)
     bundle.files |= {image.file: image.text.encode() for image in images}
     bundle.manifest["memory"] = {
         "golden_images": len(bundle.vectors["pixels"]),
         "packing": "one two's-complement word a line, hexadecimal, the last index runs fastest",
+        "packed": bundle.packed,
         "input": {i.role: i.describe() for i in images if i.layer is None},
     }
     input_file = f"{memory_images.GOLDEN}/input.hex"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from powtwo.export import packing
 from powtwo.export.steps import Step
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input, IntegerNetwork
@@ -29,6 +30,7 @@ def describe(network: IntegerNetwork, steps: Sequence[Step]) -> dict[str, Any]:
         "format": FORMAT,
         "input": _input(network.input),
         "layers": [_layer(step) for step in steps],
+        "packing": packing.describe(steps),
         "rounding": network.rounding,
         "scheme": network.scheme,
     }
@@ -119,6 +121,8 @@ def _weighted(step: Step) -> dict[str, Any]:
         "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
         "weight_shape": step.weight.shape,
     }
+    if layout := packing.packing(step):
+        described["packing"] = layout.describe()
     if weights.kind != "uniform":  # the bits of a sign and an exponent, as C has them
         described |= {"weight_kind": weights.kind, "weight_code_bits": weights.bits}
     described |= _codes("input", layer.input)

@@ -13,3 +13,4 @@ class Export(Section):
     schemes: list[SchemeName]
     images: Count
     formats: list[Literal["c99", "memory", "course", "onnx", "qdq", "qonnx"]]
+    packed: bool = False  # C and memory images have weights of 4 bits and fewer as packed words

@@ -1,4 +1,7 @@
-"""Export an integer network's file: `--network FILE [--data PATH] [--out FOLDER]`. No stage."""
+"""Export an integer network's file: `--network FILE [--data PATH] [--out FOLDER]`. No stage.
+
+`--prefix NAME` begins the names in C, `--packed` packs weights of 4 bits and fewer.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from powtwo.dataset.images import Dataset
 from powtwo.export import manifest
 from powtwo.export.bundle import bundle_files, write_bundle
+from powtwo.export.c99.names import check_prefix
 from powtwo.export.params import Export
 from powtwo.export.steps import UnsupportedError
 from powtwo.integer.network import IntegerNetwork
@@ -23,8 +27,11 @@ def main(arguments: list[str]) -> None:
     """Write the folder and say what it has, or in one line why there is nothing to write."""
     parser = evaluate_network.parser("export")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--prefix")
+    parser.add_argument("--packed", action="store_true")
     options = parser.parse_args(arguments)
     with one_line_errors("export"):
+        prefix = None if options.prefix is None else check_prefix(options.prefix)
         params = schema.load()
         network, dataset = evaluate_network.load(options.network, options.data, params.data)
         folder = options.out or OUT / network.scheme
@@ -33,7 +40,9 @@ def main(arguments: list[str]) -> None:
         formats = list(_supported(network, dataset, params.export))
         if not formats:
             raise ValueError("export.formats: none can express the network; add one to params.yaml")
-        write_bundle(folder, network, dataset, params.export.images, formats)
+        packed = options.packed or params.export.packed
+        images = params.export.images
+        write_bundle(folder, network, dataset, images, formats, prefix=prefix, packed=packed)
         print(f"{folder}: scheme {network.scheme} as {', '.join(formats)}")
 
 

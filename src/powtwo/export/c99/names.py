@@ -1,0 +1,40 @@
+"""The prefix of all names that a program sees of an exported network."""
+
+from __future__ import annotations
+
+import re
+
+# https://en.cppreference.com/w/cpp/keyword, C's among them; the header is read as either.
+KEYWORDS = """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t
+    char32_t class compl const const_cast constexpr continue decltype default delete do double
+    dynamic_cast else enum explicit export extern false float for friend goto if inline int long
+    mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public
+    register reinterpret_cast restrict return short signed sizeof static static_assert
+    static_cast struct switch template this thread_local throw true try typedef typeid typename
+    union unsigned using virtual void volatile wchar_t while xor xor_eq
+"""
+
+
+def prefix_of(scheme: str) -> str:
+    """Return the scheme as a prefix: `minmax-round` is `minmax_round`, `8bit` is `net_8bit`."""
+    name = re.sub(r"[^0-9A-Za-z]", "_", scheme)
+    return name if _is_prefix(name) else f"net_{name}"
+
+
+def check_prefix(prefix: str) -> str:
+    """Return a prefix that C and C++ take.
+
+    Raises:
+        ValueError: naming it and the rule.
+    """
+    if not _is_prefix(prefix):
+        raise ValueError(
+            f"--prefix = {prefix!r}: must be a C identifier of letters, digits and _ that begins "
+            "with a letter, and no keyword; leave it out to have the scheme's name"
+        )
+    return prefix
+
+
+def _is_prefix(name: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z][0-9A-Za-z_]*", name)) and name not in KEYWORDS.split()
