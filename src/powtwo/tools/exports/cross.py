@@ -15,6 +15,7 @@ import numpy.typing as npt
 from powtwo.tools.exports.programs import find, run_tool
 
 SMALL = ("-std=c99", "-Os", "-ffreestanding", "-Wall", "-Wextra", "-Werror")
+ALONE = ("-nostdlib", "-static", "-Wl,--no-relax")  # nothing sets the pointer that relaxing needs
 HARNESS = Path(__file__).with_name("freestanding.c")
 
 
@@ -86,7 +87,7 @@ def emulate(
     }
     with tempfile.TemporaryDirectory() as scratch:
         program = str(Path(scratch) / "network")
-        command = [find(compiler), *flags, *SMALL, *_defined(values), "-nostdlib", "-static"]
+        command = [find(compiler), *flags, *SMALL, *_defined(values), *ALONE]
         emulator = find(target.emulator, f"{target.emulator}-static")
         run_tool([*command, str(folder / "network.c"), str(HARNESS), "-o", program])
         printed = run_tool([emulator, program], pixels.tobytes())
