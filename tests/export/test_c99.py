@@ -127,6 +127,17 @@ def test_weights_of_few_bits_are_packed(kind: str, bits: int, rounding: str) -> 
     assert text.count("static const int8_t weight_") == 1
 
 
+@needs("gcc")
+def test_packings_of_two_widths_stand_side_by_side() -> None:
+    wide = random_network(5, weight_bits=4, kind="power_of_two")
+    narrow = random_network(5, weight_bits=2).layers
+    network = replace(wide, layers=(*wide.layers[:2], *narrow[2:5], wide.layers[5]))
+    assert is_right(network, packed=True)
+    text = sources_of(network, packed=True)["network.c"].decode()
+    assert "sign_exponent_4[16]" in text
+    assert "twos_complement_2[4]" in text
+
+
 def test_packing_changes_nothing_where_weights_have_eight_bits() -> None:
     assert sources_of(odd_network(), packed=True) == sources_of(odd_network())
 
@@ -157,13 +168,11 @@ MUTATIONS = {
     "codes above 254 lost": ("255, /* output_max */", "254,"),
 }
 PACKED_MUTATIONS = {
-    "an exponent off by one": ("x << (exponent - 1)", "x << exponent"),
-    "a sign lost": ("code & sign ? 0 - magnitude", "code & sign ? magnitude"),
-    "0 taken for 1": ("exponent ? x << (exponent - 1) : 0", "x << (exponent ? exponent - 1 : 0)"),
-    "exponents as numbers": ("weight_0, 4, 4, 1,", "weight_0, 4, 4, 0,"),
-    "a row without its filling": ("weight_0, 4, 4, 1,", "weight_0, 4, 3, 1,"),
+    "an exponent off by one": ("0, 1, 2, 4, 8,", "0, 2, 4, 8, 16,"),
+    "a sign lost": ("0, -1, -2, -4,", "0, 1, 2, 4,"),
+    "0 taken for 1": ("0, 1, 2, 4,", "1, 1, 2, 4,"),
+    "a row without its filling": ("4, 4, /* code_bits, row_words */", "4, 3,"),
     "the highest code first": ("word[w] >> bit", "word[w] >> (28 - bit)"),
-    "a sum off by one": ("-(int32_t)~a - 1", "-(int32_t)~a"),
 }
 
 

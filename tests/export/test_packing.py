@@ -47,6 +47,8 @@ def test_every_code_is_its_weight_and_zeros_fill_a_row(network: IntegerNetwork) 
         rows = np.array(unpacked(step, layout))
         assert np.array_equal(rows[:, : weight.shape[1]], weight)
         assert not rows[:, weight.shape[1] :].any()
+        codes = range(2**layout.code_bits)
+        assert layout.values.tolist() == [value(code, layout) for code in codes]
         assert 0 <= rows.shape[1] - weight.shape[1] < packing.WORD_BITS // layout.code_bits
 
 
@@ -96,5 +98,6 @@ def test_the_manifest_states_layout_and_size(packed: bool) -> None:
     assert weight["file"] == f"memory/layer02.weight{'.packed' * packed}.hex"
     lines = files[weight["file"]].decode().splitlines()
     assert {len(line) for line in lines} == {8 if packed else 2}
-    c = manifest["c99"]["constants_bytes"] - 4 * (8 + 6 + 12 + 5) - 3  # less biases and shifts
-    assert c == manifest["packing"]["packed_bytes" if packed else "int8_bytes"]
+    others = 4 * (8 + 6 + 12 + 5) + 3 + 16 * packed  # biases, shifts, what each code is
+    weights = manifest["packing"]["packed_bytes" if packed else "int8_bytes"]
+    assert manifest["c99"]["constants_bytes"] == weights + others

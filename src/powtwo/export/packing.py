@@ -40,6 +40,15 @@ class Packing:
         return self.code == "sign_exponent"
 
     @property
+    def values(self) -> npt.NDArray[np.int8]:
+        """Return the weight that each code is, int8 (2^code_bits,)."""
+        half = 2 ** (self.code_bits - 1)
+        if not self.is_powers:
+            return np.array([*range(half), *range(-half, 0)], np.int8)
+        powers = [0, *(2**k for k in range(half - 1))]
+        return np.array([*powers, *(-power for power in powers)], np.int8)
+
+    @property
     def nbytes(self) -> int:
         """Return the bytes of the packed weights."""
         return self.rows * self.row_words * WORD_BITS // 8

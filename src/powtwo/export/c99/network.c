@@ -15,9 +15,9 @@ struct layer {
     int32_t input_zero_point, output_zero_point, output_max, relu;
     int32_t offset; /* of the output in the arena */
 /*% if packings %*/
-    const uint32_t *packed;       /* weights of code_bits; each output channel begins a word */
+    const uint32_t *packed;       /* codes of code_bits; each output channel begins a word */
+    const int8_t *values;         /* the weight that each code is */
     int32_t code_bits, row_words; /* words of an output channel */
-    int32_t powers;               /* 1: a code is a sign and an exponent; 0: two's complement */
 /*% endif %*/
 };
 
@@ -88,41 +88,17 @@ static void gather(const struct layer *l, const uint8_t *x, int32_t out_row, int
 }
 
 /*% if packings %*/
-/*# Sums of uint32 wrap where those of int32 must not, and end at the same: the accumulator fits. #*/
-/* Returns an int32 sum that was made in uint32, where a left shift of any number is defined. */
-static int32_t as_signed(uint32_t a)
-{
-    return a <= INT32_MAX ? (int32_t)a : -(int32_t)~a - 1;
-}
-
-/*% if powers %*/
-/* Returns x times a weight that is 0 or a power of two: the top bit of its code is the sign, and
- * below it stand 0 for 0, and 1 + k for 2^k. */
-static uint32_t shifted(uint32_t code, uint32_t sign, uint32_t x)
-{
-    const uint32_t exponent = code & (sign - 1);
-    const uint32_t magnitude = exponent ? x << (exponent - 1) : 0;
-    return code & sign ? 0 - magnitude : magnitude;
-}
-
-/*% endif %*/
 /* Returns the products of the packed weights of output channel o with the patch. The first code of
  * a word is in its lowest bits; codes of 0 fill the last word of a channel. */
-static uint32_t packed_sum(const struct layer *l, int32_t o)
+static int32_t packed_sum(const struct layer *l, int32_t o)
 {
-    const uint32_t sign = (uint32_t)1 << (l->code_bits - 1);
     const uint32_t *word = l->packed + o * l->row_words;
     const int16_t *input = patch;
-    uint32_t a = 0;
+    int32_t a = 0;
     for (int32_t w = 0; w < l->row_words; w++) {
-        for (int32_t bit = 0; bit < 32; bit += l->code_bits) {
-            const uint32_t code = word[w] >> bit & (2 * sign - 1);
-            const uint32_t x = (uint32_t)*input++;
-/*% if powers %*/
-            a += l->powers ? shifted(code, sign, x) : ((code ^ sign) - sign) * x;
-/*% else %*/
-            a += ((code ^ sign) - sign) * x; /* two's complement */
-/*% endif %*/
+        for (int32_t bit = 0; bit < 32; bit += ${code_bits}) {
+            const uint32_t code = word[w] >> bit & (((uint32_t)1 << ${code_bits}) - 1);
+            a += (int32_t)l->values[code] * *input++;
         }
     }
     return a;
@@ -134,7 +110,7 @@ static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
 {
 /*% if packings %*/
     if (!l->weight) {
-        return as_signed((uint32_t)l->bias[o] + packed_sum(l, o));
+        return packed_sum(l, o) + l->bias[o];
     }
 /*% endif %*/
     const int8_t *w = l->weight + o * count;
@@ -257,7 +233,8 @@ static const struct layer layers[LAYERS] = {
 /*% endif %*/
         ${offset}, /* offset */
 /*% if packing %*/
-        weight_${i}, ${packing.code_bits}, ${packing.row_words}, ${packing.is_powers | int},
+        weight_${i}, ${values_of(packing)}, /* packed, values */
+        ${packing.code_bits}, ${packing.row_words}, /* code_bits, row_words */
 /*% elif packings %*/
         0, 0, 0, 0, /* its weights are not packed */
 /*% endif %*/

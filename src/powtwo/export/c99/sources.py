@@ -20,6 +20,7 @@ import numpy.typing as npt
 from powtwo.export.c99.names import check_prefix, prefix_of
 from powtwo.export.packing import (
     WORD_BITS,
+    Packing,
     packing,
     packings,
     words,
@@ -49,6 +50,7 @@ def sources(
     moving, table = _moving(steps), network.input.table()
     memory = sizes(network, steps, packed)
     layouts = packings(moving) if packed else {}
+    widths = {layout.code_bits for layout in layouts.values()}  # a constant makes faster code
     name = prefix_of(network.scheme) if prefix is None else check_prefix(prefix)
     # Layers write at either end by turns; the input stands at the low one, where it is copied.
     offsets = [
@@ -67,7 +69,8 @@ def sources(
         "class_names": [_quoted(name) for name in network.classes],
         "folded": any(step.is_folded for step in moving),
         "packings": layouts,
-        "powers": any(layout.is_powers for layout in layouts.values()),
+        "code_bits": widths.pop() if len(widths) == 1 else "l->code_bits",
+        "values_of": _values_of,
         "table": table,
         "arrays": list(_arrays(moving, packed)),
         "layers": list(zip(moving, offsets, strict=True)),
@@ -109,6 +112,8 @@ def _code_bytes(network: IntegerNetwork, moving: list[Step]) -> list[int]:
 
 def _arrays(moving: list[Step], packed: bool) -> Iterable[tuple[str, str, npt.NDArray[np.generic]]]:
     """Yield the type, the name and the values of each layer's constants."""
+    for layout in {_values_of(p): p for p in packings(moving).values() if packed}.values():
+        yield "int8_t", _values_of(layout), layout.values
     for step in moving:
         if step.layer.has_weights:
             type_name, values = _weights(step, packed)
@@ -116,6 +121,11 @@ def _arrays(moving: list[Step], packed: bool) -> Iterable[tuple[str, str, npt.ND
             yield "int32_t", f"bias_{step.index}", step.bias
         if step.shifts:
             yield "uint8_t", f"shift_{step.index}", np.array(step.shifts, np.uint8)
+
+
+def _values_of(layout: Packing) -> str:
+    """Return the name of the table of a packing's codes."""
+    return f"{layout.code}_{layout.code_bits}"
 
 
 def _weights(step: Step, packed: bool) -> tuple[str, npt.NDArray[np.generic]]:

@@ -45,6 +45,15 @@ class Size(NamedTuple):
     stack: int  # no more than this: the frames of all functions
 
 
+def version(gcc: str) -> str:
+    """Return the version of a gcc.
+
+    Raises:
+        SkippedError: where it is not installed.
+    """
+    return run_tool([find(gcc), "-dumpfullversion"]).decode().strip()
+
+
 def measure(folder: Path, target: Target) -> Size:
     """Compile `network.c` of a folder with gcc for size.
 
