@@ -40,6 +40,20 @@ def test_each_file_has_a_line(
     assert len(lines) == len(CHECKS)
 
 
+@needs("gcc", "iverilog", "vvp")
+def test_packed_weights_are_compared(tmp_path: Path) -> None:
+    network = small_network("half_up", weight_bits=4, kind="power_of_two")
+    folder = project(tmp_path, network, PLAIN)
+    write_bundle(folder, network, dataset(network), 2, PLAIN, prefix="other", packed=True)
+    lines = list(verify(tmp_path, []))
+    assert not [said for _, said in lines if said.startswith(("differs", "skipped"))]
+    assert ("small/network.c", "10 images equal") in lines
+    assert ("small/memory", "layer 0 in Icarus Verilog: 8192 words equal") in lines
+    path = folder / "memory/layer00.weight.packed.hex"
+    path.write_text(path.read_text("ascii").replace("0", "1", 1), "ascii")
+    assert outcomes(tmp_path)["small/memory"].startswith("differs: ")
+
+
 DAMAGE = [
     ("c99", "network.c", b"l->shift[o * l->shift_step]", b"l->shift[o * l->shift_step] + 1"),
     ("c99", "network.c", b"a < 0 ? ~(~a >> n) : a >> n", b"a / (1 << n)"),

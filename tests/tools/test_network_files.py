@@ -55,6 +55,30 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     assert "export: params.yaml: not an integer network" in capsys.readouterr().err
 
 
+def test_names_and_packing_are_options(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = small_network(weight_bits=4, kind="power_of_two")
+    network.save(root / "four.safetensors")
+    dataset(network).save(root / "images.npz")
+    given = ["--network", "four.safetensors", "--data", "images.npz", "--out", "new"]
+    with pytest.raises(SystemExit):
+        export_network.main([*given, "--prefix", "my-net"])
+    error = capsys.readouterr().err
+    assert error.startswith("export: --prefix = 'my-net': must be a C identifier")
+    assert error.count("\n") == 1
+    assert not (root / "new").exists()
+    for options, name, packed in (
+        ([], "small", False),
+        (["--prefix", "mine", "--packed"], "mine", True),
+    ):
+        export_network.main([*given, *options])
+        header = (root / "new/network.h").read_text("utf-8")
+        assert f"void {name}_run(" in header
+        assert f"`{name}_run(" in (root / "new/README.md").read_text("utf-8")
+        source = (root / "new/network.c").read_text("utf-8")
+        assert ("static const uint32_t weight_0" in source) is packed
+        assert (root / "new/memory/layer00.weight.packed.hex").exists() is packed
+
+
 def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = small_network()
     images = dataset(network)
