@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,9 @@ class Images:
         self.x_test = pixels_for(network)
 
 
-def export(folder: Path, name: str, prefix: str | None = None) -> dict:
+def export(folder: Path, name: str, prefix: str | None = None, scheme: str = "random") -> dict:
     network, packed = CASES[name]
+    network = replace(network, scheme=scheme)
     write_bundle(folder, network, Images(network), 6, ["c99"], prefix=prefix, packed=packed)
     return manifest.load(folder)
 
@@ -80,9 +82,9 @@ def run(command: list[str], stdin: bytes = b"") -> str:
 def test_two_networks_link_into_one_program(
     one: str, two: str, language: str, tmp_path: Path
 ) -> None:
-    for name, prefix in ((one, "one"), (two, "two")):
-        export(tmp_path / prefix, name, prefix)
-        source, built = tmp_path / prefix / "network.c", tmp_path / f"{prefix}.o"
+    for name, scheme in ((one, "one"), (two, "two")):
+        export(tmp_path / scheme, name, scheme=scheme)
+        source, built = tmp_path / scheme / "network.c", tmp_path / f"{scheme}.o"
         run(["gcc", "-std=c99", *SANITIZED, "-c", str(source), "-o", str(built)])
     source = tmp_path / f"main.{language}"
     source.write_text(TWO_NETWORKS, "utf-8")
