@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import ROUNDINGS, networks, random_network
 
-from powtwo.export.c99.names import prefix_of
+from powtwo.export.c99.names import prefix_for
 from powtwo.export.c99.sources import sizes, sources
 from powtwo.export.steps import UnsupportedError, steps_of
 from powtwo.integer.layer import Layer, WeightFormat
@@ -44,7 +44,7 @@ def codes_in_c(
     """Return the output of each layer but flattening, as the compiled program traces it."""
     with TemporaryDirectory() as scratch:
         folder = write(Path(scratch), files)
-        trace = f"-D{prefix_of(network.scheme).upper()}_TRACE"
+        trace = f"-D{prefix_for(network.scheme).upper()}_TRACE"
         program = compile_c(folder, folder / "run", "gcc", (trace, *flags))
         done = subprocess.run([program], input=pixels.tobytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

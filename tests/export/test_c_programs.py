@@ -16,7 +16,7 @@ from networks import random_network
 
 from powtwo.export import manifest
 from powtwo.export.bundle import write_bundle
-from powtwo.export.c99.names import KEYWORDS, check_prefix, prefix_of
+from powtwo.export.c99.names import KEYWORDS, prefix_for
 from powtwo.integer.network import IntegerNetwork
 from powtwo.tools.exports.cross import TARGETS, Target, emulate, measure
 from powtwo.tools.exports.programs import compile_c, run_c
@@ -142,17 +142,15 @@ def test_every_external_symbol_begins_with_the_prefix(tmp_path: Path) -> None:
     ],
 )
 def test_a_scheme_is_made_a_prefix(scheme: str, prefix: str) -> None:
-    assert prefix_of(scheme) == prefix
-    assert check_prefix(prefix) == prefix
+    assert prefix_for(scheme) == prefix
+    assert prefix_for(scheme, prefix) == prefix
 
 
 @pytest.mark.parametrize(
     "prefix", ["", "2lab", "_lab", "my-net", "a b", "größe", "x\n", "x;y", *KEYWORDS.split()]
 )
 def test_what_is_no_identifier_or_a_keyword_is_refused(prefix: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a C identifier of letters, digits and _ that"):
-        check_prefix(prefix)
-    with pytest.raises(ValueError, match="--prefix = "):
+    with pytest.raises(ValueError, match="--prefix = .*: must be a C identifier of letters"):
         export(tmp_path / "new", "floor", prefix)
     assert not (tmp_path / "new").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,14 @@ def test_the_last_line_of_the_benchmark_of_c_is_json(tmp_path: Path) -> None:
     assert [row.weights for row in kept] == ["int8", "packed"] * 4
     int8, packed = (row.flash_bytes for row in kept[:2])
     assert shown["cortex-m4 -Os"] == round(packed / int8, 3) < 1
+
+
+@pytest.mark.slow
+def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    done = bench("c_size")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"c_size: \S+ is not installed; see the list .*\n", done.stderr)
 
 
 @pytest.mark.slow

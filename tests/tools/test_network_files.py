@@ -77,6 +77,11 @@ def test_names_and_packing_are_options(root: Path, capsys: pytest.CaptureFixture
         source = (root / "new/network.c").read_text("utf-8")
         assert ("static const uint32_t weight_0" in source) is packed
         assert (root / "new/memory/layer00.weight.packed.hex").exists() is packed
+    small_network().save(root / "eight.safetensors")
+    capsys.readouterr()
+    export_network.main([*given, "--network", "eight.safetensors", "--packed"])
+    assert "packed: no weights have 4 bits or fewer; all stay int8\n" in capsys.readouterr().out
+    assert '"packed": false' in (root / "new/manifest.json").read_text("utf-8")
 
 
 def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

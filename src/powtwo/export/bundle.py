@@ -17,11 +17,12 @@ from powtwo.core.arrays import Arrays
 from powtwo.core.files import atomic_folder
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.export import course, golden, manifest
-from powtwo.export.c99.names import prefix_of
+from powtwo.export.c99.names import prefix_for
 from powtwo.export.c99.sources import sizes, sources
 from powtwo.export.onnx.integer import to_onnx
 from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.export.onnx.qonnx import to_qonnx
+from powtwo.export.packing import packings
 from powtwo.export.rtl import memory_images
 from powtwo.export.steps import Step, UnsupportedError, steps_of
 from powtwo.export.templates import render
@@ -39,8 +40,8 @@ class Bundle:
     vectors: Arrays  # golden
     files: dict[str, bytes]
     manifest: dict[str, Any]
-    prefix: str | None = None  # of names in C; None: the scheme
-    packed: bool = False  # whether C and memory images have few-bit weights as packed words
+    prefix: str  # of names in C
+    packed: bool  # whether weights are packed words in C and memory images
 
 
 def write_bundle(
@@ -89,11 +90,13 @@ def bundle_files(
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise ValueError(f"export.formats = {unknown}: must be of {', '.join(FORMATS)}")
+    name = prefix_for(network.scheme, prefix)
     steps, pixels = steps_of(network), dataset.x_test
+    packed = packed and bool(packings(steps))
     vectors = golden.vectors(network, pixels[evenly_spaced(len(pixels), images)])
     files = {"golden.npz": golden.to_bytes(vectors)}
     described = manifest.describe(network, steps)
-    bundle = Bundle(network, dataset, images, steps, vectors, files, described, prefix, packed)
+    bundle = Bundle(network, dataset, images, steps, vectors, files, described, name, packed)
     for name in formats:
         try:
             FORMATS[name](bundle)
@@ -107,11 +110,10 @@ def bundle_files(
 
 
 def _add_c99(bundle: Bundle) -> None:
-    name = prefix_of(bundle.network.scheme) if bundle.prefix is None else bundle.prefix
-    bundle.files |= sources(bundle.network, bundle.steps, name, bundle.packed)
+    bundle.files |= sources(bundle.network, bundle.steps, bundle.prefix, bundle.packed)
     memory = sizes(bundle.network, bundle.steps, bundle.packed)
     described = {f"{name}_bytes": size for name, size in memory.items()}
-    bundle.manifest["c99"] = described | {"prefix": name, "packed": bundle.packed}
+    bundle.manifest["c99"] = described | {"prefix": bundle.prefix, "packed": bundle.packed}
 
 
 def _add_memory(bundle: Bundle) -> None:

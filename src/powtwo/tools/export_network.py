@@ -12,9 +12,9 @@ from pathlib import Path
 from powtwo.dataset.images import Dataset
 from powtwo.export import manifest
 from powtwo.export.bundle import bundle_files, write_bundle
-from powtwo.export.c99.names import check_prefix
+from powtwo.export.packing import packings
 from powtwo.export.params import Export
-from powtwo.export.steps import UnsupportedError
+from powtwo.export.steps import UnsupportedError, steps_of
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
@@ -31,7 +31,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--packed", action="store_true")
     options = parser.parse_args(arguments)
     with one_line_errors("export"):
-        prefix = None if options.prefix is None else check_prefix(options.prefix)
         params = schema.load()
         network, dataset = evaluate_network.load(options.network, options.data, params.data)
         folder = options.out or OUT / network.scheme
@@ -41,7 +40,9 @@ def main(arguments: list[str]) -> None:
         if not formats:
             raise ValueError("export.formats: none can express the network; add one to params.yaml")
         packed = options.packed or params.export.packed
-        images = params.export.images
+        if packed and not packings(steps_of(network)):
+            print("packed: no weights have 4 bits or fewer; all stay int8")
+        images, prefix = params.export.images, options.prefix
         write_bundle(folder, network, dataset, images, formats, prefix=prefix, packed=packed)
         print(f"{folder}: scheme {network.scheme} as {', '.join(formats)}")
 

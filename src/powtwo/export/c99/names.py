@@ -17,18 +17,17 @@ KEYWORDS = """
 """
 
 
-def prefix_of(scheme: str) -> str:
-    """Return the scheme as a prefix: `minmax-round` is `minmax_round`, `8bit` is `net_8bit`."""
-    name = re.sub(r"[^0-9A-Za-z]", "_", scheme)
-    return name if _is_prefix(name) else f"net_{name}"
+def prefix_for(scheme: str, prefix: str | None = None) -> str:
+    """Return what the names begin with: the scheme, or a prefix that was given.
 
-
-def check_prefix(prefix: str) -> str:
-    """Return a prefix that C and C++ take.
+    Of schemes, `minmax-round` is `minmax_round`, `8bit` is `net_8bit`.
 
     Raises:
-        ValueError: naming it and the rule.
+        ValueError: where the given prefix is no identifier of C and C++.
     """
+    if prefix is None:
+        name = re.sub(r"[^0-9A-Za-z]", "_", scheme)
+        return name if _is_prefix(name) else f"net_{name}"
     if not _is_prefix(prefix):
         raise ValueError(
             f"--prefix = {prefix!r}: must be a C identifier of letters, digits and _ that begins "

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from powtwo.export.c99.names import check_prefix, prefix_of
+from powtwo.export.c99.names import prefix_for
 from powtwo.export.packing import (
     WORD_BITS,
     Packing,
@@ -51,7 +51,7 @@ def sources(
     memory = sizes(network, steps, packed)
     layouts = packings(moving) if packed else {}
     widths = {layout.code_bits for layout in layouts.values()}  # a constant makes faster code
-    name = prefix_of(network.scheme) if prefix is None else check_prefix(prefix)
+    name = prefix_for(network.scheme, prefix)
     # Layers write at either end by turns; the input stands at the low one, where it is copied.
     offsets = [
         memory["arena"] - size if position % 2 == 0 else 0
