@@ -85,8 +85,7 @@ class Graph:
             UnsupportedError: where the layer is neither.
         """
         if layer.kind == "maxpool2d":
-            sides = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
-            return self.node("MaxPool", [x], name, **sides)
+            return self.node("MaxPool", [x], name, **sliding(layer))
         if layer.kind == "flatten":
             return self.node("Flatten", [x], name, axis=1)
         raise UnsupportedError(
@@ -141,8 +140,15 @@ def pixels_input(network: IntegerNetwork) -> onnx.ValueInfoProto:
 
 
 def sliding(layer: Layer) -> dict[str, list[int]]:
-    """Return the attributes of a convolution: strides and padding on all sides."""
-    return {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+    """Return the attributes of a window that slides over an image, defaults as well.
+
+    Some readers have no defaults: hls4ml asks a pooling for its padding.
+    """
+    return {
+        "kernel_shape": [layer.kernel] * 2,
+        "strides": [layer.stride] * 2,
+        "pads": [layer.padding] * 4,
+    }
 
 
 def parameters(layer: Layer) -> tuple[Tensor, Tensor]:

@@ -94,8 +94,7 @@ def _zero_point(codes: ActivationQParams) -> tuple[int, npt.DTypeLike]:
 def _weighted(graph: Graph, layer: Layer, x: str, name: str) -> str:
     inputs = [x, *(_dequantized(graph, layer, part, name) for part in ("weight", "bias"))]
     if layer.kind == "conv2d":
-        kernel = [layer.kernel] * 2
-        x = graph.node("Conv", inputs, name, kernel_shape=kernel, **sliding(layer))
+        x = graph.node("Conv", inputs, name, **sliding(layer))
     else:
         x = graph.node("Gemm", inputs, name, transB=1)
     return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x

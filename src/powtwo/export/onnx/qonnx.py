@@ -2,15 +2,18 @@
 
 Every zero point is 0: a code is x̄ − 2^(bits−1), signed. After a ReLU it is never negative, and the
 Quant node is unsigned with one bit less, which is all that FINN accepts there. Quant nodes round
-as the scheme does: FLOOR, ROUND (half to even) or HALF_UP, which in QONNX goes away from zero and
-so equals ours where nothing is negative, after ReLU.
+as the scheme does: FLOOR or ROUND (half to even), which is all that hls4ml knows. A bias holds what
+`half_up` adds before it floors, as in the exports for C and RTL.
 
-Source: https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
+Sources:
+1. https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
+2. `_calculate_precision_quantizer` in https://github.com/fastmachinelearning/hls4ml/blob/v1.3.0/hls4ml/model/optimizer/passes/quant_opt.py
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,8 +21,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from powtwo.export.onnx.graph import Graph, parameters, sliding
-from powtwo.export.steps import UnsupportedError
+from powtwo.export.onnx.graph import Graph, sliding
+from powtwo.export.steps import FOLDED, UnsupportedError, folded_bias
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
@@ -29,10 +32,11 @@ FILE = "network.qonnx.onnx"
 DOMAIN = "qonnx.custom_op.general"
 ROUNDING_MODES = {  # QONNX's words
     Rounding.FLOOR: "FLOOR",
-    Rounding.HALF_UP: "HALF_UP",
+    Rounding.HALF_UP: "FLOOR",  # of a bias that holds the half
     Rounding.HALF_EVEN: "ROUND",
 }
 BIAS_BITS = 32
+PLAIN: dict[str, Any] = {"dilations": [1, 1], "group": 1}  # a convolution; hls4ml has no defaults
 
 
 def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
@@ -42,8 +46,8 @@ def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
     normalization pixel / 128 − 1. A logit is the value that the integer network's stands for.
 
     Raises:
-        UnsupportedError: where a zero point is neither 0 nor the middle, where `half_up` meets
-            negative sums, or where float32, in which these tools compute, is not exact.
+        UnsupportedError: where a zero point is neither 0 nor the middle, or where float32, in
+            which these tools compute, is not exact.
     """
     graph = Graph(FILE)
     _check_zero_point("the input", network.input.codes)
@@ -52,11 +56,16 @@ def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
         name = f"layer{index}"
         if layer.has_weights:
             _check(index, layer, network)
-            x = _weighted(graph, layer, ROUNDING_MODES[network.rounding], x, name)
+            x = _weighted(graph, layer, network.rounding, x, name)
         else:
             x = graph.pool_or_flatten(layer, x, name)
     values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [1, *network.input.shape])
-    return graph.model(network, values, TensorProto.FLOAT, network.rounding, domains=[DOMAIN])
+    folds = network.rounding.folds
+    rounding = Rounding.FLOOR if folds else network.rounding
+    metadata = {"bias": FOLDED} if folds else {}
+    return graph.model(
+        network, values, TensorProto.FLOAT, rounding, metadata=metadata, domains=[DOMAIN]
+    )
 
 
 def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
@@ -68,12 +77,6 @@ def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
     if layer.output is None:
         return
     _check_zero_point(f"layer {index}", layer.output)
-    # With zero point 0 what is negative is clamped to 0, however it is rounded.
-    if network.rounding is Rounding.HALF_UP and not layer.relu and layer.output.zero_point:
-        raise UnsupportedError(
-            f"{FILE}: layer {index}: rounding = 'half_up' without ReLU: QONNX rounds negative "
-            "halves away from zero; use floor or half_even"
-        )
 
 
 def _check_zero_point(where: str, codes: ActivationQParams) -> None:
@@ -84,40 +87,45 @@ def _check_zero_point(where: str, codes: ActivationQParams) -> None:
         )
 
 
-def _weighted(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> str:
-    x = _accumulate(graph, layer, x, name)
+def _weighted(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
+    x = _accumulate(graph, layer, folded_bias(layer, rounding), x, name)
     x = graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
     if layer.output is None:
         return x
-    return _quant(graph, x, _activation(layer.output, layer.relu, rounding), f"{name}.output")
+    quant = _activation(layer.output, layer.relu, ROUNDING_MODES[rounding])
+    return _quant(graph, x, quant, f"{name}.output")
 
 
-def _accumulate(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    integers, biases = parameters(layer)
-    exponent = torch.tensor(layer.weight_exponent)
+def _accumulate(graph: Graph, layer: Layer, biases: Tensor, x: str, name: str) -> str:
+    values = layer.weight_values
     if layer.kind == "linear":
-        integers = integers.T  # (I, O), as MatMul wants it: an exponent by channel broadcasts
-    elif exponent.dim():
-        exponent = exponent.view(-1, 1, 1, 1)
-    weight_quant = _Quant(exponent, layer.weight_bits, narrow=True)
-    weight = _parameter(graph, integers, weight_quant, f"{name}.weight")
-    bias_quant = _Quant(layer.accumulator_exponent, BIAS_BITS)
-    bias = _parameter(graph, biases, bias_quant, f"{name}.bias")
+        values = values.T  # (I, O), as MatMul wants it
+    # hls4ml's types have one binary point a tensor. Where exponents differ by channel, all values
+    # are multiples of the finest step, in more bits.
+    exponents = torch.tensor(layer.weight_exponent)
+    finest, more = exponents.min(), int(exponents.max() - exponents.min())
+    quant = _Quant(finest, layer.weight_bits + more, narrow=True)
+    weight = _parameter(graph, values, quant, f"{name}.weight")
+    # FINN's first step, qonnx's ExtractBiasFromConv, cannot reshape a number of no dimension.
+    finest = layer.accumulator_exponent.min().reshape(1)
+    values = fixedpoint.dequantize(biases, layer.accumulator_exponent, 0)
+    quant = _Quant(finest, BIAS_BITS + more, zero_point=[0])
+    bias = _parameter(graph, values, quant, f"{name}.bias")
     if layer.kind == "linear":
         return graph.node("Add", [graph.node("MatMul", [x, weight], f"{name}.product"), bias], name)
-    kernel = [layer.kernel] * 2
-    return graph.node("Conv", [x, weight, bias], name, kernel_shape=kernel, **sliding(layer))
+    return graph.node("Conv", [x, weight, bias], name, **sliding(layer), **PLAIN)
 
 
 @dataclass(frozen=True)
 class _Quant:
-    """What a Quant node does beside its zero point of 0."""
+    """What a Quant node does."""
 
-    exponent: Tensor  # () or whatever broadcasts
+    exponent: Tensor  # () or (1,)
     bits: int
     signed: bool = True
     narrow: bool = False  # without the lowest code
     rounding: str = "ROUND"
+    zero_point: Any = 0  # or [0]
 
 
 def _activation(codes: ActivationQParams, relu: bool = False, rounding: str = "ROUND") -> _Quant:
@@ -126,17 +134,17 @@ def _activation(codes: ActivationQParams, relu: bool = False, rounding: str = "R
     return _Quant(torch.tensor(codes.exponent), bits, signed and not relu, rounding=rounding)
 
 
-def _parameter(graph: Graph, integers: Tensor, quant: _Quant, name: str) -> str:
+def _parameter(graph: Graph, values: Tensor, quant: _Quant, name: str) -> str:
     """Add the values of weights or biases, which lie on their grid already, and a Quant."""
-    values = fixedpoint.dequantize(integers, quant.exponent, 0).numpy()
-    return _quant(graph, graph.constant(f"{name}.values", values, np.float32), quant, name)
+    constant = graph.constant(f"{name}.values", values.numpy(), np.float32)
+    return _quant(graph, constant, quant, name)
 
 
 def _quant(graph: Graph, x: str, quant: _Quant, name: str) -> str:
     inputs = [
         x,
         graph.scale(f"{name}.scale", quant.exponent),
-        graph.constant(f"{name}.zero_point", 0, np.float32),
+        graph.constant(f"{name}.zero_point", quant.zero_point, np.float32),
         graph.constant(f"{name}.bits", quant.bits, np.float32),
     ]
     kinds = {"signed": int(quant.signed), "narrow": int(quant.narrow)}
