@@ -226,14 +226,20 @@ def evaluate(context: Context, network: str = "", data: str = "") -> None:
         "network": "a file such as results/NAME/SCHEME.safetensors",
         "data": "archive or folder of images; without it, those that params.yaml names",
         "out": "the folder to write; build/export/SCHEME by default",
+        "strict": "refuse what a format cannot express, instead of leaving the format out",
     },
 )
-def export(context: Context, network: str = "", data: str = "", out: str = "") -> None:
+def export(
+    context: Context, network: str = "", data: str = "", out: str = "", strict: bool = False
+) -> None:
     """Export an integer network's file to C, RTL and ONNX"""
-    _with_network(context, "export", {"--network": network, "--data": data, "--out": out})
+    paths = {"--network": network, "--data": data, "--out": out}
+    _with_network(context, "export", paths, ["--strict"] * strict)
 
 
-def _with_network(context: Context, name: str, options: Mapping[str, str]) -> None:
+def _with_network(
+    context: Context, name: str, options: Mapping[str, str], flags: Iterable[str] = ()
+) -> None:
     if not options["--network"]:
         raise Exit(f"{name}: no network; give --network FILE", 1)
     words = [
@@ -245,6 +251,7 @@ def _with_network(context: Context, name: str, options: Mapping[str, str]) -> No
         "-m",
         f"powtwo.tools.{name}_network",
         *(word for pair in words for word in pair),
+        *flags,
     )
 
 

@@ -13,3 +13,4 @@ class Export(Section):
     schemes: list[SchemeName]
     images: Count
     formats: list[Literal["c99", "memory", "course", "onnx", "qdq", "qonnx"]]
+    strict: bool = False  # a format that cannot express a network is an error, not left out
