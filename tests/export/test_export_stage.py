@@ -132,6 +132,16 @@ def test_what_is_whole_says_nothing_of_what_is_left_out(files: dict[str, bytes])
     assert "left out" not in files["README.md"].decode()
 
 
+def test_a_scheme_that_tensorrt_cannot_hold_is_named() -> None:
+    from_zero = small_network(zero_point=0)
+    text = bundle_files(from_zero, dataset(from_zero), 2, ["qdq"])["README.md"].decode()
+    reason = "layer 0: zero_point = 0: must be 128, which int8 has at 0"
+    assert f"rounds half to even; not for TensorRT: {reason} |" in text
+    centered = small_network()
+    text = bundle_files(centered, dataset(centered), 2, ["qdq"])["README.md"].decode()
+    assert "rounds half to even |" in text
+
+
 def test_strict_makes_it_an_error_and_leaves_what_was_there(tmp_path: Path) -> None:
     network = small_network()
     folder = tmp_path / "small"

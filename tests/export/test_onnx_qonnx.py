@@ -53,8 +53,10 @@ def seen(network: IntegerNetwork, pixels: torch.Tensor) -> np.ndarray:
     return fixedpoint.dequantize(encoded, codes.exponent, codes.zero_point).float().numpy()
 
 
-def run_by_specification(network: IntegerNetwork, pixels: torch.Tensor) -> np.ndarray:
-    graph = ReferenceEvaluator(to_qonnx(network), new_ops=[Quant])
+def run_by_specification(
+    network: IntegerNetwork, pixels: torch.Tensor, for_finn: bool = False
+) -> np.ndarray:
+    graph = ReferenceEvaluator(to_qonnx(network, for_finn=for_finn), new_ops=[Quant])
     return graph.run(None, {"values": seen(network, pixels)})[0].astype(np.float32)
 
 
@@ -144,6 +146,42 @@ def test_what_finn_starts_with_leaves_the_logits_equal() -> None:
         images = seen(network, pixels)
         given = [execute_onnx(model, {source: image[None]})[sink][0] for image in images]
         assert same(values(network, network.logits(pixels)), np.array(given))
+
+
+@pytest.mark.parametrize("rounding", ["floor", "half_up"])
+@pytest.mark.parametrize("n", [0, 1, 2, 9, 13])
+def test_thresholds_of_finn_give_our_logits(
+    rounding: str, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FINN counts each k with x ≥ (k − ½) · s; no sum lies on one, so that > would do as well."""
+    pixels = random_pixels(54, count=3)
+    for relu in (True, False):
+        network = tie_network(rounding, n, relu, per_channel=n == 9)
+        expected = values(network, network.logits(pixels))
+        for by in (lambda x: np.floor(x + 0.5), lambda x: np.ceil(x - 0.5)):
+            monkeypatch.setitem(ROUND, "ROUND", by)
+            assert same(expected, run_by_specification(network, pixels, for_finn=True))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (random_network(3, "half_even"), "rounding = 'half_even': FINN's thresholds round halves"),
+        (
+            random_network(3, zero_point=0, relu=False),
+            "layer 0: zero_point = 0 without ReLU: .*128",
+        ),
+        (
+            tie_network("floor", 23, True, False),
+            "layer 5: sums for FINN have a half: .* below 2.23",
+        ),
+    ],
+    ids=["rounding", "codes", "sums"],
+)
+def test_what_finn_cannot_hold_is_refused(network: IntegerNetwork, message: str) -> None:
+    to_qonnx(network)
+    with pytest.raises(UnsupportedError, match=message):
+        to_qonnx(network, for_finn=True)
 
 
 def test_windows_say_what_hls4ml_has_no_default_for() -> None:

@@ -29,6 +29,8 @@ from powtwo.export.steps import Step, UnsupportedError, steps_of
 from powtwo.export.templates import render
 from powtwo.integer.network import IntegerNetwork
 
+QDQ = "network.qdq.onnx"
+
 
 @dataclass(eq=False)
 class Bundle:
@@ -98,9 +100,13 @@ def bundle_files(
     bundle = Bundle(network, dataset, images, steps, vectors, files, described)
     left_out = _add(bundle, formats, strict)
     there = [name for name in formats if name not in left_out]
-    folded = network.rounding.folds
     text = render(
-        "readme.md.j2", manifest=described, formats=there, left_out=left_out, folded=folded
+        "readme.md.j2",
+        manifest=described,
+        formats=there,
+        left_out=left_out,
+        folded=network.rounding.folds,
+        not_for_tensorrt=described.get("onnx", {}).get(QDQ, {}).get("not_for_tensorrt"),
     )
     bundle.files["README.md"] = text.encode()
     bundle.manifest["files"] = manifest.hashes(bundle.files)
@@ -172,6 +178,6 @@ FORMATS: dict[str, Callable[[Bundle], None]] = {
     "memory": _add_memory,
     "course": _add_course,
     "onnx": _add_onnx("network.onnx", to_onnx),
-    "qdq": _add_onnx("network.qdq.onnx", to_qdq_onnx),
+    "qdq": _add_onnx(QDQ, to_qdq_onnx),
     "qonnx": _add_onnx("network.qonnx.onnx", to_qonnx),
 }

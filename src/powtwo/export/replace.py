@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from powtwo.export import manifest
 
+_OF_THE_SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini"}  # that looking at a folder leaves
+
 
 def refuse_loss(folder: Path) -> None:
     """Refuse a folder in which a file would be lost that no export brings back.
@@ -32,7 +34,8 @@ def _reason(folder: Path) -> str | None:
         return "is a file; name a folder"
     if _is_stood_on(folder):
         return "is or holds a home folder, the current one or a mount; name a new folder below it"
-    return next(_losses(folder), None)
+    loss = next(_losses(folder), None)
+    return loss and f"{loss}; move it, or name a new folder"
 
 
 def _is_stood_on(folder: Path) -> bool:
@@ -49,19 +52,20 @@ def _losses(folder: Path) -> Iterator[str]:
     regular = path.is_file() and not path.is_symlink()
     listed = manifest.files_if_sealed(path.read_bytes()) if regular else None
     if listed is None and path.exists():
-        yield f"{manifest.FILE} is not as an export of this version wrote it; name a new folder"
+        yield f"{manifest.FILE} is not as an export of this version wrote it"
     folders = {parent for name in listed or {} for parent in PurePosixPath(name).parents}
     for where, below, names in os.walk(folder, onerror=_fail):
         for name in sorted([*below, *names]):
             entry = Path(where) / name
             inside = PurePosixPath(entry.relative_to(folder).as_posix())
-            if entry.is_dir() and not entry.is_symlink() and inside in folders:
+            is_folder = entry.is_dir() and not entry.is_symlink()
+            if (is_folder and inside in folders) or (name in _OF_THE_SYSTEM and not is_folder):
                 continue
             digest = (listed or {}).get(str(inside))
             if digest is None:
-                yield f"holds {inside}, which no export wrote; move it, or name a new folder"
+                yield f"holds {inside}, which no export wrote"
             elif entry.is_symlink() or not entry.is_file() or _sha256(entry) != digest:
-                yield f"{inside} was changed since it was exported; move it, or name a new folder"
+                yield f"{inside} was changed since it was exported"
 
 
 def _fail(error: OSError) -> None:

@@ -5,9 +5,13 @@ Quant node is unsigned with one bit less, which is all that FINN accepts there. 
 as the scheme does: FLOOR or ROUND (half to even), which is all that hls4ml knows. A bias holds what
 `half_up` adds before it floors, as in the exports for C and RTL.
 
+FINN puts thresholds at half a step whatever a Quant node says. A file for it has half a unit in
+each bias, so that no sum lies on a threshold, and is less by half a step where the scheme floors.
+
 Sources:
 1. https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
 2. `_calculate_precision_quantizer` in https://github.com/fastmachinelearning/hls4ml/blob/v1.3.0/hls4ml/model/optimizer/passes/quant_opt.py
+3. `_calculate_thresholds` in https://github.com/Xilinx/finn/blob/main/src/finn/transformation/qonnx/qonnx_activation_handlers.py
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from powtwo.export.onnx.graph import Graph, sliding
+from powtwo.export.onnx.graph import Graph, parameters, sliding
 from powtwo.export.steps import FOLDED, UnsupportedError, folded_bias
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
@@ -39,15 +43,19 @@ BIAS_BITS = 32
 PLAIN: dict[str, Any] = {"dilations": [1, 1], "group": 1}  # a convolution; hls4ml has no defaults
 
 
-def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
+def to_qonnx(network: IntegerNetwork, *, for_finn: bool = False) -> onnx.ModelProto:
     """Return the model: float32 `values` (1, C, H, W) in, float32 `logits` (1, classes) out.
 
     The input is what the network sees of an image, 2^e · (code − zero point): with dyadic
     normalization pixel / 128 − 1. A logit is the value that the integer network's stands for.
 
+    Args:
+        network: the network.
+        for_finn: place sums as FINN's thresholds need them.
+
     Raises:
-        UnsupportedError: where a zero point is neither 0 nor the middle, or where float32, in
-            which these tools compute, is not exact.
+        UnsupportedError: where a zero point is neither 0 nor the middle, where float32, in which
+            these tools compute, is not exact, or where FINN has no such rounding or code.
     """
     graph = Graph(FILE)
     _check_zero_point("the input", network.input.codes)
@@ -56,13 +64,17 @@ def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
         name = f"layer{index}"
         if layer.has_weights:
             _check(index, layer, network)
-            x = _weighted(graph, layer, network.rounding, x, name)
+            if for_finn:
+                _check_for_finn(index, layer, network)
+            x = _weighted(graph, layer, network.rounding, for_finn, x, name)
         else:
             x = graph.pool_or_flatten(layer, x, name)
     values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [1, *network.input.shape])
-    folds = network.rounding.folds
-    rounding = Rounding.FLOOR if folds else network.rounding
-    metadata = {"bias": FOLDED} if folds else {}
+    rounding, metadata = network.rounding, {}
+    if for_finn:
+        metadata = {"bias": "no sum lies half way between two codes: for FINN's thresholds"}
+    elif rounding.folds:
+        rounding, metadata = Rounding.FLOOR, {"bias": FOLDED}
     return graph.model(
         network, values, TensorProto.FLOAT, rounding, metadata=metadata, domains=[DOMAIN]
     )
@@ -79,6 +91,24 @@ def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
     _check_zero_point(f"layer {index}", layer.output)
 
 
+def _check_for_finn(index: int, layer: Layer, network: IntegerNetwork) -> None:
+    if network.rounding is Rounding.HALF_EVEN:
+        raise UnsupportedError(
+            f"{FILE}: rounding = 'half_even': FINN's thresholds round halves up; use floor or "
+            "half_up"
+        )
+    if layer.output is not None and not layer.output.zero_point and not layer.relu:
+        raise UnsupportedError(
+            f"{FILE}: layer {index}: zero_point = 0 without ReLU: FINN takes signed codes there; "
+            f"it must be {1 << (layer.output.bits - 1)}"
+        )
+    if 2 * int(network.accumulator_bound(index).max()) >= fixedpoint.FLOAT32_EXACT:
+        raise UnsupportedError(
+            f"{FILE}: layer {index}: sums for FINN have a half: they must stay below 2^23; "
+            "use fewer bits"
+        )
+
+
 def _check_zero_point(where: str, codes: ActivationQParams) -> None:
     if codes.zero_point not in (0, 2 ** (codes.bits - 1)):
         raise UnsupportedError(
@@ -87,16 +117,24 @@ def _check_zero_point(where: str, codes: ActivationQParams) -> None:
         )
 
 
-def _weighted(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
-    x = _accumulate(graph, layer, folded_bias(layer, rounding), x, name)
+def _weighted(  # noqa: PLR0917
+    graph: Graph, layer: Layer, rounding: Rounding, for_finn: bool, x: str, name: str
+) -> str:
+    halves = for_finn and layer.output is not None
+    biases = folded_bias(layer, rounding).double()
+    if halves and (constant := rounding.after_half_even(layer.shift)) is not None:
+        biases = parameters(layer)[1] + constant
+    x = _accumulate(graph, layer, biases, int(halves), x, name)
     x = graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
     if layer.output is None:
         return x
-    quant = _activation(layer.output, layer.relu, ROUNDING_MODES[rounding])
+    quant = _activation(layer.output, layer.relu, "ROUND" if halves else ROUNDING_MODES[rounding])
     return _quant(graph, x, quant, f"{name}.output")
 
 
-def _accumulate(graph: Graph, layer: Layer, biases: Tensor, x: str, name: str) -> str:
+def _accumulate(  # noqa: PLR0917
+    graph: Graph, layer: Layer, biases: Tensor, halves: int, x: str, name: str
+) -> str:
     values = layer.weight_values
     if layer.kind == "linear":
         values = values.T  # (I, O), as MatMul wants it
@@ -107,9 +145,9 @@ def _accumulate(graph: Graph, layer: Layer, biases: Tensor, x: str, name: str) -
     quant = _Quant(finest, layer.weight_bits + more, narrow=True)
     weight = _parameter(graph, values, quant, f"{name}.weight")
     # FINN's first step, qonnx's ExtractBiasFromConv, cannot reshape a number of no dimension.
-    finest = layer.accumulator_exponent.min().reshape(1)
-    values = fixedpoint.dequantize(biases, layer.accumulator_exponent, 0)
-    quant = _Quant(finest, BIAS_BITS + more, zero_point=[0])
+    finest = layer.accumulator_exponent.min().reshape(1) - halves
+    values = biases * fixedpoint.power_of_two(layer.accumulator_exponent)
+    quant = _Quant(finest, BIAS_BITS + more + halves, zero_point=[0])
     bias = _parameter(graph, values, quant, f"{name}.bias")
     if layer.kind == "linear":
         return graph.node("Add", [graph.node("MatMul", [x, weight], f"{name}.product"), bias], name)
