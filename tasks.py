@@ -226,6 +226,7 @@ def evaluate(context: Context, network: str = "", data: str = "") -> None:
         "network": "a file such as results/NAME/SCHEME.safetensors",
         "data": "archive or folder of images; without it, those that params.yaml names",
         "out": "the folder to write; build/export/SCHEME by default",
+        "strict": "refuse what a format cannot express, instead of leaving the format out",
         "prefix": "of the names in C; the scheme by default",
         "packed": "weights of 4 bits and fewer as packed words in C and memory images",
     },
@@ -235,12 +236,13 @@ def export(  # noqa: PLR0917
     network: str = "",
     data: str = "",
     out: str = "",
+    strict: bool = False,
     prefix: str = "",
     packed: bool = False,
 ) -> None:
     """Export an integer network's file to C, RTL and ONNX"""
     paths = {"--network": network, "--data": data, "--out": out}
-    more = ["--prefix", prefix] * bool(prefix) + ["--packed"] * packed
+    more = ["--strict"] * strict + ["--prefix", prefix] * bool(prefix) + ["--packed"] * packed
     _with_network(context, "export", paths, more)
 
 

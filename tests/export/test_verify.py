@@ -114,6 +114,17 @@ def test_what_needs_a_missing_tool_is_skipped_and_names_it(
     }
 
 
+def test_what_is_left_out_is_said_and_is_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(tmp_path, small_network(per_channel=True), ("course", "qdq"))
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("small/course: left out: weight.bin: layer 0 has shifts")
+    assert not [line for line in lines if ".bin:" in line.partition(" ")[0]]
+
+
 def test_without_the_data_set_the_golden_images_are_run(tmp_path: Path) -> None:
     project(tmp_path, small_network(), ("course", "onnx"))
     (tmp_path / "data/dataset.npz").unlink()

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from powtwo.core.exchange import exchange
+
 SIGNIFICANT_DIGITS = 8  # beyond these, sums in another order differ from machine to machine
 
 
@@ -34,21 +36,17 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; put it in that place if the block ends well.
 
-    What stood there stays untouched until then, and comes back where the last step fails.
+    What stood there stays untouched until then, and a kill at any time leaves the old or the new.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        new = Path(scratch) / "new"
         new.mkdir()
         yield new
         if folder.exists():
-            folder.rename(old)
-        try:
+            exchange(new, folder)  # what stood there goes with the rest
+        else:
             new.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -1,11 +1,13 @@
 """A whole folder `exports/<scheme>/`: every format, a manifest and a README, or nothing.
 
 All files are made in memory first. The folder is then written beside its place and moved there, so
-that a format that fails, or a full disk, leaves what stood there as it was.
+that a format that fails, or a full disk, leaves what stood there as it was. A format that cannot
+express the network is left out, and manifest and README say why.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +25,13 @@ from powtwo.export.onnx.integer import to_onnx
 from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.export.onnx.qonnx import to_qonnx
 from powtwo.export.packing import packings
+from powtwo.export.replace import refuse_loss
 from powtwo.export.rtl import memory_images
 from powtwo.export.steps import Step, UnsupportedError, steps_of
 from powtwo.export.templates import render
 from powtwo.integer.network import IntegerNetwork
+
+QDQ = "network.qdq.onnx"
 
 
 @dataclass(eq=False)
@@ -44,17 +49,18 @@ class Bundle:
     packed: bool  # whether weights are packed words in C and memory images
 
 
-def write_bundle(
+def write_bundle(  # noqa: PLR0917
     folder: Path | str,
     network: IntegerNetwork,
     dataset: Dataset,
     images: int,
     formats: Collection[str],
+    strict: bool = False,
     *,
     prefix: str | None = None,
     packed: bool = False,
-) -> None:
-    """Write the folder in one move; what was there before is gone.
+) -> dict[str, str]:
+    """Write the folder in one move, in the place of an older export and of nothing else.
 
     Args:
         folder: `exports/<scheme>`.
@@ -62,19 +68,28 @@ def write_bundle(
         dataset: gives golden images from its test images, `images` of them, evenly spaced.
         images: golden images, and images a class in input.bin.
         formats: names of `FORMATS`.
+        strict: refuse a network that one of them cannot express.
         prefix: what the names in C begin with; the scheme by default.
         packed: whether C and memory images have weights of 4 bits and fewer as packed words.
 
+    Returns:
+        The formats that are left out since they cannot express the network, each with its reason.
+
     Raises:
-        UnsupportedError: where a format cannot express the network, naming both.
-        ValueError: where a format is unknown, or the prefix is no C identifier.
+        UnsupportedError: where no format could express the network, or under `strict` one cannot.
+        ValueError: where a format is unknown, the prefix is no C identifier, or the folder holds
+            what no export wrote.
     """
-    files = bundle_files(network, dataset, images, formats, prefix=prefix, packed=packed)
-    with atomic_folder(Path(folder)) as new:
+    folder = Path(folder)
+    refuse_loss(folder)
+    files = bundle_files(network, dataset, images, formats, strict, prefix=prefix, packed=packed)
+    with atomic_folder(folder) as new:
         for name, data in files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+        refuse_loss(folder)  # once more: the work took its time
+    return manifest.left_out(json.loads(files[manifest.FILE]))
 
 
 def bundle_files(
@@ -82,6 +97,7 @@ def bundle_files(
     dataset: Dataset,
     images: int,
     formats: Collection[str],
+    strict: bool = False,
     *,
     prefix: str | None = None,
     packed: bool = False,
@@ -97,16 +113,35 @@ def bundle_files(
     files = {"golden.npz": golden.to_bytes(vectors)}
     described = manifest.describe(network, steps)
     bundle = Bundle(network, dataset, images, steps, vectors, files, described, name, packed)
+    left_out = _add(bundle, formats, strict)
+    there = [name for name in formats if name not in left_out]
+    text = render(
+        "readme.md.j2",
+        manifest=described,
+        formats=there,
+        left_out=left_out,
+        folded=network.rounding.folds,
+        not_for_tensorrt=described.get("onnx", {}).get(QDQ, {}).get("not_for_tensorrt"),
+    )
+    bundle.files["README.md"] = text.encode()
+    bundle.manifest["files"] = manifest.hashes(bundle.files)
+    return bundle.files | {manifest.FILE: manifest.sealed(bundle.manifest)}
+
+
+def _add(bundle: Bundle, formats: Collection[str], strict: bool) -> dict[str, str]:
+    """Add the files of these formats; return why some of them cannot express the network."""
+    left_out = {}
     for name in formats:
         try:
             FORMATS[name](bundle)
         except UnsupportedError as error:
-            raise UnsupportedError(f"{error}; or leave {name} out of export.formats") from None
-    folded = network.rounding.folds
-    text = render("readme.md.j2", manifest=described, formats=formats, folded=folded)
-    bundle.files["README.md"] = text.encode()
-    bundle.manifest["files"] = manifest.hashes(bundle.files)
-    return bundle.files | {manifest.FILE: manifest.to_bytes(bundle.manifest)}
+            if strict:
+                remedy = f"leave {name} out of export.formats, or set export.strict to false"
+                raise UnsupportedError(f"{error}; or {remedy}") from None
+            left_out[name] = str(error)
+    if left_out:
+        bundle.manifest[manifest.LEFT_OUT] = left_out
+    return left_out
 
 
 def _add_c99(bundle: Bundle) -> None:
@@ -160,6 +195,6 @@ FORMATS: dict[str, Callable[[Bundle], None]] = {
     "memory": _add_memory,
     "course": _add_course,
     "onnx": _add_onnx("network.onnx", to_onnx),
-    "qdq": _add_onnx("network.qdq.onnx", to_qdq_onnx),
+    "qdq": _add_onnx(QDQ, to_qdq_onnx),
     "qonnx": _add_onnx("network.qonnx.onnx", to_qonnx),
 }
