@@ -127,6 +127,10 @@ def test_tasks_import_nothing_heavy() -> None:
             "export --network /n --out /o",
             ["python <-m> <powtwo.tools.export_network> <--network> </n> <--out> </o>"],
         ),
+        (
+            "export --network /n --strict",
+            ["python <-m> <powtwo.tools.export_network> <--network> </n> <--strict>"],
+        ),
         ("status metrics", ["dvc <status>", "dvc <metrics> <show>"]),
         ("--dry repro", []),
     ],
