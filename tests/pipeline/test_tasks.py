@@ -134,6 +134,10 @@ def test_tasks_import_nothing_heavy() -> None:
                 "<--packed>"
             ],
         ),
+        (
+            "export --network /n --strict",
+            ["python <-m> <powtwo.tools.export_network> <--network> </n> <--strict>"],
+        ),
         ("status metrics", ["dvc <status>", "dvc <metrics> <show>"]),
         ("--dry repro", []),
     ],

@@ -136,7 +136,7 @@ def _add(bundle: Bundle, formats: Collection[str], strict: bool) -> dict[str, st
             FORMATS[name](bundle)
         except UnsupportedError as error:
             if strict:
-                remedy = f"leave {name} out of export.formats, or set export.strict to false"
+                remedy = f"leave {name} out of export.formats, or do without strict"
                 raise UnsupportedError(f"{error}; or {remedy}") from None
             left_out[name] = str(error)
     if left_out:
