@@ -237,14 +237,29 @@ def evaluate(context: Context, network: str = "", data: str = "") -> None:
         "network": "a file such as results/NAME/SCHEME.safetensors",
         "data": "archive or folder of images; without it, those that params.yaml names",
         "out": "the folder to write; build/export/SCHEME by default",
+        "strict": "refuse what a format cannot express, instead of leaving the format out",
+        "prefix": "of the names in C; the scheme by default",
+        "packed": "weights of 4 bits and fewer as packed words in C and memory images",
     },
 )
-def export(context: Context, network: str = "", data: str = "", out: str = "") -> None:
+def export(  # noqa: PLR0917
+    context: Context,
+    network: str = "",
+    data: str = "",
+    out: str = "",
+    strict: bool = False,
+    prefix: str = "",
+    packed: bool = False,
+) -> None:
     """Export an integer network's file to C, RTL and ONNX"""
-    _with_network(context, "export", {"--network": network, "--data": data, "--out": out})
+    paths = {"--network": network, "--data": data, "--out": out}
+    more = ["--strict"] * strict + ["--prefix", prefix] * bool(prefix) + ["--packed"] * packed
+    _with_network(context, "export", paths, more)
 
 
-def _with_network(context: Context, name: str, options: Mapping[str, str]) -> None:
+def _with_network(
+    context: Context, name: str, options: Mapping[str, str], more: Iterable[str] = ()
+) -> None:
     if not options["--network"]:
         raise Exit(f"{name}: no network; give --network FILE", 1)
     words = [
@@ -256,6 +271,7 @@ def _with_network(context: Context, name: str, options: Mapping[str, str]) -> No
         "-m",
         f"powtwo.tools.{name}_network",
         *(word for pair in words for word in pair),
+        *more,
     )
 
 

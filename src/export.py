@@ -23,7 +23,17 @@ def main(scheme: str) -> None:
         network = IntegerNetwork.load(f"models/integer/{scheme}.safetensors")
         dataset = Dataset.load("data/dataset.npz")
         options = params.export
-        write_bundle(f"exports/{scheme}", network, dataset, options.images, options.formats)
+        left_out = write_bundle(
+            f"exports/{scheme}",
+            network,
+            dataset,
+            options.images,
+            options.formats,
+            options.strict,
+            packed=options.packed,
+        )
+        for name, reason in left_out.items():
+            print(f"export: {scheme}: {name} left out: {reason}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ import pytest
 import torch
 from export_cases import edge_network, needs, odd_network, pixels_for, small_network
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import ROUNDINGS, networks, random_network
 
+from powtwo.export.c99.names import prefix_for
 from powtwo.export.c99.sources import sizes, sources
 from powtwo.export.steps import UnsupportedError, steps_of
 from powtwo.integer.layer import Layer, WeightFormat
@@ -26,8 +28,8 @@ SANITIZED = ("-O1", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 NO_FLOAT = ("-O2", "-c", "-mgeneral-regs-only")
 
 
-def sources_of(network: IntegerNetwork) -> dict[str, bytes]:
-    return sources(network, steps_of(network))
+def sources_of(network: IntegerNetwork, packed: bool = False) -> dict[str, bytes]:
+    return sources(network, steps_of(network), packed=packed)
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
@@ -42,7 +44,8 @@ def codes_in_c(
     """Return the output of each layer but flattening, as the compiled program traces it."""
     with TemporaryDirectory() as scratch:
         folder = write(Path(scratch), files)
-        program = compile_c(folder, folder / "run", "gcc", ("-DNETWORK_TRACE", *flags))
+        trace = f"-D{prefix_for(network.scheme).upper()}_TRACE"
+        program = compile_c(folder, folder / "run", "gcc", (trace, *flags))
         done = subprocess.run([program], input=pixels.tobytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     moving = [i for i, layer in enumerate(network.layers) if layer.kind != "flatten"]
@@ -74,16 +77,20 @@ def agrees(
     return all(np.array_equal(*pair) for pair in zip(in_c, expected, strict=True))
 
 
-def is_right(network: IntegerNetwork, pixels: np.ndarray | None = None) -> bool:
+def is_right(
+    network: IntegerNetwork, pixels: np.ndarray | None = None, packed: bool = False
+) -> bool:
     pixels = pixels_for(network) if pixels is None else pixels
-    return agrees(sources_of(network), network, pixels, SANITIZED)
+    return agrees(sources_of(network, packed), network, pixels, SANITIZED)
 
 
 @needs("gcc")
 @settings(max_examples=25, deadline=None)
-@given(network=networks)
-def test_every_code_is_the_references_and_nothing_is_undefined(network: IntegerNetwork) -> None:
-    assert is_right(network)
+@given(network=networks, packed=st.booleans())
+def test_every_code_is_the_references_and_nothing_is_undefined(
+    network: IntegerNetwork, packed: bool
+) -> None:
+    assert is_right(network, packed=packed)
 
 
 @needs("gcc")
@@ -106,14 +113,34 @@ def test_sums_at_the_edge_of_32_bits(shift: int, bias: int, rounding: str) -> No
 @needs("gcc")
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("bits", [2, 3, 4])
-def test_weights_that_are_powers_of_two_are_shifts(bits: int, rounding: str) -> None:
-    network = random_network(5, rounding, weight_bits=bits, kind="power_of_two")
-    assert is_right(network)
-    assert sources_of(network)["network.c"].count(b".powers = 1") == 4
-    first = replace(network.layers[0], weight_format=WeightFormat(8))  # beside a uniform layer
+@pytest.mark.parametrize("kind", ["uniform", "power_of_two"])
+def test_weights_of_few_bits_are_packed(kind: str, bits: int, rounding: str) -> None:
+    # Of 6×6 images the longest row has 72 weights, which do not fill their words of 2 bits.
+    network = random_network(5, rounding, weight_bits=bits, kind=kind, zero_point=0, size=6)
+    assert is_right(network, packed=True)
+    text = sources_of(network, packed=True)["network.c"].decode()
+    assert text.count("static const uint32_t weight_") == 4
+    first = replace(network.layers[0], weight_format=WeightFormat(8))  # beside one of 8 bits
     mixed = replace(network, layers=(first, *network.layers[1:]))
-    assert is_right(mixed)
-    assert sources_of(mixed)["network.c"].count(b".powers = 1") == 3
+    assert is_right(mixed, packed=True)
+    text = sources_of(mixed, packed=True)["network.c"].decode()
+    assert text.count("static const uint32_t weight_") == 3
+    assert text.count("static const int8_t weight_") == 1
+
+
+@needs("gcc")
+def test_packings_of_two_widths_stand_side_by_side() -> None:
+    wide = random_network(5, weight_bits=4, kind="power_of_two")
+    narrow = random_network(5, weight_bits=2).layers
+    network = replace(wide, layers=(*wide.layers[:2], *narrow[2:5], wide.layers[5]))
+    assert is_right(network, packed=True)
+    text = sources_of(network, packed=True)["network.c"].decode()
+    assert "sign_exponent_4[16]" in text
+    assert "twos_complement_2[4]" in text
+
+
+def test_packing_changes_nothing_where_weights_have_eight_bits() -> None:
+    assert sources_of(odd_network(), packed=True) == sources_of(odd_network())
 
 
 @pytest.mark.slow
@@ -135,35 +162,35 @@ def test_strict_compilers_take_it_and_find_no_float(
 
 MUTATIONS = {
     "a shift off by one": ("l->shift[o * l->shift_step]", "l->shift[o * l->shift_step] + 1"),
-    "input zero point 127": (".input_zero_point = 128", ".input_zero_point = 127"),
-    "output zero point 127": (".output_zero_point = 128", ".output_zero_point = 127"),
+    "input zero point 127": ("128, /* input_zero_point */", "127,"),
+    "output zero point 127": ("128, /* output_zero_point */", "127,"),
     "padding 0": ("code = l->input_zero_point; /*", "code = 0; /*"),
-    "ReLU lost": (".relu = 1", ".relu = 0"),
-    "codes above 254 lost": (".output_max = 255", ".output_max = 254"),
+    "ReLU lost": ("1, /* relu */", "0,"),
+    "codes above 254 lost": ("255, /* output_max */", "254,"),
 }
-POWERS_MUTATIONS = {
-    "an exponent off by one": ("x << (w[k] - 1)", "x << w[k]"),
-    "a sign lost": ("a -= x << (-w[k] - 1)", "a += x << (-w[k] - 1)"),
-    "-1 lost": ("w[k] < 0", "w[k] < -1"),
-    "exponents as numbers": (".powers = 1", ".powers = 0"),
-    "a sum off by one": ("-(int32_t)~a - 1", "-(int32_t)~a"),
+PACKED_MUTATIONS = {
+    "an exponent off by one": ("0, 1, 2, 4, 8,", "0, 2, 4, 8, 16,"),
+    "a sign lost": ("0, -1, -2, -4,", "0, 1, 2, 4,"),
+    "0 taken for 1": ("0, 1, 2, 4,", "1, 1, 2, 4,"),
+    "a row without its filling": ("4, 4, /* code_bits, row_words */", "4, 3,"),
+    "the highest code first": ("word[w] >> bit", "word[w] >> (28 - bit)"),
 }
 
 
 @needs("gcc")
 @pytest.mark.parametrize(
-    ("network", "mutations"),
+    ("network", "mutations", "packed"),
     [
-        (random_network(3, "floor"), MUTATIONS),
-        (random_network(3, "half_even"), MUTATIONS),
-        (random_network(5, "floor", weight_bits=4, kind="power_of_two"), POWERS_MUTATIONS),
+        (random_network(3, "floor"), MUTATIONS, False),
+        (random_network(3, "half_even"), MUTATIONS, False),
+        (random_network(5, weight_bits=4, kind="power_of_two"), PACKED_MUTATIONS, True),
     ],
-    ids=["floor", "half_even", "powers of two"],
+    ids=["floor", "half_even", "packed"],
 )
 def test_the_comparison_sees_every_mutation(
-    network: IntegerNetwork, mutations: dict[str, tuple[str, str]]
+    network: IntegerNetwork, mutations: dict[str, tuple[str, str]], packed: bool
 ) -> None:
-    files, pixels = sources_of(network), pixels_for(network)
+    files, pixels = sources_of(network, packed), pixels_for(network)
     assert agrees(files, network, pixels)
     for name, (old, new) in mutations.items():
         assert old.encode() in files["network.c"], name
@@ -197,8 +224,8 @@ def test_of_equal_logits_the_first_class_wins_and_a_cut_off_image_is_an_error(
     #include "network.h"
     int main(void)
     {
-        const int32_t logits[NETWORK_LOGITS] = {-9, -3, -7, -3, -4};
-        printf("%d %s\\n", (int)network_class(logits), network_class_names[0]);
+        const int32_t logits[RANDOM_LOGITS] = {-9, -3, -7, -3, -4};
+        printf("%d %s\\n", (int)random_class(logits), random_class_names[0]);
         return 0;
     }
     """,
@@ -216,7 +243,7 @@ def test_the_stated_memory_is_what_the_largest_layer_needs() -> None:
     assert memory["patch"] == 2 * 96  # the linear layer's 6x4x4 inputs
     weights = 8 * 27 + 6 * 72 + 12 * 96 + 5 * 12
     assert memory["constants"] == weights + 4 * (8 + 6 + 12 + 5) + 3
-    assert b"NETWORK_ARENA_BYTES = 640," in sources_of(network)["network.h"]
+    assert b"RANDOM_ARENA_BYTES = 640," in sources_of(network)["network.h"]
 
 
 @needs("gcc", "size")

@@ -19,7 +19,9 @@ import export
 from powtwo.core import arrays
 from powtwo.export import manifest
 from powtwo.export.bundle import FORMATS, bundle_files, write_bundle
+from powtwo.export.params import Export
 from powtwo.export.steps import UnsupportedError
+from powtwo.integer.network import IntegerNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,7 +95,54 @@ def test_golden_images_are_spread_over_sorted_classes(tmp_path: Path) -> None:
     assert sorted(set(ordered.y_test[::4])) == list(range(5))
 
 
-def test_a_format_that_cannot_express_it_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_format_that_cannot_express_it_is_left_out_and_it_is_said(tmp_path: Path) -> None:
+    network, folder = small_network(per_channel=True), tmp_path / "small"
+    left_out = write_bundle(folder, network, dataset(network), 2, PLAIN)
+    reason = "weight.bin: layer 0 has shifts by output channel; the course's accelerator takes one"
+    assert list(left_out) == ["course"]
+    assert left_out["course"].startswith(reason)
+    assert manifest.left_out(manifest.load(folder)) == left_out
+    text = (folder / "README.md").read_text("utf-8")
+    assert f"\n| `course` | {left_out['course']} |\n" in text
+    assert not {"weight.bin", "input.bin"} & set(contents(folder))
+    assert "network.c" in contents(folder)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "network",
+    [
+        small_network("half_up", relu=False, logits="codes"),  # the lab with half_up
+        small_network("half_up", per_channel=True, kind="power_of_two", zero_point=0),  # shift
+        small_network("half_even", zero_point=100),
+        replace(small_network(), layers=small_network().layers[:-1]),
+    ],
+    ids=["lab", "shift", "zero point", "no last layer"],
+)
+def test_each_format_is_written_or_left_out(name: str, network: IntegerNetwork) -> None:
+    """One alone, so that what it adds is all that is there."""
+    files = bundle_files(network, dataset(network), 2, [name])
+    left_out = manifest.left_out(json.loads(files["manifest.json"]))
+    alone = {"README.md", "golden.npz", "manifest.json"}
+    assert (set(files) == alone) == (name in left_out)
+
+
+def test_what_is_whole_says_nothing_of_what_is_left_out(files: dict[str, bytes]) -> None:
+    assert "left_out" not in json.loads(files["manifest.json"])
+    assert "left out" not in files["README.md"].decode()
+
+
+def test_a_scheme_that_tensorrt_cannot_hold_is_named() -> None:
+    from_zero = small_network(zero_point=0)
+    text = bundle_files(from_zero, dataset(from_zero), 2, ["qdq"])["README.md"].decode()
+    reason = "layer 0: zero_point = 0: must be 128, which int8 has at 0"
+    assert f"rounds half to even; not for TensorRT: {reason} |" in text
+    centered = small_network()
+    text = bundle_files(centered, dataset(centered), 2, ["qdq"])["README.md"].decode()
+    assert "rounds half to even |" in text
+
+
+def test_strict_makes_it_an_error_and_leaves_what_was_there(tmp_path: Path) -> None:
     network = small_network()
     folder = tmp_path / "small"
     write_bundle(folder, network, dataset(network), 2, PLAIN)
@@ -101,10 +150,10 @@ def test_a_format_that_cannot_express_it_leaves_what_was_there(tmp_path: Path) -
     per_channel = small_network(per_channel=True)
     message = r"weight\.bin: layer 0 has shifts .*; or leave course out of export\.formats"
     with pytest.raises(UnsupportedError, match=message):
-        write_bundle(folder, per_channel, dataset(network), 2, PLAIN)
+        write_bundle(folder, per_channel, dataset(network), 2, PLAIN, strict=True)
     assert contents(tmp_path) == before
     with pytest.raises(UnsupportedError):
-        write_bundle(tmp_path / "new" / "small", per_channel, dataset(network), 2, PLAIN)
+        write_bundle(tmp_path / "new/small", per_channel, dataset(network), 2, PLAIN, strict=True)
     assert not (tmp_path / "new").exists()
 
 
@@ -154,11 +203,12 @@ def test_the_readme_names_every_file_and_no_other(files: dict[str, bytes]) -> No
 
 
 def test_the_stage_reads_its_parameters_and_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project(tmp_path, small_network(), ("course",))
+    network = small_network(per_channel=True)
+    project(tmp_path, network, ("memory",))
     before = contents(tmp_path / "exports/small")
-    params = SimpleNamespace(schemes=["small"], images=2, formats=["c99"])
+    params = Export(schemes=["small"], images=2, formats=["c99", "course"])
 
     @contextmanager
     def stage(*_: object) -> Iterator[SimpleNamespace]:
@@ -171,4 +221,10 @@ def test_the_stage_reads_its_parameters_and_files(
     after = contents(tmp_path / "exports/small")
     assert after["golden.npz"] == before["golden.npz"]
     assert "network.c" in after
+    assert "memory/layer00.weight.hex" not in after
     assert "weight.bin" not in after
+    assert capsys.readouterr().out.startswith("export: small: course left out: weight.bin: layer 0")
+    params = params.model_copy(update={"strict": True})
+    with pytest.raises(UnsupportedError, match="or do without strict"):
+        export.main("small")
+    assert contents(tmp_path / "exports/small") == after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,10 +71,10 @@ def test_a_table_turns_golden_pixels_into_golden_codes() -> None:
         assert np.array_equal(codes, images["memory/golden/input.hex"][:, channel])
 
 
-def exported(folder: Path, network: IntegerNetwork) -> dict[str, Any]:
+def exported(folder: Path, network: IntegerNetwork, packed: bool = False) -> dict[str, Any]:
     """Write memory images and manifest of a network that need not take 32×32 images."""
     images = SimpleNamespace(x_test=pixels_for(network, 3))
-    write_bundle(folder, network, images, 3, ["memory"])
+    write_bundle(folder, network, images, 3, ["memory"], packed=packed)
     return manifest.load(folder)
 
 
@@ -133,3 +134,74 @@ def test_a_short_image_is_an_error(tmp_path: Path) -> None:
     path.write_text(path.read_text("ascii")[:-3], "ascii")
     with pytest.raises(ToolError, match="Not enough words"):
         simulate(tmp_path, described, 0)
+
+
+def exported_packed(folder: Path, bits: int, kind: str, **options: object) -> dict[str, Any]:
+    network = random_network(6, "half_up", weight_bits=bits, kind=kind, **options)
+    return exported(folder, network, packed=True)
+
+
+@needs("iverilog", "vvp")
+@pytest.mark.parametrize("kind", ["uniform", "power_of_two"])
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("zero_point", [None, 0])
+def test_verilog_gives_every_golden_word_of_packed_weights(
+    kind: str, bits: int, zero_point: int | None, tmp_path: Path
+) -> None:
+    described = exported_packed(tmp_path, bits, kind, per_channel=True, zero_point=zero_point)
+    for layer in described["layers"]:
+        if "weight_shape" in layer:
+            assert layer["memory"]["weight"]["file"].endswith(".packed.hex")
+            words = 3 * int(np.prod(layer["output_shape"]))
+            assert simulate(tmp_path, described, layer["index"], 3) == f"{words} words equal"
+
+
+@needs("verilator", "g++", "make")
+@pytest.mark.parametrize(("kind", "bits", "index"), [("power_of_two", 4, 0), ("uniform", 2, 2)])
+def test_verilator_gives_every_golden_word(
+    kind: str, bits: int, index: int, tmp_path: Path
+) -> None:
+    described = exported_packed(tmp_path, bits, kind, zero_point=0)
+    words = 3 * int(np.prod(described["layers"][index]["output_shape"]))
+    printed = simulate(tmp_path, described, index, 3, simulator="Verilator")
+    assert printed == f"{words} words equal"
+
+
+@needs("verilator")
+@pytest.mark.parametrize("module", ["shift_dot", "packed_dot"])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_datapath_of_packed_words_passes_lint(module: str, bits: int) -> None:
+    command = ["verilator", "--lint-only", "-Wall", f"-GCODE_BITS={bits}"]
+    done = subprocess.run([*command, TESTBENCH / f"{module}.v"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_shift_datapath_has_no_multiplier() -> None:
+    text = re.sub("//.*", "", (TESTBENCH / "shift_dot.v").read_text("utf-8"))
+    products = {product.strip() for product in re.findall(r"[\w.]+\s*\*(?!\*)\s*[\w.]+", text)}
+    assert products == {"9*LANES", "lane * CODE_BITS", "9 * lane"}  # where bits lie
+
+
+@needs("iverilog", "vvp")
+@pytest.mark.parametrize(
+    ("module", "kind", "old", "new"),
+    [
+        ("shift_dot", "power_of_two", "exponent - 1'b1", "exponent"),
+        ("shift_dot", "power_of_two", "exponent == 0 ? 0 : x", "x"),
+        ("shift_dot", "power_of_two", "? sum - shifted", "? sum + shifted"),
+        ("packed_dot", "uniform", "reg signed [CODE_BITS-1:0]", "reg [CODE_BITS-1:0]"),
+        ("layer_tb", "power_of_two", "POWERS) shift_dot", "!POWERS) shift_dot"),
+        ("layer_tb", "uniform", "o * ROW + (k - 1)", "(o * FAN_IN + k - 1)"),
+    ],
+)
+def test_the_simulation_sees_every_mutation_of_packed_words(
+    module: str, kind: str, old: str, new: str, tmp_path: Path
+) -> None:
+    described = exported_packed(tmp_path / "export", 4, kind)
+    assert simulate(tmp_path / "export", described, 0).endswith(" equal")
+    mutated = shutil.copytree(TESTBENCH, tmp_path / "testbench") / f"{module}.v"
+    text = mutated.read_text("utf-8")
+    assert text.count(old) == 1
+    mutated.write_text(text.replace(old, new), "utf-8")
+    printed = simulate(tmp_path / "export", described, 0, testbench=tmp_path / "testbench")
+    assert printed.endswith(" differ")

@@ -36,6 +36,7 @@ from powtwo.export.onnx.integer import to_onnx
 from powtwo.export.onnx.qdq import to_qdq_onnx
 from powtwo.export.onnx.qonnx import to_qonnx
 from powtwo.export.steps import UnsupportedError
+from powtwo.integer.fixedpoint import dequantize
 from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
 
@@ -166,16 +167,9 @@ def test_parameters_are_the_integers_themselves() -> None:
     for index, layer in enumerate(network.layers):
         if layer.has_weights:
             assert same(layer.weight, stored[f"layer{index}.weight.integers"])
-            assert same(layer.bias, stored[f"layer{index}.bias.integers"])
-
-
-def test_centered_codes_have_zero_point_0_as_tensorrt_needs() -> None:
-    stored = constants(to_qdq_onnx(random_network(5)))
-    zero_points = [values for name, values in stored.items() if name.endswith("zero_point")]
-    assert all(not zero_point.any() for zero_point in zero_points)
-    assert {zero_point.dtype.name for zero_point in zero_points} == {"int8", "int32"}
-    stored = constants(to_qdq_onnx(random_network(5, zero_point=0)))
-    assert stored["layer0.output.zero_point"].dtype == np.uint8
+            bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
+            assert stored[f"layer{index}.bias"].dtype == np.float32
+            assert np.array_equal(bias, stored[f"layer{index}.bias"])
 
 
 def test_onnx_runtime_makes_integer_kernels_of_it(tmp_path: Path) -> None:
@@ -186,6 +180,7 @@ def test_onnx_runtime_makes_integer_kernels_of_it(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(model.SerializeToString(), options)
     kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert {"QLinearConv", "QGemm"} <= kinds
+    assert "Conv" not in kinds
     assert model.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
 
 

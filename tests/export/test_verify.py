@@ -40,6 +40,20 @@ def test_each_file_has_a_line(
     assert len(lines) == len(CHECKS)
 
 
+@needs("gcc", "iverilog", "vvp")
+def test_packed_weights_are_compared(tmp_path: Path) -> None:
+    network = small_network("half_up", weight_bits=4, kind="power_of_two")
+    folder = project(tmp_path, network, PLAIN)
+    write_bundle(folder, network, dataset(network), 2, PLAIN, prefix="other", packed=True)
+    lines = list(verify(tmp_path, []))
+    assert not [said for _, said in lines if said.startswith(("differs", "skipped"))]
+    assert ("small/network.c", "10 images equal") in lines
+    assert ("small/memory", "layer 0 in Icarus Verilog: 8192 words equal") in lines
+    path = folder / "memory/layer00.weight.packed.hex"
+    path.write_text(path.read_text("ascii").replace("0", "1", 1), "ascii")
+    assert outcomes(tmp_path)["small/memory"].startswith("differs: ")
+
+
 DAMAGE = [
     ("c99", "network.c", b"l->shift[o * l->shift_step]", b"l->shift[o * l->shift_step] + 1"),
     ("c99", "network.c", b"a < 0 ? ~(~a >> n) : a >> n", b"a / (1 << n)"),
@@ -98,6 +112,17 @@ def test_what_needs_a_missing_tool_is_skipped_and_names_it(
         "small/network.c": "skipped: cc or gcc or clang is not installed",
         "small/memory": "skipped: iverilog is not installed",
     }
+
+
+def test_what_is_left_out_is_said_and_is_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(tmp_path, small_network(per_channel=True), ("course", "qdq"))
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("small/course: left out: weight.bin: layer 0 has shifts")
+    assert not [line for line in lines if ".bin:" in line.partition(" ")[0]]
 
 
 def test_without_the_data_set_the_golden_images_are_run(tmp_path: Path) -> None:

@@ -131,6 +131,17 @@ def test_tasks_import_nothing_heavy() -> None:
             ["python <-m> <powtwo.tools.export_network> <--network> </n> <--out> </o>"],
         ),
         ("metrics check", ["dvc <metrics> <show>", "python <-m> <powtwo.tools.check>"]),
+        (
+            "export --network /n --prefix mine --packed",
+            [
+                "python <-m> <powtwo.tools.export_network> <--network> </n> <--prefix> <mine> "
+                "<--packed>"
+            ],
+        ),
+        (
+            "export --network /n --strict",
+            ["python <-m> <powtwo.tools.export_network> <--network> </n> <--strict>"],
+        ),
         ("--dry repro", []),
     ],
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from closure import ROOT
+from export_cases import needs
+from networks import random_network
 
 from powtwo.tools.docs import benchmarks
-from powtwo.tools.docs.benchmarks import LoadRow, TrainRow
+from powtwo.tools.docs.benchmarks import LoadRow, SizeRow, TrainRow
 
 TRAIN = TrainRow("AVX2", "float32", 2, "2.13", 256, True, 9, 1095, 0.99, 3.456, 0.02, 0.25)
 LOAD = LoadRow("cifar10-jpeg", 60000, 42.0512, 2, 3, 12.345, 0.266)
@@ -50,10 +53,34 @@ def test_the_last_line_of_the_loading_benchmark_is_json(tmp_path: Path) -> None:
     assert (row.preset, row.images, row.source_megabytes, row.turns) == ("mnist5k", 5000, None, 2)
 
 
+@needs("gcc", "arm-none-eabi-gcc", "riscv64-unknown-elf-gcc")
+def test_the_last_line_of_the_benchmark_of_c_is_json(tmp_path: Path) -> None:
+    rows, network = tmp_path / "rows.csv", tmp_path / "network.safetensors"
+    random_network(1, weight_bits=4, kind="power_of_two").save(network)
+    options = ("--network", str(network), "--images", "400", "--turns", "1", "--keep", str(rows))
+    done = bench("c_size", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert len(shown) == 4
+    kept = benchmarks.read(rows, SizeRow)
+    assert [row.weights for row in kept] == ["int8", "packed"] * 4
+    int8, packed = (row.flash_bytes for row in kept[:2])
+    assert shown["cortex-m4 -Os"] == round(packed / int8, 3) < 1
+
+
+@pytest.mark.slow
+def test_a_compiler_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    done = bench("c_size")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"c_size: \S+ is not installed; see the list .*\n", done.stderr)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
+        ("c_size --turns 0", "--turns = 0: must be 1 or more"),
         ("train --batch-size 10001", "--batch-size = 10001: there are 10000 images; use 1 to 1"),
         ("load --turns 0", "--turns = 0: must be 1 or more"),
         ("load --preset images --data nowhere", "preset 'images': no such preset"),

@@ -29,13 +29,9 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     given = ["--network", "five.safetensors", "--data", "images.npz"]
     export_network.main([*given, "--out", "a/b"])
     said = capsys.readouterr().out.splitlines()
-    assert said[-1].startswith("a/b: scheme small as c99, ")
+    assert said == [f"a/b: scheme small as golden vectors, {', '.join(FORMATS)}"]
     written = contents(root / "a/b")
-    formats = [name for name in FORMATS if name in said[-1].partition(" as ")[2].split(", ")]
-    assert written == bundle_files(network, images, 4, formats)
-    left_out = set(FORMATS) - set(formats)
-    assert len(said) == 1 + len(left_out)
-    assert all(line.startswith("left out: ") for line in said[:-1])
+    assert written == bundle_files(network, images, 4, FORMATS)
     assert {name for name in contents(root) if not name.startswith("a/b/")} == set(before)
     export_network.main(given)
     assert contents(root / "build/export/small") == written
@@ -44,8 +40,8 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     with pytest.raises(SystemExit):
         export_network.main([*given, "--out", "mine"])
-    assert (
-        capsys.readouterr().err == "export: --out = mine: holds something else; name a new folder\n"
+    assert capsys.readouterr().err == (
+        "export: mine: holds thesis.txt, which no export wrote; move it, or name a new folder\n"
     )
     assert (root / "mine/thesis.txt").is_file()
     export_network.main([*given, "--out", "empty"])
@@ -53,6 +49,55 @@ def test_a_network_file_is_exported(root: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         export_network.main(["--network", "params.yaml"])
     assert "export: params.yaml: not an integer network" in capsys.readouterr().err
+
+
+def test_names_and_packing_are_options(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = small_network(weight_bits=4, kind="power_of_two")
+    network.save(root / "four.safetensors")
+    dataset(network).save(root / "images.npz")
+    given = ["--network", "four.safetensors", "--data", "images.npz", "--out", "new"]
+    with pytest.raises(SystemExit):
+        export_network.main([*given, "--prefix", "my-net"])
+    error = capsys.readouterr().err
+    assert error.startswith("export: --prefix = 'my-net': must be a C identifier")
+    assert error.count("\n") == 1
+    assert not (root / "new").exists()
+    for options, name, packed in (
+        ([], "small", False),
+        (["--prefix", "mine", "--packed"], "mine", True),
+    ):
+        export_network.main([*given, *options])
+        header = (root / "new/network.h").read_text("utf-8")
+        assert f"void {name}_run(" in header
+        assert f"`{name}_run(" in (root / "new/README.md").read_text("utf-8")
+        source = (root / "new/network.c").read_text("utf-8")
+        assert ("static const uint32_t weight_0" in source) is packed
+        assert (root / "new/memory/layer00.weight.packed.hex").exists() is packed
+    small_network().save(root / "eight.safetensors")
+    capsys.readouterr()
+    export_network.main([*given, "--network", "eight.safetensors", "--packed"])
+    assert "packed: no weights have 4 bits or fewer; all stay int8\n" in capsys.readouterr().out
+    assert '"packed": false' in (root / "new/manifest.json").read_text("utf-8")
+
+
+def test_what_cannot_be_said_is_left_out_or_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = small_network(per_channel=True)
+    network.save(root / "five.safetensors")
+    dataset(network).save(root / "images.npz")
+    given = ["--network", "five.safetensors", "--data", "images.npz", "--out", "fw"]
+    export_network.main(given)
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("course left out: weight.bin: layer 0 has shifts by output channel")
+    assert "course" not in last
+    before = contents(root / "fw")
+    with pytest.raises(SystemExit):
+        export_network.main([*given, "--strict"])
+    said = capsys.readouterr().err
+    assert said.startswith("export: weight.bin: layer 0 has shifts")
+    assert len(said.splitlines()) == 1
+    assert contents(root / "fw") == before
 
 
 def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

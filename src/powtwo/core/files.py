@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from powtwo.core import strict
+from powtwo.core.exchange import exchange
 from powtwo.core.scratch import scratch
 
 SIGNIFICANT_DIGITS = 8  # beyond these, sums in another order differ from machine to machine
@@ -34,20 +35,16 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; put it in that place if the block ends well.
 
-    What stood there stays untouched until then, and comes back where the last step fails.
+    What stood there stays untouched until then, and a kill at any time leaves the old or the new.
     """
     with scratch(folder.parent) as beside:
-        new, old = beside / "new", beside / "old"
+        new = beside / "new"
         new.mkdir()
         yield new
         if folder.exists():
-            folder.rename(old)
-        try:
+            exchange(new, folder)  # what stood there goes with the rest
+        else:
             new.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
 
 
 def write_text(path: Path | str, text: str) -> None:

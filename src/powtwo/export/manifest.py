@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from powtwo.export import packing
 from powtwo.export.steps import Step
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input, IntegerNetwork
 
 FILE = "manifest.json"
 FORMAT = 1
+LEFT_OUT = "left_out"  # formats that cannot express the network, each with its reason; if any
+SEAL = "sha256"  # of all the rest: by it an export knows its own manifest, and that none edited it
 
 
 def describe(network: IntegerNetwork, steps: Sequence[Step]) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def describe(network: IntegerNetwork, steps: Sequence[Step]) -> dict[str, Any]:
         "format": FORMAT,
         "input": _input(network.input),
         "layers": [_layer(step) for step in steps],
+        "packing": packing.describe(steps),
         "rounding": network.rounding,
         "scheme": network.scheme,
     }
@@ -47,6 +51,27 @@ def to_bytes(values: Mapping[str, Any]) -> bytes:
     return (_text(values, "") + "\n").encode()
 
 
+def sealed(values: Mapping[str, Any]) -> bytes:
+    """Return the file with its own digest."""
+    return to_bytes({**values, SEAL: hashlib.sha256(to_bytes(values)).hexdigest()})
+
+
+def files_if_sealed(data: bytes) -> dict[str, str] | None:
+    """Return the sha256 of each file that a manifest lists, its own included.
+
+    None where an export did not write these very bytes.
+    """
+    try:
+        values = json.loads(data)
+        rest = {key: value for key, value in values.items() if key != SEAL}
+        if sealed(rest) != data:
+            return None
+        listed = {name: entry["sha256"] for name, entry in values["files"].items()}
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return None
+    return {**listed, FILE: hashlib.sha256(data).hexdigest()}
+
+
 def load(folder: Path | str) -> dict[str, Any]:
     """Read the manifest of an export.
 
@@ -61,6 +86,11 @@ def load(folder: Path | str) -> dict[str, Any]:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"{path}: format must be {FORMAT}; export again with this version")
     return values
+
+
+def left_out(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the formats that a manifest says cannot express the network, each with its reason."""
+    return dict(values.get(LEFT_OUT, {}))
 
 
 def _text(value: Any, indent: str) -> str:
@@ -119,6 +149,8 @@ def _weighted(step: Step) -> dict[str, Any]:
         "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
         "weight_shape": step.weight.shape,
     }
+    if layout := packing.packing(step):
+        described["packing"] = layout.describe()
     if weights.kind != "uniform":  # the bits of a sign and an exponent, as C has them
         described |= {"weight_kind": weights.kind, "weight_code_bits": weights.bits}
     described |= _codes("input", layer.input)

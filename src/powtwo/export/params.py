@@ -13,3 +13,5 @@ class Export(Section):
     schemes: list[SchemeName]
     images: Count
     formats: list[Literal["c99", "memory", "course", "onnx", "qdq", "qonnx"]]
+    strict: bool = False  # a format that cannot express a network is an error, not left out
+    packed: bool = False  # C and memory images have weights of 4 bits and fewer as packed words

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from powtwo.integer import geometry
 from powtwo.integer.geometry import Shape
@@ -50,29 +51,39 @@ class Step:
 
     @property
     def bias(self) -> npt.NDArray[np.int32]:
-        """Return the bias (O,) with which a plain floor shift rounds, where `is_folded`.
-
-        `half_up` adds 2^(n−1) before its shift; added to the bias it costs nothing. ReLU may come
-        in between: for a < 0, a + 2^(n−1) < 2^n shifts to 0 at most, and the clamp at the zero
-        point does the rest. Where nothing is folded, the bias is the layer's own.
-        """
-        assert self.layer.bias is not None
-        if not self.is_folded:
-            return self.layer.bias.numpy()
-        constant = self.rounding.bias_constant(self.layer.shift)
-        assert constant is not None
-        # `Layer.bound` holds the constant, so that int32 does too.
-        return (self.layer.bias + constant).to(torch.int32).numpy()
+        """Return the bias (O,) of `folded_bias`."""
+        return folded_bias(self.layer, self.rounding).numpy()
 
     @property
     def is_folded(self) -> bool:
         """Tell whether `bias` holds what the rounding adds."""
-        return self.rounding.folds and self.layer.output is not None
+        return is_folded(self.layer, self.rounding)
 
     @property
     def shifts(self) -> list[int]:
         """Return the shifts: none, one for all channels, or one for each."""
         return [] if self.layer.output is None else self.layer.shift.reshape(-1).tolist()
+
+
+def is_folded(layer: Layer, rounding: Rounding) -> bool:
+    """Tell whether `folded_bias` holds what the rounding adds."""
+    return rounding.folds and layer.output is not None
+
+
+def folded_bias(layer: Layer, rounding: Rounding) -> Tensor:
+    """Return the bias int32 (O,) with which a plain floor shift rounds, where `is_folded`.
+
+    `half_up` adds 2^(n−1) before its shift; added to the bias it costs nothing. ReLU may come in
+    between: for a < 0, a + 2^(n−1) < 2^n shifts to 0 at most, and the clamp at the zero point does
+    the rest. Where nothing is folded, the bias is the layer's own.
+    """
+    assert layer.bias is not None
+    if not is_folded(layer, rounding):
+        return layer.bias
+    constant = rounding.bias_constant(layer.shift)
+    assert constant is not None
+    # `Layer.bound` holds the constant, so that int32 does too.
+    return (layer.bias + constant).to(torch.int32)
 
 
 def steps_of(network: IntegerNetwork) -> list[Step]:

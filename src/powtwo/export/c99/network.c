@@ -8,26 +8,23 @@ struct layer {
     int32_t channels, height, width;             /* of the input */
     int32_t out_channels, out_height, out_width; /* of the output */
     int32_t kernel, stride, padding;             /* pixels; square */
-    const int8_t *weight;                        /* OIHW or OI */
+    const int8_t *weight;                        /* OIHW or OI${"; null: they are packed" if packings} */
     const int32_t *bias;                         /* ${"2^(shift-1) is in it already" if folded else "one for each output channel"} */
     const uint8_t *shift;                        /* null: the outputs are the logits, int32 */
     int32_t shift_step;                          /* 1: a shift for each channel; 0: one for all */
     int32_t input_zero_point, output_zero_point, output_max, relu;
-/*% if powers %*/
-    int32_t powers; /* 1: a weight is a sign and an exponent; 0: it is a number */
-/*% endif %*/
     int32_t offset; /* of the output in the arena */
+/*% if packings %*/
+    const uint32_t *packed;       /* codes of code_bits; each output channel begins a word */
+    const int8_t *values;         /* the weight that each code is */
+    int32_t code_bits, row_words; /* words of an output channel */
+/*% endif %*/
 };
 
-enum { LAYERS = ${layers | length} };
-static const struct layer layers[LAYERS]; /* the tables stand below the code */
-/*% if table is not none %*/
-enum { INPUT_CHANNELS = ${table | length} };
-static const uint8_t input_table[INPUT_CHANNELS][256]; /* the code of each pixel */
-/*% endif %*/
+enum { LAYERS = ${layers | length} }; /* the tables stand below the code that reads them */
 
-static uint8_t arena[NETWORK_ARENA_BYTES];
-static int16_t patch[NETWORK_PATCH_BYTES / 2];
+static uint8_t arena[${PREFIX}_ARENA_BYTES];
+static int16_t patch[${PREFIX}_PATCH_BYTES / 2];
 
 /* Returns a / 2^n, rounded down. What a >> n does to a negative a, C99 leaves to the compiler. ~a
  * is not negative, and ~(~a >> n) is the floor on every one. Those that have an arithmetic shift
@@ -90,36 +87,32 @@ static void gather(const struct layer *l, const uint8_t *x, int32_t out_row, int
     }
 }
 
-/*% if powers %*/
-/*# Sums of uint32 wrap where those of int32 must not, and end at the same: the accumulator fits. #*/
-/* Returns an int32 sum that was made in uint32, where a left shift of any number is defined. */
-static int32_t as_signed(uint32_t a)
+/*% if packings %*/
+/* Returns the products of the packed weights of output channel o with the patch. The first code of
+ * a word is in its lowest bits; codes of 0 fill the last word of a channel. */
+static int32_t packed_sum(const struct layer *l, int32_t o)
 {
-    return a <= INT32_MAX ? (int32_t)a : -(int32_t)~a - 1;
-}
-
-/* Returns the bias of output channel o plus the products of its weights with the patch. A weight
- * that is a power of two is stored as its sign and 1 + its exponent; 0 is 0. */
-static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
-{
-    const int8_t *w = l->weight + o * count;
-    uint32_t a = (uint32_t)l->bias[o];
-    for (int32_t k = 0; k < count; k++) {
-        const uint32_t x = (uint32_t)patch[k];
-        if (!l->powers) {
-            a += (uint32_t)w[k] * x;
-        } else if (w[k] > 0) {
-            a += x << (w[k] - 1);
-        } else if (w[k] < 0) {
-            a -= x << (-w[k] - 1);
+    const uint32_t *word = l->packed + o * l->row_words;
+    const int16_t *input = patch;
+    int32_t a = 0;
+    for (int32_t w = 0; w < l->row_words; w++) {
+        for (int32_t bit = 0; bit < 32; bit += ${code_bits}) {
+            const uint32_t code = word[w] >> bit & (((uint32_t)1 << ${code_bits}) - 1);
+            a += (int32_t)l->values[code] * *input++;
         }
     }
-    return as_signed(a);
+    return a;
 }
-/*% else %*/
+
+/*% endif %*/
 /* Returns the bias of output channel o plus the products of its weights with the patch. */
 static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
 {
+/*% if packings %*/
+    if (!l->weight) {
+        return packed_sum(l, o) + l->bias[o];
+    }
+/*% endif %*/
     const int8_t *w = l->weight + o * count;
     int32_t a = 0;
     for (int32_t k = 0; k < count; k++) {
@@ -127,7 +120,6 @@ static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
     }
     return a + l->bias[o];
 }
-/*% endif %*/
 
 static void conv2d(const struct layer *l, const uint8_t *x, uint8_t *y, int32_t *logits)
 {
@@ -164,21 +156,9 @@ static void maxpool2d(const struct layer *l, const uint8_t *x, uint8_t *y)
     }
 }
 
-/*% if table is not none %*/
-/* Replaces each pixel by its code, and returns the codes. */
-static const uint8_t *encode(const uint8_t pixels[NETWORK_PIXELS])
+/* Runs the layers on the codes of an image. */
+static void run(const struct layer *layers, const uint8_t *x, int32_t *logits)
 {
-    const int32_t area = NETWORK_PIXELS / INPUT_CHANNELS;
-    for (int32_t i = 0; i < NETWORK_PIXELS; i++) {
-        arena[i] = input_table[i / area][pixels[i]];
-    }
-    return arena;
-}
-
-/*% endif %*/
-void network_run(const uint8_t pixels[NETWORK_PIXELS], int32_t logits[NETWORK_LOGITS])
-{
-    const uint8_t *x = ${"pixels" if table is none else "encode(pixels)"};
     for (int32_t i = 0; i < LAYERS; i++) {
         const struct layer *l = &layers[i];
         uint8_t *y = arena + l->offset;
@@ -191,43 +171,39 @@ void network_run(const uint8_t pixels[NETWORK_PIXELS], int32_t logits[NETWORK_LO
             maxpool2d(l, x, y);
             break;
         }
-#ifdef NETWORK_TRACE
+#ifdef ${PREFIX}_TRACE
         if (l->shift || l->kind == MAXPOOL2D) {
-            network_trace(l->index, y, l->out_channels * l->out_height * l->out_width);
+            ${prefix}_trace(l->index, y, l->out_channels * l->out_height * l->out_width);
         }
 #endif
         x = y;
     }
 /*% if ends_in_codes %*/
-    for (int32_t i = 0; i < NETWORK_LOGITS; i++) {
+    for (int32_t i = 0; i < ${PREFIX}_LOGITS; i++) {
         logits[i] = x[i];
     }
 /*% endif %*/
 }
 
-int32_t network_class(const int32_t logits[NETWORK_LOGITS])
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < NETWORK_LOGITS; i++) {
-        best = logits[i] > logits[best] ? i : best;
-    }
-    return best;
-}
-
-const char *const network_class_names[NETWORK_CLASSES] = {
-/*% for name in class_names %*/
-    ${name},
-/*% endfor %*/
-};
-
 /*% if table is not none %*/
-static const uint8_t input_table[INPUT_CHANNELS][256] = {
+enum { INPUT_CHANNELS = ${table | length} };
+static const uint8_t input_table[INPUT_CHANNELS][256] = { /* the code of each pixel */
 /*% for row in table %*/
     {
 ${numbers(row, 8)}
     },
 /*% endfor %*/
 };
+
+/* Replaces each pixel by its code, and returns the codes. */
+static const uint8_t *encode(const uint8_t *pixels)
+{
+    const int32_t area = ${PREFIX}_PIXELS / INPUT_CHANNELS;
+    for (int32_t i = 0; i < ${PREFIX}_PIXELS; i++) {
+        arena[i] = input_table[i / area][pixels[i]];
+    }
+    return arena;
+}
 
 /*% endif %*/
 /*% for type, name, values in arrays %*/
@@ -238,31 +214,51 @@ ${numbers(values, 4)}
 /*% endfor %*/
 static const struct layer layers[LAYERS] = {
 /*% for step, offset in layers %*/
-/*% set layer, output = step.layer, step.layer.output %*/
-/*% set channels, height, width = chw(step.input_shape) %*/
-/*% set out_channels, out_height, out_width = chw(step.output_shape) %*/
+/*% set layer, output, i = step.layer, step.layer.output, step.index %*/
+/*% set packing = packings.get(i) %*/
     {
-        .index = ${step.index},
-        .kind = ${layer.kind | upper},
-        .channels = ${channels}, .height = ${height}, .width = ${width},
-        .out_channels = ${out_channels}, .out_height = ${out_height}, .out_width = ${out_width},
-        .kernel = ${layer.kernel or 1}, .stride = ${layer.stride}, .padding = ${layer.padding},
+        ${i}, ${layer.kind | upper},
+        ${chw(step.input_shape) | join(", ")}, /* channels, height, width */
+        ${chw(step.output_shape) | join(", ")}, /* out_channels, out_height, out_width */
+        ${layer.kernel or 1}, ${layer.stride}, ${layer.padding}, /* kernel, stride, padding */
 /*% if layer.has_weights %*/
-        .weight = weight_${step.index}, .bias = bias_${step.index},
-/*% if output %*/
-        .shift = shift_${step.index}, .shift_step = ${(step.shifts | length > 1) | int},
-        .input_zero_point = ${layer.input.zero_point}, .output_zero_point = ${output.zero_point},
-        .output_max = ${output.grid.quant_max}, .relu = ${layer.relu | int},
+        ${"0" if packing else "weight_%d" % i}, bias_${i}, ${"shift_%d" % i if output else 0},
+        ${(step.shifts | length > 1) | int}, /* shift_step */
+        ${layer.input.zero_point}, /* input_zero_point */
+        ${output.zero_point if output else 0}, /* output_zero_point */
+        ${output.grid.quant_max if output else 0}, /* output_max */
+        ${layer.relu | int}, /* relu */
 /*% else %*/
-        .shift = 0, .shift_step = 0,
-        .input_zero_point = ${layer.input.zero_point}, .output_zero_point = 0,
-        .output_max = 0, .relu = ${layer.relu | int},
+        0, 0, 0, 0, 0, 0, 0, 0, /* pooling has none of these */
 /*% endif %*/
-/*% if is_powers(layer) %*/
-        .powers = 1,
+        ${offset}, /* offset */
+/*% if packing %*/
+        weight_${i}, ${values_of(packing)}, /* packed, values */
+        ${packing.code_bits}, ${packing.row_words}, /* code_bits, row_words */
+/*% elif packings %*/
+        0, 0, 0, 0, /* its weights are not packed */
 /*% endif %*/
-/*% endif %*/
-        .offset = ${offset},
     },
+/*% endfor %*/
+};
+
+void ${prefix}_run(
+    const uint8_t pixels[${PREFIX}_PIXELS], int32_t logits[${PREFIX}_LOGITS])
+{
+    run(layers, ${"pixels" if table is none else "encode(pixels)"}, logits);
+}
+
+int32_t ${prefix}_class(const int32_t logits[${PREFIX}_LOGITS])
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < ${PREFIX}_LOGITS; i++) {
+        best = logits[i] > logits[best] ? i : best;
+    }
+    return best;
+}
+
+const char *const ${prefix}_class_names[${PREFIX}_CLASSES] = {
+/*% for name in class_names %*/
+    ${name},
 /*% endfor %*/
 };

@@ -17,25 +17,49 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.export.c99.names import prefix_for
+from powtwo.export.packing import (
+    WORD_BITS,
+    Packing,
+    packing,
+    packings,
+    words,
+)
 from powtwo.export.steps import Step, ends_in_int32
 from powtwo.export.templates import render
 from powtwo.integer.geometry import Shape
-from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
 
 COLUMNS = 100  # of a line of numbers, at most
 
 
-def sources(network: IntegerNetwork, steps: list[Step]) -> dict[str, bytes]:
-    """Return the content of each file by its name; `steps` is what `steps_of` gave."""
+def sources(
+    network: IntegerNetwork, steps: list[Step], prefix: str | None = None, packed: bool = False
+) -> dict[str, bytes]:
+    """Return the content of each file by its name.
+
+    Args:
+        network: the network.
+        steps: what `steps_of` gave of it.
+        prefix: what the names begin with that a program sees; the scheme by default.
+        packed: whether weights of 4 bits and fewer are packed, as `packing` has them.
+
+    Raises:
+        ValueError: where the prefix is no C identifier.
+    """
     moving, table = _moving(steps), network.input.table()
-    memory = sizes(network, steps)
+    memory = sizes(network, steps, packed)
+    layouts = packings(moving) if packed else {}
+    widths = {layout.code_bits for layout in layouts.values()}  # a constant makes faster code
+    name = prefix_for(network.scheme, prefix)
     # Layers write at either end by turns; the input stands at the low one, where it is copied.
     offsets = [
         memory["arena"] - size if position % 2 == 0 else 0
         for position, size in enumerate(_code_bytes(network, moving)[1:])
     ]
     values: dict[str, Any] = {
+        "prefix": name,
+        "PREFIX": name.upper(),
         "scheme": re.sub(r"[^\w.-]", "_", network.scheme, flags=re.ASCII),
         "rounding": network.rounding,
         "shape": "x".join(map(str, network.input.shape)),
@@ -44,30 +68,33 @@ def sources(network: IntegerNetwork, steps: list[Step]) -> dict[str, bytes]:
         "ends_in_codes": not ends_in_int32(steps),
         "class_names": [_quoted(name) for name in network.classes],
         "folded": any(step.is_folded for step in moving),
-        "powers": any(_is_powers(step.layer) for step in moving),
+        "packings": layouts,
+        "code_bits": widths.pop() if len(widths) == 1 else "l->code_bits",
+        "values_of": _values_of,
         "table": table,
-        "arrays": list(_arrays(moving)),
+        "arrays": list(_arrays(moving, packed)),
         "layers": list(zip(moving, offsets, strict=True)),
         "numbers": _numbers,
         "chw": _chw,
-        "is_powers": _is_powers,
     }
     names = ("network.h", "network.c", "main.c")
     return {name: render(f"c99/{name}", **values, **memory).encode() for name in names}
 
 
-def sizes(network: IntegerNetwork, steps: list[Step]) -> dict[str, int]:
+def sizes(network: IntegerNetwork, steps: list[Step], packed: bool = False) -> dict[str, int]:
     """Return the bytes that `network.c` needs: `arena` and `patch` to write, `constants` to read.
 
     The caller's image and logits are not counted.
     """
     moving, table = _moving(steps), network.input.table()
-    weights = [step.weight for step in moving if step.layer.has_weights]
-    tables = sum(values.nbytes for _, _, values in _arrays(moving))
+    inputs = [step.weight[0].size for step in moving if step.layer.has_weights]
+    if packed:  # the codes that fill a row meet an input too
+        inputs += [p.row_words * WORD_BITS // p.code_bits for p in packings(moving).values()]
+    tables = sum(values.nbytes for _, _, values in _arrays(moving, packed))
     code_bytes = _code_bytes(network, moving)
     return {
         "arena": max((a + b for a, b in pairwise(code_bytes)), default=0) or 1,
-        "patch": 2 * max((weight[0].size for weight in weights), default=1),
+        "patch": 2 * max(inputs, default=1),
         "constants": tables + (0 if table is None else table.size),
     }
 
@@ -83,33 +110,38 @@ def _code_bytes(network: IntegerNetwork, moving: list[Step]) -> list[int]:
     return [first, *(0 if step.gives_int32 else prod(step.output_shape) for step in moving)]
 
 
-def _arrays(moving: list[Step]) -> Iterable[tuple[str, str, npt.NDArray[np.generic]]]:
+def _arrays(moving: list[Step], packed: bool) -> Iterable[tuple[str, str, npt.NDArray[np.generic]]]:
     """Yield the type, the name and the values of each layer's constants."""
+    for layout in {_values_of(p): p for p in packings(moving).values() if packed}.values():
+        yield "int8_t", _values_of(layout), layout.values
     for step in moving:
         if step.layer.has_weights:
-            yield "int8_t", f"weight_{step.index}", _weights(step)
+            type_name, values = _weights(step, packed)
+            yield type_name, f"weight_{step.index}", values
             yield "int32_t", f"bias_{step.index}", step.bias
         if step.shifts:
             yield "uint8_t", f"shift_{step.index}", np.array(step.shifts, np.uint8)
 
 
-def _is_powers(layer: Layer) -> bool:
-    return layer.has_weights and layer.weight_format.kind == "power_of_two"
+def _values_of(layout: Packing) -> str:
+    """Return the name of the table of a packing's codes."""
+    return f"{layout.code}_{layout.code_bits}"
 
 
-def _weights(step: Step) -> npt.NDArray[np.int8]:
-    """Return the weights as the C has them: ±2^k as ±(k + 1) where all are powers of two."""
-    if not _is_powers(step.layer):
-        return step.weight
-    mantissa, exponent = np.frexp(step.weight.astype(np.float64))  # ±0.5 · 2^(k + 1)
-    return (np.sign(mantissa) * exponent).astype(np.int8)
+def _weights(step: Step, packed: bool) -> tuple[str, npt.NDArray[np.generic]]:
+    """Return the type and the values of the weights as the C has them."""
+    layout = packing(step) if packed else None
+    if layout is not None:
+        return "uint32_t", words(step, layout)
+    return "int8_t", step.weight
 
 
 def _numbers(values: npt.NDArray[np.generic], indent: int) -> str:
     """Return lines of numbers, as many on each as the widest of them allows."""
-    words = [str(value) for value in values.reshape(-1).tolist()]
-    count = (COLUMNS - indent) // (max(map(len, words)) + 2)
-    lines = (", ".join(words[i : i + count]) for i in range(0, len(words), count))
+    form = "#010x" if values.dtype == np.uint32 else "d"
+    numbers = [format(value, form) for value in values.reshape(-1).tolist()]
+    count = (COLUMNS - indent) // (max(map(len, numbers)) + 2)
+    lines = (", ".join(numbers[i : i + count]) for i in range(0, len(numbers), count))
     return "\n".join(f"{' ' * indent}{line}," for line in lines)
 
 

@@ -57,10 +57,15 @@ class Graph:
         return self.node(kind, [x, self.constant(f"{name}.by", values, dtype)], name)
 
     def scale(self, name: str, exponent: int | Tensor) -> str:
-        """Add the float32 scale 2^e, of shape () or (O,).
+        """Add the float32 scale 2^e, of shape () or (O,); errors as in `require_normal`."""
+        self.require_normal(name, exponent)
+        return self.constant(name, fixedpoint.power_of_two(exponent).numpy(), np.float32)
+
+    def require_normal(self, name: str, exponent: int | Tensor) -> None:
+        """Refuse a scale 2^e that float32 does not hold as a normal number.
 
         Raises:
-            UnsupportedError: where float32 holds no such scale.
+            UnsupportedError: naming the scale.
         """
         lowest = int(torch.as_tensor(exponent).min())
         if lowest < SMALLEST_NORMAL:
@@ -68,12 +73,15 @@ class Graph:
                 f"{self.file}: {name} = 2^{lowest}: float32 scales end at 2^{SMALLEST_NORMAL}; "
                 "choose coarser exponents"
             )
-        return self.constant(name, fixedpoint.power_of_two(exponent).numpy(), np.float32)
 
-    def look_up(self, rows: npt.NDArray[Any], name: str) -> str:
-        """Replace uint8 `pixels` (N, C, H, W) by their entries in rows (C, 256), one a channel."""
+    def look_up(self, rows: npt.NDArray[Any], name: str, through: int | None = None) -> str:
+        """Replace uint8 `pixels` (N, C, H, W) by their entries in rows (C, 256), one a channel.
+
+        TensorRT turns bytes into indices `through` floats alone.
+        """
         starts = 256 * np.arange(len(rows)).reshape(-1, 1, 1)
-        index = self.cast("pixels", TensorProto.INT32, f"{name}.byte")
+        pixels = self.cast("pixels", through, f"{name}.pixels") if through else "pixels"
+        index = self.cast(pixels, TensorProto.INT32, f"{name}.byte")
         index = self.with_constant("Add", index, starts, np.int32, f"{name}.index")
         entries = self.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
         return self.node("Gather", [entries, index], name, axis=0)
@@ -85,8 +93,7 @@ class Graph:
             UnsupportedError: where the layer is neither.
         """
         if layer.kind == "maxpool2d":
-            sides = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
-            return self.node("MaxPool", [x], name, **sides)
+            return self.node("MaxPool", [x], name, **sliding(layer))
         if layer.kind == "flatten":
             return self.node("Flatten", [x], name, axis=1)
         raise UnsupportedError(
@@ -141,8 +148,15 @@ def pixels_input(network: IntegerNetwork) -> onnx.ValueInfoProto:
 
 
 def sliding(layer: Layer) -> dict[str, list[int]]:
-    """Return the attributes of a convolution: strides and padding on all sides."""
-    return {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+    """Return the attributes of a window that slides over an image, defaults as well.
+
+    Some readers have no defaults: hls4ml asks a pooling for its padding.
+    """
+    return {
+        "kernel_shape": [layer.kernel] * 2,
+        "strides": [layer.stride] * 2,
+        "pads": [layer.padding] * 4,
+    }
 
 
 def parameters(layer: Layer) -> tuple[Tensor, Tensor]:

@@ -104,6 +104,9 @@ class _Shift:
     def __call__(self, x: str, rounding: Rounding) -> str:
         x = self.graph.cast(x, self.signed[0], f"{self.name}.wide") if self.wide else x
         x = self._add(x, self.lift, "lift")
+        if bool(self.lift.any()):
+            # Nothing is below 0. OpenVINO, which divides to shift, would else divide as floats do.
+            x = self.graph.with_constant("Max", x, 0, self.signed[1], f"{self.name}.lifted")
         if rounding is Rounding.HALF_EVEN:
             # Just under half for an even result, half for an odd one; nothing where n is 0.
             just_under = self._add(x, (half_unit(self.n) - 1).clamp(min=0), "half")

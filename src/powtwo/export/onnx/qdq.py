@@ -1,20 +1,23 @@
 """`network.qdq.onnx`: float operators between QuantizeLinear and DequantizeLinear.
 
-This is the form that TensorRT, OpenVINO and ONNX Runtime turn into integer kernels. Weights and
-biases are stored as int8 and int32. QuantizeLinear rounds half to even, so the graph is
-`half_even` whatever the scheme's rounding; its metadata say so.
+This is the form that TensorRT, OpenVINO and ONNX Runtime turn into integer kernels. Weights are
+stored as int8. Biases are float32, which holds them exactly below 2^24, for TensorRT dequantizes
+int8 alone. QuantizeLinear rounds half to even, so the graph is `half_even` whatever the scheme's
+rounding; its metadata say so.
 
 Codes around a zero point in the middle become int8 with zero point 0, x̄ − 2^(bits−1): TensorRT
-takes nothing else. Others stay uint8.
+takes nothing else. Others stay uint8, and the metadata name them as not for it.
 
 Sources:
 1. https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
-2. Zero point 0: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
+2. Types of each operator: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md
+3. Zero point 0: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +25,7 @@ import onnx
 import torch
 from onnx import TensorProto
 
-from powtwo.export.onnx.graph import Graph, pixels_input, sliding
+from powtwo.export.onnx.graph import Graph, parameters, pixels_input, sliding
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import Input, IntegerNetwork
@@ -34,7 +37,8 @@ def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
 
     A logit is the value that the integer network's stands for, 2^e · (code − zero point). The
     metadata key `float32_exact` tells whether all sums stay below 2^24, so that a runtime that
-    computes in float32 is exact too.
+    computes in float32 is exact too; `not_for_tensorrt`, where there is one, why it does not take
+    the file.
 
     Raises:
         UnsupportedError: where a layer is of a kind unknown here, or a scale is below 2^−126.
@@ -54,8 +58,24 @@ def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     weighted = [index for index, layer in enumerate(network.layers) if layer.has_weights]
     bound = max((int(network.accumulator_bound(index).max()) for index in weighted), default=0)
     metadata = {"float32_exact": json.dumps(bound < fixedpoint.FLOAT32_EXACT)}
+    if why := next(_not_for_tensorrt(network), None):
+        metadata["not_for_tensorrt"] = why
     source = pixels_input(network)
     return graph.model(network, source, TensorProto.FLOAT, Rounding.HALF_EVEN, metadata=metadata)
+
+
+def _not_for_tensorrt(network: IntegerNetwork) -> Iterator[str]:
+    """Yield each reason why TensorRT cannot take the file."""
+    layers = [(f"layer {index}", layer) for index, layer in enumerate(network.layers)]
+    codes = [("the input", network.input.codes), *((name, x.output) for name, x in layers)]
+    for name, given in codes:
+        if given is not None and not _is_centered(given):
+            middle = 1 << (given.bits - 1)
+            yield f"{name}: zero_point = {given.zero_point}: must be {middle}, which int8 has at 0"
+    for name, layer in layers:
+        largest = int(parameters(layer)[1].abs().max()) if layer.has_weights else 0
+        if largest > fixedpoint.FLOAT32_EXACT:
+            yield f"{name}: a bias of {largest}: float32 is exact up to 2^24"
 
 
 def _values(graph: Graph, source: Input) -> str:
@@ -64,7 +84,7 @@ def _values(graph: Graph, source: Input) -> str:
     z, exponent = source.codes.zero_point, source.codes.exponent
     if table is not None:
         values = fixedpoint.dequantize(torch.from_numpy(table), exponent, z).float().numpy()
-        return graph.look_up(values, "input.values")
+        return graph.look_up(values, "input.values", TensorProto.FLOAT)
     x = graph.cast("pixels", TensorProto.FLOAT, "input.pixels")
     x = graph.with_constant("Sub", x, z, np.float32, "input.centered")
     return graph.node("Mul", [x, graph.scale("input.step", exponent)], "input.values")
@@ -87,27 +107,30 @@ def _quantize(graph: Graph, codes: ActivationQParams, x: str, name: str) -> str:
 
 
 def _zero_point(codes: ActivationQParams) -> tuple[int, npt.DTypeLike]:
-    centered = codes.zero_point == 2 ** (codes.bits - 1)
-    return (0, np.int8) if centered else (codes.zero_point, np.uint8)
+    return (0, np.int8) if _is_centered(codes) else (codes.zero_point, np.uint8)
+
+
+def _is_centered(codes: ActivationQParams) -> bool:
+    return codes.zero_point == 1 << (codes.bits - 1)
 
 
 def _weighted(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    inputs = [x, *(_dequantized(graph, layer, part, name) for part in ("weight", "bias"))]
+    bias = fixedpoint.dequantize(parameters(layer)[1], layer.accumulator_exponent, 0).numpy()
+    graph.require_normal(f"{name}.bias.scale", layer.accumulator_exponent)
+    inputs = [x, _weight(graph, layer, name), graph.constant(f"{name}.bias", bias, np.float32)]
     if layer.kind == "conv2d":
-        kernel = [layer.kernel] * 2
-        x = graph.node("Conv", inputs, name, kernel_shape=kernel, **sliding(layer))
+        x = graph.node("Conv", inputs, name, **sliding(layer))
     else:
         x = graph.node("Gemm", inputs, name, transB=1)
     return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
 
 
-def _dequantized(graph: Graph, layer: Layer, part: str, name: str) -> str:
-    """Add the integers of the `weight` or the `bias` and the values that they stand for."""
-    integers = getattr(layer, part).numpy()
+def _weight(graph: Graph, layer: Layer, name: str) -> str:
+    """Add the int8 weights and the values that they stand for."""
     exponent = torch.tensor(layer.weight_exponent)
-    if part == "bias":
-        exponent = layer.accumulator_exponent
-    scale = graph.scale(f"{name}.{part}.scale", exponent)
-    zeros = graph.constant(f"{name}.{part}.zero_point", np.zeros(exponent.shape), integers.dtype)
-    inputs = [graph.constant(f"{name}.{part}.integers", integers, integers.dtype), scale, zeros]
-    return graph.node("DequantizeLinear", inputs, f"{name}.{part}", axis=0)
+    inputs = [
+        graph.constant(f"{name}.weight.integers", parameters(layer)[0].numpy(), np.int8),
+        graph.scale(f"{name}.weight.scale", exponent),
+        graph.constant(f"{name}.weight.zero_point", np.zeros(exponent.shape), np.int8),
+    ]
+    return graph.node("DequantizeLinear", inputs, f"{name}.weight", axis=0)

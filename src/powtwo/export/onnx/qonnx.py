@@ -2,15 +2,22 @@
 
 Every zero point is 0: a code is x̄ − 2^(bits−1), signed. After a ReLU it is never negative, and the
 Quant node is unsigned with one bit less, which is all that FINN accepts there. Quant nodes round
-as the scheme does: FLOOR, ROUND (half to even) or HALF_UP, which in QONNX goes away from zero and
-so equals ours where nothing is negative, after ReLU.
+as the scheme does: FLOOR or ROUND (half to even), which is all that hls4ml knows. A bias holds what
+`half_up` adds before it floors, as in the exports for C and RTL.
 
-Source: https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
+FINN puts thresholds at half a step whatever a Quant node says. A file for it has half a unit in
+each bias, so that no sum lies on a threshold, and is less by half a step where the scheme floors.
+
+Sources:
+1. https://github.com/fastmachinelearning/qonnx/tree/main/docs/qonnx-custom-ops
+2. `_calculate_precision_quantizer` in https://github.com/fastmachinelearning/hls4ml/blob/v1.3.0/hls4ml/model/optimizer/passes/quant_opt.py
+3. `_calculate_thresholds` in https://github.com/Xilinx/finn/blob/main/src/finn/transformation/qonnx/qonnx_activation_handlers.py
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +26,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from powtwo.export.onnx.graph import Graph, parameters, sliding
-from powtwo.export.steps import UnsupportedError
+from powtwo.export.steps import FOLDED, UnsupportedError, folded_bias
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
@@ -29,21 +36,26 @@ FILE = "network.qonnx.onnx"
 DOMAIN = "qonnx.custom_op.general"
 ROUNDING_MODES = {  # QONNX's words
     Rounding.FLOOR: "FLOOR",
-    Rounding.HALF_UP: "HALF_UP",
+    Rounding.HALF_UP: "FLOOR",  # of a bias that holds the half
     Rounding.HALF_EVEN: "ROUND",
 }
 BIAS_BITS = 32
+PLAIN: dict[str, Any] = {"dilations": [1, 1], "group": 1}  # a convolution; hls4ml has no defaults
 
 
-def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
+def to_qonnx(network: IntegerNetwork, *, for_finn: bool = False) -> onnx.ModelProto:
     """Return the model: float32 `values` (1, C, H, W) in, float32 `logits` (1, classes) out.
 
     The input is what the network sees of an image, 2^e · (code − zero point): with dyadic
     normalization pixel / 128 − 1. A logit is the value that the integer network's stands for.
 
+    Args:
+        network: the network.
+        for_finn: place sums as FINN's thresholds need them.
+
     Raises:
-        UnsupportedError: where a zero point is neither 0 nor the middle, where `half_up` meets
-            negative sums, or where float32, in which these tools compute, is not exact.
+        UnsupportedError: where a zero point is neither 0 nor the middle, where float32, in which
+            these tools compute, is not exact, or where FINN has no such rounding or code.
     """
     graph = Graph(FILE)
     _check_zero_point("the input", network.input.codes)
@@ -52,11 +64,20 @@ def to_qonnx(network: IntegerNetwork) -> onnx.ModelProto:
         name = f"layer{index}"
         if layer.has_weights:
             _check(index, layer, network)
-            x = _weighted(graph, layer, ROUNDING_MODES[network.rounding], x, name)
+            if for_finn:
+                _check_for_finn(index, layer, network)
+            x = _weighted(graph, layer, network.rounding, for_finn, x, name)
         else:
             x = graph.pool_or_flatten(layer, x, name)
     values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [1, *network.input.shape])
-    return graph.model(network, values, TensorProto.FLOAT, network.rounding, domains=[DOMAIN])
+    rounding, metadata = network.rounding, {}
+    if for_finn:
+        metadata = {"bias": "no sum lies half way between two codes: for FINN's thresholds"}
+    elif rounding.folds:
+        rounding, metadata = Rounding.FLOOR, {"bias": FOLDED}
+    return graph.model(
+        network, values, TensorProto.FLOAT, rounding, metadata=metadata, domains=[DOMAIN]
+    )
 
 
 def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
@@ -68,11 +89,23 @@ def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
     if layer.output is None:
         return
     _check_zero_point(f"layer {index}", layer.output)
-    # With zero point 0 what is negative is clamped to 0, however it is rounded.
-    if network.rounding is Rounding.HALF_UP and not layer.relu and layer.output.zero_point:
+
+
+def _check_for_finn(index: int, layer: Layer, network: IntegerNetwork) -> None:
+    if network.rounding is Rounding.HALF_EVEN:
         raise UnsupportedError(
-            f"{FILE}: layer {index}: rounding = 'half_up' without ReLU: QONNX rounds negative "
-            "halves away from zero; use floor or half_even"
+            f"{FILE}: rounding = 'half_even': FINN's thresholds round halves up; use floor or "
+            "half_up"
+        )
+    if layer.output is not None and not layer.output.zero_point and not layer.relu:
+        raise UnsupportedError(
+            f"{FILE}: layer {index}: zero_point = 0 without ReLU: FINN takes signed codes there; "
+            f"it must be {1 << (layer.output.bits - 1)}"
+        )
+    if 2 * int(network.accumulator_bound(index).max()) >= fixedpoint.FLOAT32_EXACT:
+        raise UnsupportedError(
+            f"{FILE}: layer {index}: sums for FINN have a half: they must stay below 2^23; "
+            "use fewer bits"
         )
 
 
@@ -84,40 +117,53 @@ def _check_zero_point(where: str, codes: ActivationQParams) -> None:
         )
 
 
-def _weighted(graph: Graph, layer: Layer, rounding: str, x: str, name: str) -> str:
-    x = _accumulate(graph, layer, x, name)
+def _weighted(  # noqa: PLR0917
+    graph: Graph, layer: Layer, rounding: Rounding, for_finn: bool, x: str, name: str
+) -> str:
+    halves = for_finn and layer.output is not None
+    biases = folded_bias(layer, rounding).double()
+    if halves and (constant := rounding.after_half_even(layer.shift)) is not None:
+        biases = parameters(layer)[1] + constant
+    x = _accumulate(graph, layer, biases, int(halves), x, name)
     x = graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
     if layer.output is None:
         return x
-    return _quant(graph, x, _activation(layer.output, layer.relu, rounding), f"{name}.output")
+    quant = _activation(layer.output, layer.relu, "ROUND" if halves else ROUNDING_MODES[rounding])
+    return _quant(graph, x, quant, f"{name}.output")
 
 
-def _accumulate(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    integers, biases = parameters(layer)
-    exponent = torch.tensor(layer.weight_exponent)
+def _accumulate(  # noqa: PLR0917
+    graph: Graph, layer: Layer, biases: Tensor, halves: int, x: str, name: str
+) -> str:
+    values = layer.weight_values
     if layer.kind == "linear":
-        integers = integers.T  # (I, O), as MatMul wants it: an exponent by channel broadcasts
-    elif exponent.dim():
-        exponent = exponent.view(-1, 1, 1, 1)
-    weight_quant = _Quant(exponent, layer.weight_bits, narrow=True)
-    weight = _parameter(graph, integers, weight_quant, f"{name}.weight")
-    bias_quant = _Quant(layer.accumulator_exponent, BIAS_BITS)
-    bias = _parameter(graph, biases, bias_quant, f"{name}.bias")
+        values = values.T  # (I, O), as MatMul wants it
+    # hls4ml's types have one binary point a tensor. Where exponents differ by channel, all values
+    # are multiples of the finest step, in more bits.
+    exponents = torch.tensor(layer.weight_exponent)
+    finest, more = exponents.min(), int(exponents.max() - exponents.min())
+    quant = _Quant(finest, layer.weight_bits + more, narrow=True)
+    weight = _parameter(graph, values, quant, f"{name}.weight")
+    # FINN's first step, qonnx's ExtractBiasFromConv, cannot reshape a number of no dimension.
+    finest = layer.accumulator_exponent.min().reshape(1) - halves
+    values = biases * fixedpoint.power_of_two(layer.accumulator_exponent)
+    quant = _Quant(finest, BIAS_BITS + more + halves, zero_point=[0])
+    bias = _parameter(graph, values, quant, f"{name}.bias")
     if layer.kind == "linear":
         return graph.node("Add", [graph.node("MatMul", [x, weight], f"{name}.product"), bias], name)
-    kernel = [layer.kernel] * 2
-    return graph.node("Conv", [x, weight, bias], name, kernel_shape=kernel, **sliding(layer))
+    return graph.node("Conv", [x, weight, bias], name, **sliding(layer), **PLAIN)
 
 
 @dataclass(frozen=True)
 class _Quant:
-    """What a Quant node does beside its zero point of 0."""
+    """What a Quant node does."""
 
-    exponent: Tensor  # () or whatever broadcasts
+    exponent: Tensor  # () or (1,)
     bits: int
     signed: bool = True
     narrow: bool = False  # without the lowest code
     rounding: str = "ROUND"
+    zero_point: Any = 0  # or [0]
 
 
 def _activation(codes: ActivationQParams, relu: bool = False, rounding: str = "ROUND") -> _Quant:
@@ -126,17 +172,17 @@ def _activation(codes: ActivationQParams, relu: bool = False, rounding: str = "R
     return _Quant(torch.tensor(codes.exponent), bits, signed and not relu, rounding=rounding)
 
 
-def _parameter(graph: Graph, integers: Tensor, quant: _Quant, name: str) -> str:
+def _parameter(graph: Graph, values: Tensor, quant: _Quant, name: str) -> str:
     """Add the values of weights or biases, which lie on their grid already, and a Quant."""
-    values = fixedpoint.dequantize(integers, quant.exponent, 0).numpy()
-    return _quant(graph, graph.constant(f"{name}.values", values, np.float32), quant, name)
+    constant = graph.constant(f"{name}.values", values.numpy(), np.float32)
+    return _quant(graph, constant, quant, name)
 
 
 def _quant(graph: Graph, x: str, quant: _Quant, name: str) -> str:
     inputs = [
         x,
         graph.scale(f"{name}.scale", quant.exponent),
-        graph.constant(f"{name}.zero_point", 0, np.float32),
+        graph.constant(f"{name}.zero_point", quant.zero_point, np.float32),
         graph.constant(f"{name}.bits", quant.bits, np.float32),
     ]
     kinds = {"signed": int(quant.signed), "narrow": int(quant.narrow)}

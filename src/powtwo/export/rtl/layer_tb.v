@@ -11,14 +11,18 @@ module layer_tb #(
     parameter KERNEL = 3, parameter STRIDE = 1, parameter PADDING = 1,
     parameter INPUT_ZERO_POINT = 128, parameter OUTPUT_ZERO_POINT = 128,
     parameter OUTPUT_MAX = 255, parameter RELU = 1, parameter HALF_EVEN = 0,
+    parameter CODE_BITS = 8,            // of a weight: 8, one a word; 2 or 4, packed in 32 bits
+    parameter POWERS = 0,               // 1: packed weights are 0 or +-2^k
     parameter SHIFT = 0,                // of every channel, unless +shift=FILE is given
     parameter INT32 = 0                 // 1: the output is the accumulator after ReLU
 );
     localparam FAN_IN = CHANNELS * KERNEL * KERNEL;
+    localparam LANES = CODE_BITS == 8 ? 1 : 32 / CODE_BITS;
+    localparam ROW = (FAN_IN + LANES - 1) / LANES;  // words of an output channel
     localparam INPUTS = CHANNELS * HEIGHT * WIDTH;
     localparam OUTPUTS = OUT_CHANNELS * OUT_HEIGHT * OUT_WIDTH;
 
-    reg signed [7:0]  weight [0:OUT_CHANNELS * FAN_IN - 1];  // OIHW
+    reg [CODE_BITS * LANES - 1:0] weight [0:OUT_CHANNELS * ROW - 1];  // OIHW
     reg signed [31:0] bias   [0:OUT_CHANNELS - 1];
     reg        [7:0]  shift  [0:OUT_CHANNELS - 1];
     reg        [7:0]  codes  [0:IMAGES * INPUTS - 1];        // image by image, CHW
@@ -32,13 +36,23 @@ module layer_tb #(
         .OUTPUT_ZERO_POINT(OUTPUT_ZERO_POINT), .OUTPUT_MAX(OUTPUT_MAX)
     ) unit (.accumulator(accumulator), .shift(amount), .code(code));
 
+    reg  [CODE_BITS * LANES - 1:0] word;
+    reg  [9 * LANES - 1:0] inputs;           // of one word, signed
+    wire signed [31:0] sum;
+    generate
+        if (CODE_BITS == 8) assign sum = $signed(word) * $signed(inputs);
+        else if (POWERS) shift_dot #(.CODE_BITS(CODE_BITS)) dot (word, inputs, sum);
+        else packed_dot #(.CODE_BITS(CODE_BITS)) dot (word, inputs, sum);
+    endgenerate
+
     reg [8 * 256 - 1:0] file;
     integer n, o, row, column, c, i, j, y, x, k, position, wrong;
-    reg signed [31:0] centered;
+    reg [8:0] centered;
     reg        [31:0] result;
 
     task load;
         begin
+            inputs = 0;  // those that meet a word's filling stay
             if (!$value$plusargs("weight=%s", file)) $display("+weight=FILE is missing");
             $readmemh(file, weight);
             if (!$value$plusargs("bias=%s", file)) $display("+bias=FILE is missing");
@@ -56,7 +70,7 @@ module layer_tb #(
     task accumulate;
         begin
             accumulator = bias[o];
-            k = o * FAN_IN;
+            k = 0;
             for (c = 0; c < CHANNELS; c = c + 1)
                 for (i = 0; i < KERNEL; i = i + 1)
                     for (j = 0; j < KERNEL; j = j + 1) begin
@@ -64,10 +78,14 @@ module layer_tb #(
                         x = column * STRIDE + j - PADDING;
                         centered = INPUT_ZERO_POINT;  // what a padded position holds
                         if (y >= 0 && y < HEIGHT && x >= 0 && x < WIDTH)
-                            centered = {24'd0, codes[n * INPUTS + (c * HEIGHT + y) * WIDTH + x]};
-                        centered = centered - INPUT_ZERO_POINT;
-                        accumulator = accumulator + weight[k] * centered;
+                            centered = {1'b0, codes[n * INPUTS + (c * HEIGHT + y) * WIDTH + x]};
+                        inputs[9 * (k % LANES) +: 9] = centered - INPUT_ZERO_POINT;
                         k = k + 1;
+                        if (k % LANES == 0 || k == FAN_IN) begin
+                            word = weight[o * ROW + (k - 1) / LANES];
+                            #1;  // let the combinational unit settle
+                            accumulator = accumulator + sum;
+                        end
                     end
         end
     endtask

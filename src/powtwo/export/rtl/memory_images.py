@@ -1,7 +1,8 @@
 """Memory images for Verilog's `$readmemh`: one two's-complement word a line, nothing else.
 
-Words of int8 and uint8 have two hexadecimal digits, words of int32 eight. Every tensor lies in
-C order: the last index runs fastest. Golden images follow each other, image by image.
+Words of int8 and uint8 have two hexadecimal digits, words of 32 bits eight. Every tensor lies in
+C order: the last index runs fastest. Golden images follow each other, image by image. Packed
+weights are those of `packing`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.export.packing import packing, words
 from powtwo.export.steps import FOLDED, Step
 from powtwo.integer.network import IntegerNetwork
 
@@ -23,7 +25,7 @@ Vectors = Mapping[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A tensor as a memory: int8, uint8 or int32 words, in C order."""
+    """A tensor as a memory: words of 8 or 32 bits, in C order."""
 
     file: str
     role: str  # weight, bias, shift, input, output, table, pixels
@@ -51,12 +53,14 @@ class Image:
         return described | ({"note": self.note} if self.note else {})
 
 
-def images(network: IntegerNetwork, steps: Sequence[Step], vectors: Vectors) -> list[Image]:
+def images(
+    network: IntegerNetwork, steps: Sequence[Step], vectors: Vectors, packed: bool = False
+) -> list[Image]:
     """List the images of a network, its `steps_of` and its `golden.vectors`."""
     listed = list(_input(network, vectors))
     for step in steps:
         if step.layer.has_weights:
-            listed += _constants(step)
+            listed += _constants(step, packed)
         if step.layer.kind != "flatten":  # which moves nothing: its output is its input
             listed.append(_output(step, vectors))
     return listed
@@ -71,15 +75,20 @@ def _input(network: IntegerNetwork, vectors: Vectors) -> Iterator[Image]:
     yield Image(f"{GOLDEN}/input.hex", "input", None, "NCHW", vectors["codes"])
 
 
-def _constants(step: Step) -> Iterator[Image]:
+def _constants(step: Step, packed: bool) -> Iterator[Image]:
     stem = f"{FOLDER}/layer{step.index:02}"
-    order = "OIHW" if step.weight.ndim == 4 else "OI"
-    yield Image(f"{stem}.weight.hex", "weight", step.index, order, step.weight)
+    layout = packing(step) if packed else None
+    if layout:
+        values = words(step, layout)
+        yield Image(f"{stem}.weight.packed.hex", "weight", step.index, "O, word", values)
+    else:
+        order = "OIHW" if step.weight.ndim == 4 else "OI"
+        yield Image(f"{stem}.weight.hex", "weight", step.index, order, step.weight)
     note = FOLDED if step.is_folded else ""
     yield Image(f"{stem}.bias.hex", "bias", step.index, "O", step.bias, note)
     if len(step.shifts) > 1:
-        values = np.array(step.shifts, np.uint8)
-        yield Image(f"{stem}.shift.hex", "shift", step.index, "O", values)
+        shifts = np.array(step.shifts, np.uint8)
+        yield Image(f"{stem}.shift.hex", "shift", step.index, "O", shifts)
 
 
 def _output(step: Step, vectors: Vectors) -> Image:

@@ -44,7 +44,21 @@ class LoadRow(NamedTuple):
     dataset_seconds: float  # read again from there
 
 
-def table(rows: Sequence[TrainRow | LoadRow]) -> str:
+class SizeRow(NamedTuple):
+    """The C of a network on one processor, by `inv bench c_size`."""
+
+    scheme: str
+    weights: str  # int8 or packed
+    processor: str
+    flags: str
+    gcc: str
+    flash_bytes: int | None  # code and constants of network.c
+    ram_bytes: int | None
+    stack_bytes: int | None  # at most
+    ms_an_image: float | None  # of processor time, a median over turns
+
+
+def table(rows: Sequence[TrainRow | LoadRow | SizeRow]) -> str:
     """Return Markdown: a column for each of the file, a line for each run."""
     if not rows:
         return "No run is kept yet: the benchmark's option `--keep` adds one."

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from powtwo.tools.docs import ablation, benchmarks, energy_page, readme
-from powtwo.tools.docs.benchmarks import LoadRow, TrainRow, read
+from powtwo.tools.docs.benchmarks import LoadRow, SizeRow, TrainRow, read
 
 
 def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
@@ -20,5 +20,7 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
     yield page, "loading", lambda: benchmarks.table(read(folder / "loading.csv", LoadRow))
+    sizes = folder / "c_size.csv"
+    yield folder / "c.md", "size", lambda: benchmarks.table(read(sizes, SizeRow))
     for name, text in energy_page.passages().items():
         yield root / "docs/energy.md", name, partial(str, text)

@@ -53,7 +53,8 @@ def check_c99(export: Export) -> str:
 
 def check_memory(export: Export) -> str:
     """Compare every memory image with the network's and the golden vectors'."""
-    images = memory_images.images(export.network, export.steps, export.vectors)
+    packed = export.manifest["memory"].get("packed", False)
+    images = memory_images.images(export.network, export.steps, export.vectors, packed)
     for image in images:
         _require_content(export, image.file, image.text.encode())
     return f"{len(images)} memory images equal"

@@ -1,4 +1,4 @@
-"""The C compiler and Icarus Verilog, run on an export's files; each says when it is missing."""
+"""The C compiler and Verilog simulators, run on an export's files; each says when it is missing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from powtwo.export import rtl
+from powtwo.export import packing, rtl
 from powtwo.integer.rounding import Rounding
 from powtwo.tools.exports.exported import SkippedError
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
 FAST = ("-O3",)  # the dot product becomes vectors: ten times as fast as -O2 under gcc 12
 BATCH = 100  # images a process
-TESTBENCH = Path(rtl.__file__).parent  # layer_tb.v and requantize.v
+TESTBENCH = Path(rtl.__file__).parent
+MODULES = ("layer_tb.v", "requantize.v", "shift_dot.v", "packed_dot.v")
 
 
 class ToolError(RuntimeError):
@@ -54,7 +55,7 @@ def compile_c(
     """
     compilers = (compiler,) if compiler else ("cc", "gcc", "clang")
     sources = [str(folder / name) for name in ("network.c", "main.c")]
-    _run([find(*compilers), *STRICT, *flags, *sources, "-o", str(program)])
+    run_tool([find(*compilers), *STRICT, *flags, *sources, "-o", str(program)])
     return program
 
 
@@ -66,36 +67,60 @@ def run_c(program: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]
 
 
 def _logits(program: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    lines = _run([str(program)], pixels.tobytes()).splitlines()
+    lines = run_tool([str(program)], pixels.tobytes()).splitlines()
     return np.array([line.split() for line in lines]).astype(np.int64)
 
 
 def simulate(
-    folder: Path, manifest: dict[str, Any], index: int, images: int = 1, testbench: Path = TESTBENCH
+    folder: Path,
+    manifest: dict[str, Any],
+    index: int,
+    images: int = 1,
+    *,
+    testbench: Path = TESTBENCH,
+    simulator: str = "Icarus Verilog",
 ) -> str:
-    """Run a weighted layer of an export in Icarus Verilog, by its manifest and memory images alone.
+    """Run a weighted layer of an export in Verilog, by its manifest and memory images alone.
+
+    The simulator is one of `SIMULATORS`.
 
     Returns:
         The testbench's last line: "… words equal" or "… words differ".
 
     Raises:
-        SkippedError: where Icarus Verilog is not installed.
+        SkippedError: where the simulator is not installed.
         ToolError: where it refuses a source or an image.
     """
-    compiler, simulator = find("iverilog"), find("vvp")
     layer = manifest["layers"][index]
     values = _parameters(manifest, layer) | {"SIMULATED": images}
-    defined = [f"-Player_tb.{name}={value}" for name, value in values.items()]
-    sources = [str(testbench / name) for name in ("layer_tb.v", "requantize.v")]
+    sources = [str(testbench / name) for name in MODULES]
     with tempfile.TemporaryDirectory() as scratch:
-        program = str(Path(scratch) / "layer.vvp")
-        _run([compiler, "-g2005", "-s", "layer_tb", *defined, "-o", program, *sources])
+        command = SIMULATORS[simulator](sources, values, Path(scratch))
         # Run where the files are: the testbench keeps 256 characters of a name.
-        printed = _run([simulator, "-n", program, *_files(layer)], folder=folder)
+        printed = run_tool([*command, *_files(layer)], folder=folder).decode(errors="replace")
     lines = printed.strip().splitlines() or ["nothing printed"]
     if "WARNING" in printed or "ERROR" in printed:
         raise ToolError(lines[0])
-    return lines[-1]
+    return next((line for line in lines if line.endswith((" equal", " differ"))), lines[-1])
+
+
+def _icarus(sources: list[str], values: dict[str, int], scratch: Path) -> list[str]:
+    """Compile the testbench with these parameters; return the command that runs it."""
+    compiler, simulator, program = find("iverilog"), find("vvp"), str(scratch / "layer.vvp")
+    defined = [f"-Player_tb.{name}={value}" for name, value in values.items()]
+    run_tool([compiler, "-g2005", "-s", "layer_tb", *defined, "-o", program, *sources])
+    return [simulator, "-n", program]
+
+
+def _verilator(sources: list[str], values: dict[str, int], scratch: Path) -> list[str]:
+    """Do what `_icarus` does; the style of a testbench is none of Verilator's business."""
+    options = ("--binary", "--timing", "--top-module", "layer_tb", "-Wno-lint", "-Wno-style")
+    defined = [f"-G{name}={value}" for name, value in values.items()]
+    run_tool([find("verilator"), *options, *defined, "--Mdir", str(scratch), *sources])
+    return [str(scratch / "Vlayer_tb")]
+
+
+SIMULATORS = {"Icarus Verilog": _icarus, "Verilator": _verilator}
 
 
 def _parameters(manifest: dict[str, Any], layer: dict[str, Any]) -> dict[str, int]:
@@ -113,6 +138,10 @@ def _parameters(manifest: dict[str, Any], layer: dict[str, Any]) -> dict[str, in
         "HALF_EVEN": int(manifest["rounding"] == Rounding.HALF_EVEN),
         "INT32": int(layer["output"] == "int32"),
     }
+    if layer["memory"]["weight"]["bits"] == packing.WORD_BITS:
+        layout = layer["packing"]
+        values |= {"CODE_BITS": layout["code_bits"]}
+        values |= {"POWERS": int(layout["code"] == "sign_exponent")}
     if layer["output"] == "codes":
         values |= {
             "OUTPUT_ZERO_POINT": layer["output_zero_point"],
@@ -130,11 +159,16 @@ def _files(layer: dict[str, Any]) -> list[str]:
     return [f"+{role}={file}" for role, file in files.items()]
 
 
-def _run(command: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> str:
+def run_tool(command: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> bytes:
+    """Return what a program prints.
+
+    Raises:
+        ToolError: where it fails, with its first line that speaks of an error.
+    """
     name = Path(command[0]).name
     done = subprocess.run(command, input=stdin, capture_output=True, check=False, cwd=folder)
-    text = (done.stdout + done.stderr).decode(errors="replace")
     if done.returncode:
+        text = (done.stdout + done.stderr).decode(errors="replace")
         lines = [line for line in text.splitlines() if "error" in line.lower()] or [text]
         raise ToolError(f"{name}: {lines[0].strip() or f'exit code {done.returncode}'}")
-    return text
+    return done.stdout

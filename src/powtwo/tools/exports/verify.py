@@ -34,7 +34,8 @@ def verify(root: Path, schemes: list[str]) -> Iterator[tuple[str, str]]:
     """Check every file of `exports/` under the project's root, of all schemes by default.
 
     Yields:
-        The file and what is equal, or "differs: …", or "skipped: …", once it is known.
+        The file and what is equal, or "differs: …", or "skipped: …", once it is known; and each
+        format that is left out, with its reason.
 
     Raises:
         ValueError: where nothing was exported.
@@ -52,6 +53,8 @@ def verify(root: Path, schemes: list[str]) -> Iterator[tuple[str, str]]:
         for name, check in CHECKS:
             if name in there:
                 yield f"{scheme}/{name}", _outcome(export, check)
+        for name, reason in manifest.left_out(export.manifest).items():
+            yield f"{scheme}/{name}", f"left out: {reason}"
 
 
 def main(schemes: list[str]) -> int:
