@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +11,6 @@ import pytest
 from export_cases import dataset, small_network
 from published_run import contents
 
-from powtwo.core import exchange as exchanging
-from powtwo.core.exchange import exchange
 from powtwo.export import manifest
 from powtwo.export.bundle import write_bundle
 
@@ -26,6 +20,12 @@ IMAGES = dataset(NETWORK)
 
 def write(folder: Path, formats: tuple[str, ...] = ("course", "memory")) -> None:
     write_bundle(folder, NETWORK, IMAGES, 2, formats)
+
+
+def states(root: Path) -> dict[Path, tuple[int, int, int, int]]:
+    """Return what tells whether anything below a folder was touched; reading it is no touch."""
+    found = {path: path.lstat() for path in root.rglob("*")}
+    return {p: (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns) for p, s in found.items()}
 
 
 def edit(name: str) -> Callable[[Path], object]:
@@ -67,10 +67,10 @@ def test_what_is_not_as_exported_is_refused(
     folder = tmp_path / "fw"
     write(folder)
     does(folder)
-    before = {path: path.lstat() for path in tmp_path.rglob("*")}
+    before = states(tmp_path)
     with pytest.raises(ValueError, match=f"^{folder}: {said}.*; move it, or name a new folder$"):
         write(folder, ("c99",))
-    assert {path: path.lstat() for path in tmp_path.rglob("*")} == before
+    assert states(tmp_path) == before
 
 
 def test_an_export_as_it_was_written_is_replaced_whole(tmp_path: Path) -> None:
@@ -159,68 +159,3 @@ def test_what_arrives_while_the_files_are_written_stays(
     assert contents(tmp_path) == {f"fw/{name}": data for name, data in before.items()} | {
         "fw/notes.txt": b"meanwhile"
     }
-
-
-def pair(root: Path) -> tuple[Path, Path]:
-    for name in ("old", "new"):
-        (root / name).mkdir(exist_ok=True)
-        (root / name / "file").write_text(name)
-    return root / "new", root / "old"
-
-
-@pytest.mark.parametrize("in_one_step", [True, False])
-def test_folders_change_places(
-    in_one_step: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not in_one_step:
-        monkeypatch.setattr(exchanging, "_in_one_step", lambda *_: False)
-    new, old = pair(tmp_path)
-    exchange(new, old)
-    assert (new / "file").read_text() == "old"
-    assert (old / "file").read_text() == "new"
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize("in_one_step", [True, False])
-def test_an_exchange_that_fails_changes_nothing(
-    in_one_step: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not in_one_step:
-        monkeypatch.setattr(exchanging, "_in_one_step", lambda *_: False)
-    _, old = pair(tmp_path)
-    with pytest.raises(OSError, match="No such file"):
-        exchange(tmp_path / "missing", old)
-    assert (old / "file").read_text() == "old"
-
-
-SWAPS = """
-import sys
-from pathlib import Path
-from powtwo.core.exchange import exchange
-print("ready", flush=True)
-while True:
-    exchange(Path("new"), Path("old"))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="in one step on Linux")
-def test_a_kill_leaves_both_folders(tmp_path: Path) -> None:
-    for wait in range(10):
-        pair(tmp_path)
-        path = os.pathsep.join(sys.path)
-        program = subprocess.Popen(
-            [sys.executable, "-c", SWAPS],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-        )
-        assert program.stdout is not None
-        assert program.stdout.readline() == b"ready\n"
-        time.sleep(wait / 200)
-        program.send_signal(signal.SIGKILL)
-        program.communicate()
-        assert {(tmp_path / name / "file").read_text() for name in ("old", "new")} == {
-            "old",
-            "new",
-        }
