@@ -108,9 +108,9 @@ def test_nothing_is_read_twice_while_nothing_changes(
     with tarfile.open(archive, "w") as file:
         file.add(folder, "images")
     first = [digest.digest(source(), path) for path in (folder, archive)]
-    monkeypatch.setattr(digest, "_hash", None)
-    assert [digest.digest(source(), path) for path in (folder, archive)] == first
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(digest, "_hash", None)
+        assert [digest.digest(source(), path) for path in (folder, archive)] == first
     assert str(folder) not in digest.MEMORY.read_text()
 
 
