@@ -243,6 +243,9 @@ def test_shifts_by_channel_equal_their_tensor(path: Path) -> None:
     tensors["layers.2.shift"][3] += 1
     path.write_bytes(replaced(path.read_bytes(), **tensors))
     refused(path, "layer 2: shift = [")
+    tensors["layers.2.shift"] = np.zeros(6, np.int64)
+    path.write_bytes(replaced(path.read_bytes(), **tensors))
+    refused(path, "layer 2: tensor shift: type = 'int64': must be int32")
 
 
 def test_weights_that_are_no_powers(path: Path) -> None:
