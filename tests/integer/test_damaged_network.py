@@ -239,10 +239,17 @@ def test_a_layer_after_accumulators(path: Path) -> None:
 
 def test_shifts_by_channel_equal_their_tensor(path: Path) -> None:
     random_network(1, per_channel=True).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(edited(whole, layer(0, weight_exponent=[-3])))
+    refused(path, "layer 0: weight_exponent: length = 1: must be 8")
+    path.write_bytes(whole)
     tensors = load(path.read_bytes())
     tensors["layers.2.shift"][3] += 1
     path.write_bytes(replaced(path.read_bytes(), **tensors))
     refused(path, "layer 2: shift = [")
+    tensors["layers.2.shift"] = np.zeros(6, np.int64)
+    path.write_bytes(replaced(path.read_bytes(), **tensors))
+    refused(path, "layer 2: tensor shift: type = 'int64': must be int32")
 
 
 def test_weights_that_are_no_powers(path: Path) -> None:
