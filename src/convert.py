@@ -25,8 +25,8 @@ def main(scheme: str) -> None:
     with observed(f"convert-{scheme}"), stage("convert", Reads, scheme) as params:
         calibrated = Calibrated.load(f"models/calibrated/{scheme}.safetensors")
         converted = to_integer.convert(calibrated, scheme, params.scheme)
-        for move in converted.moves:
-            print(move)
+        for line in converted.told:
+            print(line)
         network = Path(f"models/integer/{scheme}.safetensors")
         with files.atomic(network) as path:
             converted.network.save(path)
