@@ -1,5 +1,7 @@
 """Stage convert@S: exponents in, the integer network of scheme S out."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import sys
 from pathlib import Path
 
