@@ -116,6 +116,22 @@ def test_a_layer_of_next_to_nothing_becomes_zeros_and_that_is_told(
     assert to_integer.metrics(conversion)["moved_exponents"] == len(conversion.moves)
 
 
+@pytest.mark.parametrize("tensor", ["4.weight", "14.weight"])
+@pytest.mark.parametrize("observer", ["lab", "minmax-round"])
+@pytest.mark.parametrize("clamped", ["weights", "activations"])
+def test_rounding_is_learned_where_a_clamp_is_far_from_the_weights(
+    clamped: str, observer: str, tensor: str
+) -> None:
+    """Sums of 10^30 steps would not be exact; what no codes can give is not asked of them."""
+    options = {
+        "weights": {"observer": observer, "bits": 8, "rounding": "learned"},
+        "activations": {"observer": observer, "bits": 8},
+    }
+    options[clamped]["clamp"] = [-8, 0]
+    conversion = converted(scaled([(tensor, None, 1e30)]), Scheme.model_validate(options))
+    assert all(layer.bias is not None for layer in conversion.network.layers if layer.has_weights)
+
+
 def test_weights_below_half_a_step_of_a_clamped_exponent_are_told() -> None:
     """No exponent is moved for them: the clamp alone makes them 0."""
     quantizer = {"observer": "lab", "bits": 8, "clamp": [-8, 0]}

@@ -178,7 +178,6 @@ def test_what_trains_keeps_its_memory_unless_the_user_has_settings(
     assert told.read_text(encoding="utf-8") == "glibc.malloc.check=1\n"
 
 
-@pytest.mark.parametrize("task", ["repro", "metrics", "diff", "test", "lint"])
 def test_debug_shows_tracebacks_of_whatever_a_task_starts(project: Project) -> None:
     (project.bin / "dvc").write_text('#!/bin/sh\necho "debug=$POWTWO_DEBUG"\n', encoding="utf-8")
     assert project.inv("metrics", "--debug").stdout == "debug=1\n"
@@ -187,7 +186,7 @@ def test_debug_shows_tracebacks_of_whatever_a_task_starts(project: Project) -> N
     assert "Traceback" not in project.inv("use", "nothing").stderr
 
 
-@pytest.mark.parametrize("task", ["repro", "status", "metrics", "diff", "test", "lint"])
+@pytest.mark.parametrize("task", ["repro", "metrics", "diff", "test", "lint"])
 def test_exit_codes_pass_without_a_traceback(project: Project, task: str) -> None:
     for program in ("dvc", "pytest", "ruff"):
         project.stub(program, code=5)

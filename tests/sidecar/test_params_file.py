@@ -18,6 +18,7 @@ BROKEN = {
     "no YAML": (b"a: [1\n", "params.yaml: not YAML: while parsing a flow sequence"),
     "a zero byte": (b"a: \0\n", "params.yaml: not YAML: unacceptable character"),
     "too deep": (b"[" * 100_000, "params.yaml: nested too deeply to be read"),
+    "a huge number": (b"a: " + b"9" * 5000, "params.yaml: cannot be read: Exceeds the limit"),
     "empty": (b"", "params.yaml: "),
     "a list": (b"- 1\n", "params.yaml: "),
     "a long name": (b"l" * 300, "params.yaml: schemes."),
@@ -30,8 +31,10 @@ COMMANDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [*((case, "energy-lab") for case in BROKEN), ("not UTF-8", "evaluate"), ("absent", "export")],
+)
 def test_a_broken_file_is_said_in_one_line(case: str, name: str, tmp_path: Path) -> None:
     content, line = BROKEN[case]
     path = tmp_path / "params.yaml"

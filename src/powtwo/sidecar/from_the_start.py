@@ -54,10 +54,14 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    from powtwo.sidecar.one_line import DEBUG, say  # noqa: PLC0415
+    debug = os.environ.get("POWTWO_DEBUG") == "1"
+    if isinstance(error, MemoryError) and not debug:  # which leaves no room for more modules
+        os.write(2, f"{_name()}: out of memory; use a larger machine\n".encode())
+        return
+    from powtwo.sidecar.one_line import say  # noqa: PLC0415
 
     bug = isinstance(error, ValueError | ArithmeticError)  # of a module as it loads
-    line = None if bug or os.environ.get(DEBUG) == "1" else say(error)
+    line = None if bug or debug else say(error)
     if line is None:
         sys.__excepthook__(kind, error, traceback)
     else:

@@ -22,7 +22,8 @@ _MENDABLE = {"SafetensorError", "UnidentifiedImageError", "DecompressionBombErro
              "ReadError", "LZMAError", "EOFError"}  # fmt: skip
 _OUT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|cannot allocate memory|bad_alloc|DefaultCPUAllocator|"
-    "ALLOC_FAILED|ALLOCATION_FAILED|could not create a memory|can't start new thread",
+    "ALLOC_FAILED|ALLOCATION_FAILED|could not create a memory|failed to map segment|"
+    "can't start new thread",
     re.IGNORECASE,
 )
 _WRITES_FAIL = re.compile(r"os error (\d+)|file write failed|unexpected pos")  # Rust's, PyTorch's
