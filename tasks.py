@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent
 OUTPUTS = ("data/source.json", "data/dataset.npz", "models", "exports", "report", "logs",
            "dvc_plots")  # fmt: skip
 
+DEBUG = "POWTWO_DEBUG"  # environment variable: 1 shows tracebacks, of whatever a task starts
+if "--debug" in takewhile(lambda word: word != "--", sys.argv):
+    os.environ[DEBUG] = "1"
+
 # Each step of training allocates and frees the same big blocks. glibc hands them back to the
 # system, and the next step pays for their pages anew. These settings keep them. Only Linux reads
 # them, as a process starts, and no byte of a result depends on them.
@@ -147,6 +151,8 @@ def _use(context: Context, preset: str) -> None:
     try:
         presets.use(preset, ROOT / "params.yaml", ROOT / "presets")
     except (ValueError, OSError) as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
         raise Exit(f"use: {error}", 1) from None
     print(f"params.yaml: preset {preset}", file=sys.stderr)
 
@@ -210,6 +216,12 @@ def bench(context: Context, name: str | None = None) -> None:
 def verify_export(context: Context) -> None:
     """Run every file of exports/ against its network"""
     _run(context, "python", "-m", "powtwo.tools.exports.verify", *_rest())
+
+
+@task(help={"train": "train again as well; on another processor its bytes may differ"})
+def verify(context: Context, train: bool = False) -> None:
+    """Rerun what follows training in a clean copy; compare with dvc.lock"""
+    _run(context, "python", "-m", "powtwo.tools.verify", *["--train"] * train)
 
 
 @task(positional=["name"], help={"name": "a folder of results/, of a-z, 0-9 and -"})

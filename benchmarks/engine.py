@@ -40,12 +40,18 @@ from powtwo.engine.int8 import Int8  # noqa: E402
 from powtwo.integer.network import IntegerNetwork  # noqa: E402
 from powtwo.network.checkpoint import Checkpoint  # noqa: E402
 from powtwo.network.folded import FoldedLayer, fold, logits  # noqa: E402
+from powtwo.sidecar.one_line import one_line_errors  # noqa: E402
 
 Runner = Callable[[], object]  # runs one batch
 
 
 def main() -> None:
     options = _options()
+    with one_line_errors("engine"):
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     network = IntegerNetwork.load(ROOT / f"models/integer/{options.scheme}.safetensors")
     layers = fold(Checkpoint.load(ROOT / "models/float.safetensors").network())

@@ -29,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from powtwo.core import files  # noqa: E402
+from powtwo.core.params import parse_yaml  # noqa: E402
+from powtwo.sidecar import schema  # noqa: E402
+from powtwo.sidecar.one_line import one_line_errors  # noqa: E402
 
 NEEDED = ("data/dataset.npz", "models/float.safetensors", "models/float-classes.npz")
 STAGES = ("calibrate", "convert", "evaluate")
@@ -37,12 +40,18 @@ KEYS = ("accuracy", "drop_points", "agreement", "min_sqnr_db", "validation_accur
 
 def main() -> None:
     options = _options()
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    with one_line_errors("seeds"):
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    params = parse_yaml(files.read_text(ROOT / "params.yaml"))
+    schema.check(params)
     schemes = options.schemes or list(params["schemes"])
     if unknown := [name for name in schemes if name not in params["schemes"]]:
-        sys.exit(f"seeds: {unknown[0]!r}: params.yaml has no such scheme")
+        raise ValueError(f"{unknown[0]!r}: params.yaml has no such scheme")
     if missing := [name for name in NEEDED if not (ROOT / name).is_file()]:
-        sys.exit(f"seeds: {missing[0]}: no such file; make it with `inv repro`")
+        raise ValueError(f"{missing[0]}: no such file; make it with `inv repro`")
     runs = {name: [evaluate(params, name, seed) for seed in options.seeds] for name in schemes}
     head, rows = table(runs, options.seeds)
     files.write_csv(options.out, head, rows)

@@ -1,5 +1,7 @@
 """Stage calibrate@S: the trained network and training images in, the exponents of scheme S out."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import sys
 
 import torch

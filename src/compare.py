@@ -1,5 +1,7 @@
 """Stage compare: every scheme side by side, as a table, as pictures and as a page."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 from pathlib import Path
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Stage convert@S: exponents in, the integer network of scheme S out."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import sys
 from pathlib import Path
 
@@ -25,8 +27,8 @@ def main(scheme: str) -> None:
     with observed(f"convert-{scheme}"), stage("convert", Reads, scheme) as params:
         calibrated = Calibrated.load(f"models/calibrated/{scheme}.safetensors")
         converted = to_integer.convert(calibrated, scheme, params.scheme)
-        for move in converted.moves:
-            print(move)
+        for line in converted.told:
+            print(line)
         network = Path(f"models/integer/{scheme}.safetensors")
         with files.atomic(network) as path:
             converted.network.save(path)

@@ -1,5 +1,7 @@
 """Stage download: bring the images into the one file that the later stages read."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 from typing import Annotated
 
 from powtwo.core import files

@@ -1,5 +1,7 @@
 """Stage energy@S: what one image costs in float and in the integers of scheme S."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import sys
 
 from powtwo.core import files

@@ -4,6 +4,8 @@ Accuracies and SQNR are of test images; sensitivities, which choices may follow,
 images.
 """
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import sys
 
 import torch

@@ -1,5 +1,7 @@
 """Stage evaluate-float: the classes that the float network gives; computed once for all schemes."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import torch
 from pydantic import Field
 

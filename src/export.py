@@ -1,5 +1,7 @@
 """Stage export@S: the integer network of scheme S as files for C, RTL and ONNX."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 import sys
 
 from powtwo.core.params import StageParams

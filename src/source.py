@@ -1,5 +1,7 @@
 """Stage source: which images there are, as a digest. It always runs, so that others are seen."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 from typing import Annotated
 
 from powtwo.core import files

@@ -1,5 +1,7 @@
 """Stage train: images in, the float network of the best epoch out, and its learning curves."""
 
+import powtwo.sidecar.from_the_start  # noqa: F401
+
 from pathlib import Path
 
 import torch

@@ -67,3 +67,9 @@ def test_values_are_rounded_to_a_thousandth_of_a_step_and_clamps() -> None:
 def test_a_layer_of_zeros_is_one() -> None:
     zeros = FoldedLayer("linear", *(torch.zeros(s, dtype=torch.float64) for s in ((2, 3), (2,))))
     assert ExactFloatLayer(zeros).sums(torch.ones(1, 3)).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("exponent", [-200, -139, -3, 115, 200])
+def test_a_grid_beyond_float32_loses_nothing(exponent: int) -> None:
+    values = torch.tensor([1.0, -3.0, 2.0**-10]).double() * 2.0**exponent
+    assert torch.equal(round_to_grid(values, exponent).double(), values)

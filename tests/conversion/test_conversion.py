@@ -90,15 +90,24 @@ def test_a_shift_beyond_31_coarsens_the_weight() -> None:
 
 
 @pytest.mark.parametrize("options", [scheme(), options_of(weights=PER_CHANNEL)])
-def test_a_bias_beyond_int32_is_refused(options: Scheme) -> None:
-    """Also where a channel could be coarsened, until it has no shift left to give."""
+def test_a_bias_beyond_int32_coarsens_the_weight_and_then_the_output(options: Scheme) -> None:
     calibrated = calibration(options)
     first, *others = calibrated.layers
-    bias = first.folded.bias.clone()
+    bias = torch.zeros_like(first.folded.bias)
     bias[0] = 2.0**40
     first = replace(first, folded=replace(first.folded, bias=bias))
-    with pytest.raises(ValueError, match="layer 0: a bias of .* below 2\\^31"):
-        to_integer.convert(replace(calibrated, layers=(first, *others)), "s", options)
+    converted = to_integer.convert(replace(calibrated, layers=(first, *others)), "s", options)
+    layer = converted.network.layers[0]
+    exponents = torch.tensor(layer.weight_exponent).view(-1)
+    assert int(exponents[0]) == 17  # 2^40 / 2^(−7 + 17) = 2^30, and 2^31 would be beyond
+    assert (layer.output.exponent, int(layer.shift.min()), int(layer.bias[0])) == (10, 0, 2**30)
+    kept = "accumulators below 2^31"
+    whose = 0 if exponents.numel() > 1 else None
+    own = [move for move in converted.moves if move.layer == 0]
+    before = first.output.exponent
+    assert own[0] == to_integer.Move(0, "output", before, 10, kept)
+    assert (own[1].after, own[1].channel, own[1].kept) == (17, whose, kept)
+    assert (0 in converted.zeroed) == (whose is None)  # the whole of it, or its one channel
 
 
 def test_the_output_is_coarsened_first_and_counts_for_the_weights() -> None:

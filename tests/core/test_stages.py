@@ -211,7 +211,7 @@ class SafetensorError(Exception):
         (SafetensorError("header too small"), "header too small"),
         (MemoryError(), "out of memory (MemoryError); lower batch_size, or use a larger machine"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough"), "out of memory ("),
-        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(28, "No space left on device"), "No space left on device; free some space"),
         (ZeroDivisionError("division\nby zero"), "division by zero"),
     ],
 )

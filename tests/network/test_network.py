@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,16 @@ def test_checkpoint_comes_back_with_the_same_bytes(tmp_path: Path, kind: str) ->
     assert not restored.training
     for name, value in network.state_dict().items():
         assert torch.equal(restored.state_dict()[name], value), name
+
+
+def test_folding_takes_the_nearest_float64_to_each_root() -> None:
+    """PyTorch's roots miss the last bit of one in a hundred, and which ones goes by the machine."""
+    channels = 4096
+    norm = nn.BatchNorm2d(channels)
+    norm.running_var = torch.rand(channels, generator=torch.Generator().manual_seed(0))
+    convolution = nn.Conv2d(1, channels, 1)
+    convolution.weight.data.fill_(1)
+    (layer,) = fold(nn.Sequential(convolution, norm))
+    variances = (norm.running_var.double() + norm.eps).tolist()
+    assert layer.weight is not None
+    assert layer.weight.flatten().tolist() == [1 / math.sqrt(v) for v in variances]

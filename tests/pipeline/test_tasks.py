@@ -114,6 +114,8 @@ def test_tasks_import_nothing_heavy() -> None:
         ("test", [f"pytest {BOTH}"]),
         ("test --fast", [f"pytest {BOTH} <-m> <not slow and not pipeline>"]),
         ("check", ["python <-m> <powtwo.tools.check>"]),
+        ("verify", ["python <-m> <powtwo.tools.verify>"]),
+        ("verify --train", ["python <-m> <powtwo.tools.verify> <--train>"]),
         ("test -- -k 'a or b'", [f"pytest {BOTH} <-k> <a or b>"]),
         ("lint", ["ruff <check>", "ruff <format> <--check>", "mypy"]),
         ("lint --fix", ["ruff <check> <--fix>", "ruff <format>", "mypy"]),
@@ -174,6 +176,14 @@ def test_what_trains_keeps_its_memory_unless_the_user_has_settings(
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=1")
     project.inv("repro")
     assert told.read_text(encoding="utf-8") == "glibc.malloc.check=1\n"
+
+
+def test_debug_shows_tracebacks_of_whatever_a_task_starts(project: Project) -> None:
+    (project.bin / "dvc").write_text('#!/bin/sh\necho "debug=$POWTWO_DEBUG"\n', encoding="utf-8")
+    assert project.inv("metrics", "--debug").stdout == "debug=1\n"
+    assert project.inv("metrics", "--", "--debug").stdout == "debug=\n"  # is dvc's
+    assert "Traceback" in project.inv("use", "nothing", "--debug").stderr
+    assert "Traceback" not in project.inv("use", "nothing").stderr
 
 
 @pytest.mark.parametrize("task", ["repro", "metrics", "diff", "test", "lint"])

@@ -70,9 +70,10 @@ def test_what_is_not_the_lock_s_is_named(tracked: Path) -> None:
 def test_what_dvc_cannot_say_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check.main(tmp_path) == 1
-    said = capsys.readouterr().out
-    assert said.startswith("dvc status: ")
+    with pytest.raises(SystemExit, match="^1$"):
+        check.main(tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith("check: dvc status: ")
     assert said.count("\n") == 1
 
 

@@ -35,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_has_all_of_it_and_a_further_seed_its_figures(
     root: Path, name: str, more: set[str]
 ) -> None:
-    assert publish.main([name]) == 0
+    publish.main([name])
     kept = contents(root / "results" / name)
     assert set(kept) == FIGURES | more
     for path in set(kept) - {"run.json", "lab.safetensors"}:
@@ -57,7 +57,8 @@ def test_a_run_that_is_not_up_to_date_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(status, "changes", lambda _: {"train": [], "compare": []})
-    assert publish.main(["x"]) == 1
+    with pytest.raises(SystemExit, match="^1$"):
+        publish.main(["x"])
     said = capsys.readouterr().err
     assert said == "publish: not up to date: train, compare; run `inv repro` first\n"
     assert not (root / "results").exists()
@@ -65,7 +66,8 @@ def test_a_run_that_is_not_up_to_date_is_refused(
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "../a", "a/b", "a b", "a\n"])
 def test_a_bad_name_is_refused(root: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert publish.main([name]) == 1
+    with pytest.raises(SystemExit, match="^1$"):
+        publish.main([name])
     assert "must be of a-z, 0-9 and -" in capsys.readouterr().err
     assert not (root / "results").exists()
 
@@ -113,14 +115,15 @@ def test_a_name_is_replaced_whole_or_not_at_all(
     def fail(*_: object) -> None:
         raise OSError("full")
 
-    assert publish.main(["x"]) == 0
+    publish.main(["x"])
     files.write_text(root / "results/x/old.txt", "old")
     before = contents(root / "results")
     with monkeypatch.context() as patched:
         patched.setattr(files, "write_json", fail)
-        assert publish.main(["x"]) == 1
+        with pytest.raises(SystemExit, match="^1$"):
+            publish.main(["x"])
     assert contents(root / "results") == before
-    assert publish.main(["x"]) == 0
+    publish.main(["x"])
     assert "x/old.txt" not in contents(root / "results")
 
 

@@ -19,6 +19,7 @@ from powtwo.network.folded import FoldedLayer
 
 FINER = 10  # bits of an activation below the step of its codes
 LARGEST = 2**22  # units of an activation: 16 times the range of eight-bit codes
+FLOAT32_LEAST, FLOAT32_MOST = -149, 105  # exponents of whose 2^22 multiples it holds each
 WEIGHT_BITS = 30  # of Σ|w| in units: with an activation's 22 they make 52
 
 
@@ -41,7 +42,7 @@ class ExactFloatLayer:
         return F.conv2d(x, self.weight, stride=self.layer.stride, padding=self.layer.padding)
 
     def outputs(self, sums: Tensor, exponent: int) -> Tensor:
-        """Add the bias, apply ReLU and round to the grid for codes of this exponent, float32."""
+        """Add the bias, apply ReLU and round to the grid for codes of this exponent."""
         assert self.layer.bias is not None
         outputs = sums + by_channel(self.layer.bias, sums.dim())
         return round_to_grid(outputs.relu() if self.layer.relu else outputs, exponent)
@@ -51,8 +52,10 @@ def round_to_grid(x: Tensor, exponent: int) -> Tensor:
     """Round to multiples of 2^(exponent − 10), and clamp to 2^22 of them.
 
     Returns:
-        float32, which holds 24 bits and so each of these values.
+        float32, which holds 24 bits and so each of these values; float64 where its range asks for
+        it.
     """
     fine = exponent - FINER
     units = torch.round(scaled(x, fine)).clamp(-LARGEST, LARGEST)
-    return (units * power_of_two(fine)).float()
+    values = units * power_of_two(fine)
+    return values.float() if FLOAT32_LEAST <= fine <= FLOAT32_MOST else values

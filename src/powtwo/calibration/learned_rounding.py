@@ -62,9 +62,9 @@ class Moments:
     def exact(self) -> bool:
         """Tell whether H and g cannot have passed 2^53 on the way: |Σ x·y|² ≤ Σ x² · Σ y²."""
         squares = self.gram.diagonal().max()
-        bound = squares.sqrt() * self.energy.max().sqrt()
+        bound = squares * self.energy.max()  # of |Σ x·y|²; roots go by the processor, under MKL
         # The energy itself may be rounded.
-        return bool((squares < FLOAT64_EXACT) & (bound < FLOAT64_EXACT / 2))
+        return bool((squares < FLOAT64_EXACT) & (bound < (FLOAT64_EXACT / 2) ** 2))
 
     def centered(self) -> Moments:
         """Return the sums about the means, rounded to integers: for a bias that follows the mean.

@@ -39,6 +39,7 @@ from powtwo.integer.fixedpoint import by_channel, by_output, power_of_two, scale
 from powtwo.integer.layer import Layer
 from powtwo.network.folded import FoldedLayer
 
+FARTHEST = 2**20  # steps of a weight: beyond every code, and sums of so many stay exact
 SAMPLES = 2**15  # positions of a layer that its rounding learns from, at most; or one an image
 
 
@@ -112,16 +113,27 @@ def _exact_outputs(
     exact_layer = ExactFloatLayer(layer.folded)
     assert integer.input is not None
     exponent = (integer.output or integer.input).exponent
+    most = _largest_sum(integer)
     exact, moments = [], []
     for x, codes, keys in inputs.batches(size):
         sums = exact_layer.sums(x)
         if learn:
             wanted = torch.round(scaled(sums, by_channel(integer.accumulator_exponent, sums.dim())))
+            wanted = wanted.clamp(-most, most)
             positions = _positions(wanted, keys, len(inputs.keys))
             patches = _patches(layer.folded, codes, positions)
             moments.append(Moments.of(patches, _pick(wanted, *positions)))
         exact.append(exact_layer.outputs(sums, exponent))
     return torch.cat(exact), reduce(Moments.__add__, moments) if learn else None
+
+
+def _largest_sum(layer: Layer) -> float:
+    """Return the largest |sum| that any codes of the weights could give, without the bias.
+
+    What is beyond it, as where a clamp holds exponents far too fine, no rounding can give.
+    """
+    assert layer.weight is not None
+    return layer.weight[0].numel() * layer.weight_format.grid.max_abs * layer.largest_input
 
 
 def _positions(outputs: Tensor, keys: Tensor, images: int) -> tuple[Tensor, Tensor]:
@@ -160,7 +172,7 @@ def _learned(layer: CalibratedLayer, integer: Layer, moments: Moments) -> Calibr
     weight = layer.folded.weight
     assert weight is not None
     exponent = by_output(integer.weight_exponent, weight)
-    steps = scaled(weight, exponent).flatten(1)
+    steps = scaled(weight, exponent).flatten(1).clamp(-FARTHEST, FARTHEST)
     codes = learned_rounding.learn(steps, moments, layer.weight_format.grid.codes).view_as(weight)
     return replace(layer, adapted=replace(layer.folded, weight=codes * power_of_two(exponent)))
 

@@ -2,7 +2,7 @@
 
 w̄ = round(w / 2^e_w), clamped        b̄ = round or floor(b / 2^(e_x + e_w))
 0 ≤ n = e_y − e_x − e_w ≤ 31          where it is not, e_y is coarsened, then e_w
-|a| < 2^31 for any input              where a channel has an e_w of its own, that is coarsened
+|a| < 2^31 for any input              where it is not, e_w is coarsened, and e_y where n is 0
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from powtwo.integer.fixedpoint import MAX_SHIFT, by_output, clipped, quantize, s
 from powtwo.integer.layer import (
     INT32_LIMIT,
     ActivationQParams,
-    Exponents,
     Layer,
     as_exponents,
     check,
@@ -27,6 +26,8 @@ from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer
 
 BIAS_LIMIT = 2.0**62  # of biases in int64, before it is known whether they fit int32
+SHIFT = "its shift within 0 to 31"  # what an exponent is moved for
+ACCUMULATORS = "accumulators below 2^31"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Move:
     tensor: str  # output or weight
     before: int
     after: int
-    kept: str = "its shift within 0 to 31"  # what it was moved for
+    kept: str = SHIFT
     channel: int | None = None  # whose it is; None where all channels share it
 
     def __str__(self) -> str:
@@ -55,14 +56,19 @@ class Conversion:
     network: IntegerNetwork
     moves: tuple[Move, ...]
     clipped_weights: int  # float weights that round to a code beyond the largest
+    zeroed: tuple[int, ...] = ()  # layers whose weights are all 0 now, and were not
+
+    @property
+    def told(self) -> list[str]:
+        """Return what a user should know of it, a line each."""
+        zeroed = [
+            f"layer {i}: every weight becomes 0: all are below half a step" for i in self.zeroed
+        ]
+        return [*map(str, self.moves), *zeroed]
 
 
 def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
-    """Convert a calibrated network by a scheme called `name`.
-
-    Raises:
-        ValueError: where a bias or an accumulator does not fit int32, naming the layer.
-    """
+    """Convert a calibrated network by a scheme called `name`; any that is finite can be."""
     layers: list[Layer] = []
     moves: list[Move] = []
     codes = calibrated.input.codes
@@ -74,17 +80,16 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     classes, pixels = calibrated.classes, calibrated.input
     network = IntegerNetwork(name, scheme.rounding, classes, pixels, tuple(layers))
     clipped_weights = sum(map(_clipped, layers, calibrated.folded))
-    return Conversion(network, tuple(moves), clipped_weights)
+    zeroed = [
+        i for i, pair in enumerate(zip(layers, calibrated.folded, strict=True)) if _zeroed(*pair)
+    ]
+    return Conversion(network, tuple(moves), clipped_weights, tuple(zeroed))
 
 
 def convert_layer(
     index: int, layer: CalibratedLayer, codes: ActivationQParams, scheme: Scheme
 ) -> Layer:
-    """Convert one layer alone, which reads `codes`.
-
-    Raises:
-        ValueError: as `convert`.
-    """
+    """Convert one layer alone, which reads `codes`."""
     converted, _ = _convert(index, layer, codes, scheme)
     check(index, converted)
     return converted
@@ -109,68 +114,62 @@ def _convert(
 ) -> tuple[Layer, list[Move]]:
     if layer.source.weight is None:
         return _quantize(layer, codes, scheme.bias), []
-    layer, moves = _fit_shift(index, layer, codes)
-    converted, more = _fit_accumulators(index, layer, codes, scheme.bias)
+    shifted = _fit_shift(layer, codes)
+    fitted, converted = _fit_accumulators(shifted, codes, scheme.bias)
+    moves = [*_moves(index, layer, shifted, SHIFT), *_moves(index, shifted, fitted, ACCUMULATORS)]
     assert converted.bias is not None
-    steps = int(converted.bias.abs().max())
-    if steps >= INT32_LIMIT:
-        raise ValueError(
-            f"layer {index}: a bias of {steps} steps; it must stay below 2^31: "
-            "use a coarser exponent"
-        )
-    return replace(converted, bias=converted.bias.to(torch.int32)), moves + more
+    return replace(converted, bias=converted.bias.to(torch.int32)), moves
 
 
-def _fit_shift(
-    index: int, layer: CalibratedLayer, codes: ActivationQParams
-) -> tuple[CalibratedLayer, list[Move]]:
+def _fit_shift(layer: CalibratedLayer, codes: ActivationQParams) -> CalibratedLayer:
     """Coarsen e_y until no shift is below 0, then e_w where one is above 31."""
     if layer.output is None:
-        return layer, []
+        return layer
     weights = torch.tensor(layer.weight_exponent)
     shifts = layer.output.exponent - codes.exponent - weights  # n = e_y − e_x − e_w
     coarser = max(0, -int(shifts.min()))
     output = replace(layer.output, exponent=layer.output.exponent + coarser)
     exponents = weights + (shifts + coarser - MAX_SHIFT).clamp(min=0)
-    fitted = replace(layer, output=output, weight_exponent=as_exponents(exponents.tolist()))
-    moves = [
-        *_moves(index, "output", layer.output.exponent, output.exponent),
-        *_moves(index, "weight", layer.weight_exponent, fitted.weight_exponent),
-    ]
-    return fitted, moves
+    return replace(layer, output=output, weight_exponent=as_exponents(exponents.tolist()))
 
 
 def _fit_accumulators(
-    index: int, layer: CalibratedLayer, codes: ActivationQParams, bias: str
-) -> tuple[Layer, list[Move]]:
-    """Quantize, and coarsen e_w of channels whose accumulators would leave int32, step by step.
+    layer: CalibratedLayer, codes: ActivationQParams, bias: str
+) -> tuple[CalibratedLayer, Layer]:
+    """Quantize, and coarsen e_w where accumulators would leave int32, and e_y where it must follow.
 
-    Weight decay takes a channel that died to weights of next to nothing, and its bias stays: in
-    steps as fine as such weights ask for, the bias alone can need more than 32 bits. The exponent
-    of a whole tensor is left alone, for it would cost every channel.
+    Weight decay takes a channel that died, or a layer, to weights of next to nothing, and its bias
+    stays: in steps as fine as such weights ask for, the bias alone can need more than 32 bits.
     """
-    before = layer.weight_exponent
     while True:
         converted = _quantize(layer, codes, bias)
         beyond = converted.bound >= INT32_LIMIT
-        if converted.output is not None:
-            beyond &= converted.shift > 0  # a shift of 0 cannot get smaller
-        if isinstance(before, int) or not beyond.any():
-            kept = "accumulators below 2^31"
-            return converted, list(_moves(index, "weight", before, layer.weight_exponent, kept))
-        exponents = torch.tensor(layer.weight_exponent) + beyond
-        layer = replace(layer, weight_exponent=as_exponents(exponents.tolist()))
+        if not beyond.any():
+            return layer, converted
+        assert converted.bias is not None
+        # With fewer steps the bias alone would still be beyond.
+        bits = torch.frexp((converted.bias.abs() >> 31).double()).exponent
+        steps = torch.where(beyond, bits.clamp(min=1), 0)
+        if isinstance(layer.weight_exponent, int):
+            steps = steps.max()
+        exponents = torch.tensor(layer.weight_exponent) + steps
+        coarser = replace(layer, weight_exponent=as_exponents(exponents.tolist()))
+        layer = _fit_shift(coarser, codes)
 
 
 def _moves(
-    index: int, tensor: str, before: Exponents, after: Exponents, kept: str = Move.kept
+    index: int, before: CalibratedLayer, after: CalibratedLayer, kept: str
 ) -> Iterator[Move]:
     """Yield a move for each exponent that is another."""
-    pairs = torch.tensor([before, after]).view(2, -1).T.tolist()
-    for channel, (old, new) in enumerate(pairs):
+    if before.output is not None and after.output is not None:
+        pair = before.output.exponent, after.output.exponent
+        if pair[0] != pair[1]:
+            yield Move(index, "output", *pair, kept)
+    exponents = torch.tensor([before.weight_exponent, after.weight_exponent]).view(2, -1)
+    for channel, (old, new) in enumerate(exponents.T.tolist()):
         if old != new:
-            whose = channel if isinstance(before, tuple) else None
-            yield Move(index, tensor, old, new, kept, whose)
+            whose = channel if isinstance(before.weight_exponent, tuple) else None
+            yield Move(index, "weight", old, new, kept, whose)
 
 
 def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
@@ -200,3 +199,10 @@ def _clipped(layer: Layer, folded: FoldedLayer) -> int:
         return 0
     exponent = by_output(layer.weight_exponent, folded.weight)
     return int(clipped(folded.weight, exponent, layer.weight_format.grid))
+
+
+def _zeroed(layer: Layer, folded: FoldedLayer) -> bool:
+    """Tell whether every weight of a layer became 0."""
+    if layer.weight is None or folded.weight is None:
+        return False
+    return not layer.weight.any() and bool(folded.weight.any())

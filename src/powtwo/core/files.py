@@ -27,7 +27,12 @@ def atomic(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with scratch(path.parent) as folder:
         temporary = folder / path.name  # with its suffix, since writers such as savefig go by it
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            if error.filename is None:  # a write does not tell what it was for
+                error.filename = str(path)
+            raise
         temporary.replace(path)
 
 
@@ -61,6 +66,19 @@ def write_json(path: Path | str, values: Mapping[str, Any]) -> None:
     """
     text = json.dumps(_rounded(values, Path(path).name), indent=2, sort_keys=True)
     write_text(path, text + "\n")
+
+
+def read_text(path: Path | str) -> str:
+    """Read UTF-8 text.
+
+    Raises:
+        ValueError: where it is none, naming the file.
+        OSError: where it cannot be opened.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
 def read_json(path: Path | str) -> Any:

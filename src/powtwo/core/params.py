@@ -23,6 +23,8 @@ from pydantic import (
     ValidationError,
 )
 
+MOST_LETTERS = 100  # of a scheme's name: files and folders are named after it
+
 M = TypeVar("M", bound=BaseModel)
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -54,7 +56,9 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-SchemeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+SchemeName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=MOST_LETTERS)
+]
 
 
 class Section(BaseModel):
@@ -133,6 +137,19 @@ def parse_yaml(text: str, source: str = "params.yaml") -> Any:
         ParamsError: where it is no YAML, has a key twice, or has a value that YAML 1.1 (PyYAML) and
             YAML 1.2 (DVC) read differently.
     """
+    try:
+        return _parse(text, source)
+    except ParamsError:
+        raise
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # such as an integer of 5,000 digits
+        raise ParamsError(f"{source}: cannot be read: {error}") from None
+    except RecursionError:
+        raise ParamsError(f"{source}: nested too deeply to be read") from None
+
+
+def _parse(text: str, source: str) -> Any:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
@@ -141,8 +158,6 @@ def parse_yaml(text: str, source: str = "params.yaml") -> Any:
         for key, rule in _ambiguities(node, ()):
             raise ParamsError(f"{source}: {key}: {rule}")
         return loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
     finally:
         loader.dispose()
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import powtwo
-from powtwo.core import scratch
+from powtwo.core import files, scratch
 from powtwo.core.machine import process_started
 from powtwo.core.params import StageParams, parse_yaml, select
 
@@ -85,7 +85,7 @@ def _is_newer(path: Path) -> bool:
 
 def read_params() -> Any:
     """Return the values of `params.yaml`, parsed once for as long as the file stays the same."""
-    return parse_yaml(PARAMS_FILE.read_text(encoding="utf-8"))
+    return parse_yaml(files.read_text(PARAMS_FILE))
 
 
 def fingerprint(

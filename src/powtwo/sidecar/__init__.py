@@ -3,6 +3,8 @@
 schema    the whole of params.yaml, put together from the packages' sections
 run_log   what a stage ran on, written to logs/
 one_line  errors that a user can mend, in one line
+output    what is printed, on any terminal
+from_the_start  the same while modules load, and --debug
 """
 
 from powtwo.core.lazy import lazily

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
-import io
+import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,12 +14,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-DEBUG = "POWTWO_DEBUG"  # environment variable: 1 shows tracebacks
+from powtwo.sidecar import output
+
+DEBUG = "POWTWO_DEBUG"  # environment variable: 1 shows tracebacks; so does --debug of any script
 # By name, so that no package has to be imported: these are neither ValueErrors nor OSErrors.
-_MENDABLE = {"SafetensorError", "UnidentifiedImageError"}
-_OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED", "ALLOCATION_FAILED")
-_ASCII = str.maketrans({"µ": "u", "μ": "u", "×": "x", "·": "*", "−": "-", "–": "-", "±": "+-",
-                        "→": "->", "…": "...", "“": '"', "”": '"', "’": "'"})  # fmt: skip
+_MENDABLE = {"SafetensorError", "UnidentifiedImageError", "DecompressionBombError", "BadZipFile",
+             "ReadError", "LZMAError", "EOFError"}  # fmt: skip
+_OUT_OF_MEMORY = re.compile(
+    "out of memory|not enough memory|cannot allocate memory|bad_alloc|DefaultCPUAllocator|"
+    "ALLOC_FAILED|ALLOCATION_FAILED|could not create a memory|failed to map segment|"
+    "can't start new thread",
+    re.IGNORECASE,
+)
+_WRITES_FAIL = re.compile(r"os error (\d+)|file write failed|unexpected pos")  # Rust's, PyTorch's
+_REMEDIES = {
+    errno.ENOENT: "correct the path, bring it back, or run what writes it",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EACCES: "allow it, or choose another place",
+    errno.EPERM: "allow it, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.EISDIR: "a file must be there",
+    errno.ENOTDIR: "a folder must be there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
 
 
 @contextmanager
@@ -33,39 +53,48 @@ def one_line_errors(name: str, file: Path | None = None) -> Iterator[None]:
     Raises:
         SystemExit: with 1 where a user can mend the error, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    _write_anywhere()
-    # Under torchrun a process may wait for others in C++, where no handler runs: it ends at once.
-    mine = threading.current_thread() is threading.main_thread() and "RANK" not in os.environ
-    before = signal.signal(signal.SIGTERM, _terminate) if mine else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; run it again", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
-    except Exception as error:
-        line = _say(error)
-        if line is None or os.environ.get(DEBUG) == "1":
-            raise
-        if file is not None:
-            _keep(file)
-        print(f"{name}: {line}", file=sys.stderr)
-        raise SystemExit(1) from None
-    finally:
-        if mine:
-            signal.signal(signal.SIGTERM, before)
+    output.write_anywhere()
+    with _orderly_ends():
+        try:
+            yield
+            output.flush()
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted; run it again", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
+        except _Stopped as end:
+            print(f"{name}: stopped; run it again", file=sys.stderr)
+            raise SystemExit(end.code) from None
+        except Exception as error:
+            line = say(error)
+            if line is None or os.environ.get(DEBUG) == "1":
+                raise
+            if file is not None:
+                _keep(file)
+            print(f"{name}: {line}", file=sys.stderr)
+            output.flush_or_drop()
+            raise SystemExit(1) from None
 
 
-def _say(error: Exception) -> str | None:
+def say(error: BaseException) -> str | None:
     """Return an error in one line; None where it is a bug, or nobody knows better."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(text):
         return f"out of memory ({text[:200]}); lower batch_size, or use a larger machine"
-    if (
-        isinstance(error, (ValueError, OSError, ArithmeticError))
-        or type(error).__name__ in _MENDABLE
-    ):
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        unknown = error.errno == errno.ENOENT and not where  # what is missing
+        return f"{where}{error.strerror}{'' if unknown else _remedy(error.errno)}"
+    if isinstance(error, ModuleNotFoundError) and error.name and "powtwo" not in error.name:
+        return f"{error.name}: not installed; activate .venv, or use ./inv"
+    if failed := _WRITES_FAIL.search(text):
+        return f"writing failed: {text}{_remedy(int(failed[1] or errno.ENOSPC))}"
+    if isinstance(error, ValueError | OSError | ArithmeticError):
         return text
-    return None
+    return text if type(error).__name__ in _MENDABLE else None
+
+
+def _remedy(number: int | None) -> str:
+    return f"; {_REMEDIES[number]}" if number in _REMEDIES else ""
 
 
 def _keep(file: Path) -> None:
@@ -77,21 +106,28 @@ def _keep(file: Path) -> None:
         return
 
 
-def _terminate(number: int, _: FrameType | None) -> None:
-    """End as after Ctrl-C, so that whatever is half written is removed."""
-    raise SystemExit(128 + number)
+class _Stopped(SystemExit):
+    """SIGTERM has come, or SIGHUP: whatever is half written is removed, as after Ctrl-C."""
 
 
-def _write_anywhere() -> None:
-    """Have a terminal that lacks a character show one in ASCII that is like it, and never fail."""
-    codecs.register_error("powtwo-ascii", _in_ascii)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="powtwo-ascii")
+@contextmanager
+def _orderly_ends() -> Iterator[None]:
+    """Have a signal that ends the process raise in the block instead, unless it is ignored."""
+    # Under torchrun a process may wait for others in C++, where no handler runs: it ends at once.
+    mine = threading.current_thread() is threading.main_thread() and "RANK" not in os.environ
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _stop}
+    if hasattr(signal, "SIGHUP"):
+        wanted[signal.SIGHUP] = _stop  # the terminal is gone
+    before = {number: signal.getsignal(number) for number in wanted} if mine else {}
+    before = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, wanted[number])
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
-def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start : error.end].translate(_ASCII)
-    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+def _stop(number: int, _: FrameType | None) -> None:
+    raise _Stopped(128 + number)

@@ -19,7 +19,7 @@ from typing import Any
 from powtwo.core import files
 from powtwo.core.machine import processor
 from powtwo.core.stages import read_params
-from powtwo.sidecar.one_line import one_line_errors
+from powtwo.sidecar.one_line import one_line_errors, say
 
 LOGS = Path("logs")
 
@@ -34,14 +34,18 @@ def observed(name: str) -> Iterator[None]:
         SystemExit: with status 1, after one line on stderr, where the block raised an error that a
             user can mend; 130 or 143 where it was stopped by Ctrl-C or SIGTERM.
     """
-    started, commit = time.time(), ask_git("rev-parse", "HEAD")
-    _noted.clear()
     with one_line_errors(name, LOGS / f"{name}.error.txt"):
+        started, commit = time.time(), ask_git("rev-parse", "HEAD")
+        _noted.clear()
         from powtwo.sidecar import schema  # noqa: PLC0415  # errors of its own are said as well
 
         schema.check(read_params())
         yield
-    files.write_json(LOGS / f"{name}.json", _circumstances(started) | {"commit": commit} | _noted)
+        log, values = LOGS / f"{name}.json", _circumstances(started) | {"commit": commit} | _noted
+        try:
+            files.write_json(log, values)
+        except OSError as error:  # all that is lost are notes
+            print(f"{name}: no log: {say(error)}", file=sys.stderr)
 
 
 def note(**circumstances: Any) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from powtwo.calibration.params import Calibrate
 from powtwo.conversion.scheme import Scheme
+from powtwo.core import files
 from powtwo.core.params import ParamsError, SchemeName, Section, Seed, parse_yaml, validate
 from powtwo.dataset.params import Normalize
 from powtwo.energy.params import Energy
@@ -65,4 +66,4 @@ def load(path: Path | str = "params.yaml") -> Params:
         ParamsError: where the file is no YAML mapping, or a value breaks a rule.
         FileNotFoundError: where there is no such file.
     """
-    return check(parse_yaml(Path(path).read_text(encoding="utf-8"), str(path)), str(path))
+    return check(parse_yaml(files.read_text(path), str(path)), str(path))

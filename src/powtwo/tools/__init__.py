@@ -2,6 +2,7 @@
 
 Its modules:
 
+    verify            what follows training, run again in a clean copy
     check             is what is committed current: lock, metrics, pages, published runs
     status            which stages are not up to date, whether there are other images
     prune             files of removed schemes and of killed stages, removed
@@ -15,3 +16,8 @@ Its modules:
     torchvision_import  torchvision where its compiled operators are missing
     exports           every file of `exports/` run against its network
 """
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # `python -m` is about to run one of them
+    import powtwo.sidecar.from_the_start  # noqa: F401

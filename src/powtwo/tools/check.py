@@ -10,10 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from powtwo.core import files
 from powtwo.integer.network import IntegerNetwork
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools import published, status
 from powtwo.tools.docs import markdown, pages
 
@@ -23,12 +26,10 @@ ERRORS = (ValueError, OSError, LookupError)
 
 def main(root: Path = Path()) -> int:
     """Print what is wrong; return 1 where anything is."""
-    try:
+    with one_line_errors("check"):
         faults = [*lock(root), *passages(root), *runs(root)]
-    except ERRORS as error:
-        faults = [_line(error)]
-    print("\n".join(faults) or "dvc.lock, README, docs and results are current")
-    return int(bool(faults))
+        print("\n".join(faults) or "dvc.lock, README, docs and results are current")
+        return int(bool(faults))
 
 
 def lock(root: Path) -> Iterator[str]:
@@ -40,11 +41,30 @@ def lock(root: Path) -> Iterator[str]:
     for (path, change), stage in stages.items():
         if not path.startswith(CACHED):
             yield f"{path}: {change} since dvc.lock was written by {stage}; run `inv repro`"
-    defined = status.dvc(root, "stage", "list", "--name-only").split()
-    locked = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    for stage in locked:
+    defined = status.stages(root)
+    for stage in locked(root):
         if stage not in defined:
             yield f"dvc.lock: {stage}: dvc.yaml has no such stage; delete its entry"
+
+
+def locked(root: Path) -> dict[str, dict[str, Any]]:
+    """Return what dvc.lock says of each stage.
+
+    Raises:
+        ValueError: where it is no lock.
+    """
+    try:
+        stages: dict[str, dict[str, Any]] = yaml.safe_load(files.read_text(root / "dvc.lock"))[
+            "stages"
+        ]
+        for stage in stages.values():
+            _ = (
+                stage["cmd"],
+                [[each["path"] for each in stage.get(key, [])] for key in ("deps", "outs")],
+            )
+    except (yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"dvc.lock: broken ({_line(error)}); restore it from Git") from None
+    return stages
 
 
 def passages(root: Path) -> Iterator[str]:

@@ -70,9 +70,10 @@ def _with_preset(name: str, target: Path, folder: Path) -> tuple[str, schema.Par
     known = names(folder)
     if name not in known:
         raise ParamsError(f"preset {name!r}: no such preset; use one of {', '.join(known)}")
+    files.read_text(target)  # refuses what is not UTF-8
     text = target.read_bytes().decode()  # bytes, since read_text would turn CRLF into LF
     for each in dict.fromkeys((DEFAULT, name)):
-        text = lay((folder / f"{each}.yaml").read_text(encoding="utf-8"), text)
+        text = lay(files.read_text(folder / f"{each}.yaml"), text)
     source = f"{target} with preset {name}"
     return text, schema.check(parse_yaml(text, source), source)
 

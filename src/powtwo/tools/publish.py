@@ -18,6 +18,7 @@ from typing import Any
 from powtwo.core import files
 from powtwo.report import results
 from powtwo.sidecar import schema
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sidecar.run_log import ask_git
 from powtwo.tools import presets, published, status
 
@@ -29,19 +30,15 @@ PRESET_SECTIONS = ("data.", "train.", "calibrate.", "evaluate.")  # that a prese
 SLACK = 60  # seconds that a log may be older than what its stage wrote, as after a copy
 
 
-def main(arguments: list[str]) -> int:
-    """Publish, and say what was written; return 1 where nothing was."""
-    try:
+def main(arguments: list[str]) -> None:
+    """Publish, and say what was written, or in one line why nothing was."""
+    with one_line_errors("publish"):
         info = publish(Path(), arguments[0] if len(arguments) == 1 else "")
-    except (ValueError, OSError) as error:
-        print(f"publish: {error}", file=sys.stderr)
-        return 1
-    print(f"results/{arguments[0]}: published; the best scheme is {info['scheme']}")
-    if info["stages"]["train"] is None:
-        print("what trained it is unknown: logs/train.json is missing or of another run")
-    if info["commit"] is None:
-        print("the code is of no commit: commit it before you publish, so that others find it")
-    return 0
+        print(f"results/{arguments[0]}: published; the best scheme is {info['scheme']}")
+        if info["stages"]["train"] is None:
+            print("what trained it is unknown: logs/train.json is missing or of another run")
+        if info["commit"] is None:
+            print("the code is of no commit: commit it before you publish, so that others find it")
 
 
 def publish(root: Path, name: str) -> dict[str, Any]:
@@ -128,4 +125,4 @@ def _log(log: Path, written: Path) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -148,7 +148,7 @@ def is_of_run(seeds: Path, folder: Path) -> bool:
 
 def parameters(folder: Path) -> dict[str, Any]:
     """Return every parameter of a run by its dotted key, such as `train.epochs`."""
-    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load(files.read_text(folder / "params.yaml"))
     if not isinstance(values, dict):
         raise ValueError("params.yaml: has no keys")
     return flat(values)

@@ -48,9 +48,9 @@ def changes(root: Path) -> dict[str, list[Any]]:
     Raises:
         ValueError: where DVC cannot say, in one line.
     """
-    stages: dict[str, list[Any]] = json.loads(dvc(root, "status", "--json"))
+    changed: dict[str, list[Any]] = json.loads(dvc(root, "status", "--json"))
     told = {
-        stage: [change for change in entry if change != ALWAYS] for stage, entry in stages.items()
+        stage: [change for change in entry if change != ALWAYS] for stage, entry in changed.items()
     }
     return {stage: entry for stage, entry in told.items() if entry}
 
@@ -64,6 +64,11 @@ def paths(entry: Any) -> Iterator[tuple[str, str]]:
         for path, change in changes.items():
             keys = change if isinstance(change, dict) else {"": change}
             yield from ((f"{path} {key}".rstrip(), how) for key, how in keys.items())
+
+
+def stages(root: Path) -> list[str]:
+    """Return the names of dvc.yaml's stages, those of each scheme."""
+    return dvc(root, "stage", "list", "--name-only").split()
 
 
 def dvc(root: Path, *arguments: str) -> str:

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from powtwo.core import files
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools.docs import markdown, pages
 
 
 def main(root: Path = Path()) -> None:
     """Bring every generated passage up to date."""
-    for page, name, make in pages.passages(root):
-        text = page.read_text(encoding="utf-8")
-        files.write_text(page, markdown.insert(text, name, make()))
+    with one_line_errors("docs"):
+        for page, name, make in pages.passages(root):
+            text = files.read_text(page)
+            files.write_text(page, markdown.insert(text, name, make()))
 
 
 if __name__ == "__main__":

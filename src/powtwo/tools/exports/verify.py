@@ -12,6 +12,7 @@ from pathlib import Path
 from powtwo.dataset.images import Dataset
 from powtwo.export import manifest
 from powtwo.integer.network import IntegerNetwork
+from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools.exports import checks, onnx_checks
 from powtwo.tools.exports.exported import Export, SkippedError
 from powtwo.tools.exports.programs import ToolError
@@ -59,15 +60,12 @@ def verify(root: Path, schemes: list[str]) -> Iterator[tuple[str, str]]:
 
 def main(schemes: list[str]) -> int:
     """Print a line for each file; return 1 where one differs."""
-    differs = False
-    try:
+    with one_line_errors("verify-export"):
+        differs = False
         for file, outcome in verify(Path(), schemes):
             print(f"{file}: {outcome}", flush=True)
             differs |= outcome.startswith("differs: ")
-    except (ValueError, OSError) as error:
-        print(f"verify-export: {error}", file=sys.stderr)
-        return 1
-    return int(differs)
+        return int(differs)
 
 
 def _outcome(export: Export, check: Callable[[Export], str]) -> str:
