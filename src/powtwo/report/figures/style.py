@@ -30,7 +30,7 @@ BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#5
 INK, FAINT = "#1b1f24", "#8b929b"
 # Colors that the page chooses anew for light and dark, and its names for them.
 CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", BLUE: "--blue", ORANGE: "--orange", SKY: "--sky"}
-WIDTH = 7.2  # inches
+WIDTH = 4.2  # inches: as wide as a telephone, so that nothing need be drawn twice
 TEXT = 9  # points
 SETTINGS = Path(__file__).with_name("powtwo.mplstyle")
 
