@@ -196,6 +196,12 @@ def bench(context: Context, name: str | None = None) -> None:
     _run(context, "python", f"benchmarks/{name}.py", *_rest())
 
 
+@task(help={"classes": "outputs of the last layer, 10 by default"})
+def layers(context: Context, classes: int = 10) -> None:
+    """List the network's layers: shapes, parameters, MACs, bytes"""
+    _run(context, "python", "-m", "powtwo.tools.layers", "--classes", str(classes))
+
+
 @task(name="verify-export")
 def verify_export(context: Context) -> None:
     """Run every file of exports/ against its network"""
