@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from powtwo.tools.docs import ablation, benchmarks, energy_page, readme
+from powtwo.tools.docs import ablation, benchmarks, energy_page, lab_page, readme
 from powtwo.tools.docs.benchmarks import LoadRow, TrainRow, read
 
 
@@ -20,5 +20,7 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
     yield page, "loading", lambda: benchmarks.table(read(folder / "loading.csv", LoadRow))
+    for name, make in lab_page.passages(root).items():
+        yield folder / "lab.md", name, make
     for name, text in energy_page.passages().items():
         yield root / "docs/energy.md", name, partial(str, text)
