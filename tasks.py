@@ -254,10 +254,12 @@ def _with_network(context: Context, name: str, options: Mapping[str, str]) -> No
     )
 
 
-@task
-def docs(context: Context) -> None:
-    """Write the generated tables of README and docs"""
+@task(help={"screenshot": "also the picture of the report, for which a browser is needed"})
+def docs(context: Context, screenshot: bool = False) -> None:
+    """Write the generated tables and pictures of README and docs"""
     _run(context, "python", "-m", "powtwo.tools.docs")
+    if screenshot:
+        _run(context, "python", "-m", "powtwo.tools.docs.screenshot")
 
 
 @task(

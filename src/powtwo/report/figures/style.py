@@ -50,10 +50,17 @@ def canvas(height: float) -> Figure:
 
 
 @project_style()
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def save_png(figure: Figure, path: Path | str) -> None:
     """Write a figure as PNG."""
     with files.atomic(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        Path(temporary).write_bytes(png(figure))
 
 
 @project_style()

@@ -7,10 +7,12 @@ from powtwo.tools.docs import markdown, pages
 
 
 def main(root: Path = Path()) -> None:
-    """Bring every generated passage up to date."""
+    """Bring every generated passage and picture up to date."""
     for page, name, make in pages.passages(root):
         text = page.read_text(encoding="utf-8")
         files.write_text(page, markdown.insert(text, name, make()))
+    for picture, draw in pages.pictures(root):
+        picture.write_bytes(draw())
 
 
 if __name__ == "__main__":
