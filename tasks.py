@@ -212,6 +212,12 @@ def bench(context: Context, name: str | None = None) -> None:
     _run(context, "python", f"benchmarks/{name}.py", *_rest())
 
 
+@task(help={"classes": "outputs of the last layer, 10 by default"})
+def layers(context: Context, classes: int = 10) -> None:
+    """List the network's layers: shapes, parameters, MACs, bytes"""
+    _run(context, "python", "-m", "powtwo.tools.layers", "--classes", str(classes))
+
+
 @task(name="verify-export")
 def verify_export(context: Context) -> None:
     """Run every file of exports/ against its network"""
@@ -287,10 +293,12 @@ def _with_network(
     )
 
 
-@task
-def docs(context: Context) -> None:
-    """Write the generated tables of README and docs"""
+@task(help={"screenshot": "also the picture of the report, for which a browser is needed"})
+def docs(context: Context, screenshot: bool = False) -> None:
+    """Write the generated tables and pictures of README and docs"""
     _run(context, "python", "-m", "powtwo.tools.docs")
+    if screenshot:
+        _run(context, "python", "-m", "powtwo.tools.docs.screenshot")
 
 
 @task(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from powtwo.core import files
-from powtwo.core.params import SchemeName, StageParams
+from powtwo.core.params import SchemeName, Seed, StageParams
 from powtwo.core.stages import stage
-from powtwo.report import columns, page, results
+from powtwo.report import columns, options, page, results
 from powtwo.report.figures import style
 from powtwo.sidecar.run_log import observed
 
@@ -16,7 +16,8 @@ from powtwo.sidecar.run_log import observed
 class Reads(StageParams):
     """What this stage reads of params.yaml."""
 
-    schemes: dict[SchemeName, Any]  # of which it asks nothing but the names, in their order
+    seed: Seed  # that the report shows
+    schemes: dict[SchemeName, Any]  # in the order of the report, which shows their options
 
 
 def main() -> None:
@@ -27,10 +28,11 @@ def main() -> None:
             print(f"left out, as params.yaml has no such scheme: {names}; `inv prune` removes them")
         run = results.read(Path(), list(params.schemes))
         write_tables(run)
+        lines = {name: options.describe(scheme) for name, scheme in params.schemes.items()}
         figures = page.draw_figures(run)
         for name, figure in figures.items():
             style.save_png(figure, f"plots/{name}.png")
-        files.write_text("report/index.html", page.render(run, figures))
+        files.write_text("report/index.html", page.render(run, figures, lines, params.seed))
         print(results.plain_text(run))
         print(f"selected on the validation set (one-standard-error rule): {run.best.name}")
 

@@ -60,15 +60,6 @@ USER = {  # what somebody does to an export: what the next one says
 }
 
 
-def state(folder: Path) -> dict[Path, tuple[int, ...]]:
-    """Return what changes where a file or folder is written, but not where it is read."""
-    return {
-        path: (info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        for path in folder.rglob("*")
-        for info in [path.lstat()]
-    }
-
-
 @pytest.mark.parametrize(("does", "said"), USER.values(), ids=USER)
 def test_what_is_not_as_exported_is_refused(
     does: Callable[[Path], object], said: str, tmp_path: Path

@@ -69,7 +69,14 @@ ENERGY_SENSITIVITY = ("varied", "value", "table", "zero_point", "weights_in", "a
 
 
 def shown(value: float | None, form: str) -> str:
-    """Return a figure as the page shows it."""
+    """Return a figure as a terminal shows it; the form `p` is that of a p-value."""
     if value is None:
         return MISSING
+    if form == "p":
+        return "< 0.001" if value < 0.001 else f"{value:.3f}"
     return format(int(value) if form.endswith("d") else value, form)
+
+
+def typeset(value: float | None, form: str) -> str:
+    """Return a figure as the page shows it, with the minus sign of typography."""
+    return shown(value, form).replace("-", "−")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from powtwo.report import tables
-from powtwo.report.columns import MISSING, shown
+from powtwo.report.columns import MISSING, typeset
 from powtwo.report.figures import energy, heatmaps, pareto, style, training
 from powtwo.report.figures.histograms import histograms
 from powtwo.report.results import Results
@@ -22,7 +22,9 @@ def draw_figures(results: Results) -> dict[str, Figure]:
     """Draw every figure of the page, by the name of its file in plots/."""
     best = results.best
     return {
-        "schemes": pareto.accuracy_and_energy(results),
+        "schemes": pareto.accuracy_and_energy(
+            {scheme.name: scheme.row for scheme in results.schemes}, best.name, results.fp32
+        ),
         "energy": energy.by_layer(best),
         "sqnr": heatmaps.sqnr(results),
         "sensitivity": heatmaps.sensitivity(results),
@@ -32,8 +34,17 @@ def draw_figures(results: Results) -> dict[str, Figure]:
     }
 
 
-def render(results: Results, figures: Mapping[str, Figure]) -> str:
-    """Return the HTML of the report, with what `draw_figures` drew."""
+def render(
+    results: Results, figures: Mapping[str, Figure], options: Mapping[str, str], seed: int
+) -> str:
+    """Return the HTML of the report.
+
+    Args:
+        results: of the run.
+        figures: what `draw_figures` drew.
+        options: of each scheme, in a line.
+        seed: of the training.
+    """
     best = results.best
     return templates().get_template("page.html.j2").render(
         results=results,
@@ -41,6 +52,8 @@ def render(results: Results, figures: Mapping[str, Figure]) -> str:
         best_first=sorted(results.schemes, key=lambda scheme: scheme is not best),
         svg={name: Markup(style.svg_body(figure, name)) for name, figure in figures.items()},
         tables=tables,
+        options=options,
+        seed=seed,
     )  # fmt: skip
 
 
@@ -53,6 +66,6 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = shown
+    environment.filters["shown"] = typeset
     environment.globals["MISSING"] = MISSING
     return environment

@@ -101,6 +101,7 @@ class SchemeResult:
 class Results:
     """The float network and every scheme, in the order of `params.yaml`."""
 
+    download: Row
     train: Row
     epochs: Sequence[Row]
     schemes: Sequence[SchemeResult]
@@ -121,6 +122,11 @@ class Results:
     def float_accuracy(self) -> float:
         """The float network's accuracy on the test images."""
         return float(self.schemes[0].metrics["evaluate"]["float_accuracy"])
+
+    @property
+    def fp32(self) -> tuple[float, float]:
+        """The float network's arithmetic energy in µJ, and its test accuracy in %."""
+        return float(self.best.metrics["energy"]["float_uj"]), 100 * self.float_accuracy
 
 
 def read(root: Path, schemes: Sequence[str]) -> Results:
@@ -145,6 +151,7 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
             "qtools"
         )
     return Results(
+        reading.read_json(root, "metrics/download.json"),
         reading.read_json(root, "metrics/train.json"),
         reading.read_csv(root, "plots/training.csv"),
         [_scheme(root, name, parts, table) for name, parts in metrics.items()],

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, SCHEME_COLUMNS, shown
+from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, SCHEME_COLUMNS, typeset
 from powtwo.report.results import Results, Row, SchemeResult
-
-# Keys of metrics/energy/<scheme>.json that have a place of their own on the page.
-_SHOWN_ELSEWHERE = ("conventions", "float_uj", "integer_uj", "ratio", "last_float_pj",
-                    "last_integer_pj", "table", "zero_point")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,20 +18,60 @@ class Cell:
     text: str
     value: float | None = None  # sorts the column; None: the text does
     source: str = ""  # file and key
+    note: str = ""  # a line below the text
 
 
 @dataclass(frozen=True)
 class Table:
-    """Titles of columns, rows of cells, and a row that stays last."""
+    """Titles of columns, rows of cells, a row that stays last, and the row that is marked."""
 
     titles: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     total: Sequence[Cell] = ()
+    marked: str = ""  # the text of its first cell
 
 
 def number(value: float | None, source: str, form: str = ",.8g") -> Cell:
     """Return a cell of a figure, or of a dash where the stage could not give one."""
-    return Cell(shown(value, form), value, source)
+    return Cell(typeset(value, form), value, source)
+
+
+def overview(results: Results, options: Mapping[str, str]) -> Table:
+    """Return what a scheme costs and saves, in six columns; FP32 comes last.
+
+    Args:
+        results: of a run.
+        options: of each scheme, in a line.
+    """
+    rows = [[Cell(scheme.name, note=options[scheme.name]), *_costs(scheme)]
+            for scheme in results.schemes]  # fmt: skip
+    best = results.best
+    fp32 = [
+        Cell("FP32", note="float network"),
+        _percent(results.float_accuracy, best.source("evaluate", "float_accuracy")),
+        Cell(MISSING),
+        number(results.fp32[0], best.source("energy", "float_uj"), ".3f"),
+        Cell(MISSING),
+        number(results.train["size_mb"], "metrics/train.json: size_mb", ".2f"),
+    ]
+    titles = ["scheme", "accuracy, %", "drop, points", "energy, µJ", "ratio", "size, MB"]
+    return Table(titles, rows, fp32, best.name)
+
+
+def _costs(scheme: SchemeResult) -> list[Cell]:
+    half = 50 * (scheme["accuracy_high"] - scheme["accuracy_low"])
+    accuracy = _percent(scheme["accuracy"], scheme.source("evaluate", "accuracy"))
+    return [
+        replace(accuracy, text=f"{accuracy.text} ± {half:.2f}"),
+        number(scheme["drop_points"], scheme.source("evaluate", "drop_points"), ".2f"),
+        number(scheme["energy_uj"], scheme.source("energy", "integer_uj"), ".3f"),
+        number(scheme["ratio"], scheme.source("energy", "ratio"), ".1f"),
+        number(scheme["size_mb"], scheme.source("convert", "size_mb"), ".2f"),
+    ]
+
+
+def _percent(fraction: float, source: str) -> Cell:
+    return Cell(f"{100 * fraction:.2f}", fraction, source)
 
 
 def compare_schemes(results: Results) -> Table:
@@ -67,7 +103,7 @@ def _layer(row: Row, place: str) -> list[Cell]:
         cells.append(number(row[column.key], f"{place}, {column.key}", column.form))
     for key in LAYER_RANGES:
         low, high = row[f"{key}_min"], row[f"{key}_max"]
-        text = shown(low, "d") if low == high else f"{low} to {high}"
+        text = " to ".join(dict.fromkeys(typeset(end, "d") for end in (low, high)))
         cells.append(Cell(text, low, f"{place}, {key}_min"))
     return cells
 
@@ -108,31 +144,6 @@ def energy_assumptions(results: Results) -> Table:
     return Table(["assumed", "prices", "FP32 costs times as much in", *names], rows)
 
 
-def other_energy(results: Results) -> Table:
-    """Return every other figure that the stage energy wrote, a column for each scheme.
-
-    Memory, the figures of the table that the comparison does not use, and why a price is missing
-    are here under the keys that they have in the file.
-    """
-    schemes = {scheme.name: _others(scheme) for scheme in results.schemes}
-    keys = dict.fromkeys(key for values in schemes.values() for key in values)
-    rows = [
-        [Cell(key)]
-        + [
-            _any_value(values.get(key), f"metrics/energy/{name}.json: {key}")
-            for name, values in schemes.items()
-        ]
-        for key in keys
-    ]
-    return Table(["key", *schemes], rows)
-
-
-def _others(scheme: SchemeResult) -> dict[str, Any]:
-    elsewhere = ("sensitivity.", *(f"{scheme.energy_prefix}{key}." for key in _SHOWN_ELSEWHERE))
-    leaves = _leaves(scheme.all_energy)
-    return {key: value for key, value in leaves if not f"{key}.".startswith(elsewhere)}
-
-
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted key and the value of everything in nested JSON."""
     if isinstance(values, (Mapping, list)):
@@ -141,12 +152,6 @@ def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{key}" if path else f"{key}")
     else:
         yield path, values
-
-
-def _any_value(value: Any, source: str) -> Cell:
-    if value is None or isinstance(value, bool | str):
-        return Cell(MISSING if value is None else str(value), None, source)
-    return number(value, source)
 
 
 def last_layer_terms(scheme: SchemeResult, arithmetic: str) -> Table:

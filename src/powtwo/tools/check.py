@@ -18,7 +18,7 @@ from powtwo.core import files
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools import published, status
-from powtwo.tools.docs import markdown, pages
+from powtwo.tools.docs import markdown, pages, screenshot
 
 CACHED = ("data/", "models/", "exports/", "report/")  # in no commit, and absent from a new clone
 ERRORS = (ValueError, OSError, LookupError)
@@ -27,7 +27,7 @@ ERRORS = (ValueError, OSError, LookupError)
 def main(root: Path = Path()) -> int:
     """Print what is wrong; return 1 where anything is."""
     with one_line_errors("check"):
-        faults = [*lock(root), *passages(root), *runs(root)]
+        faults = [*lock(root), *passages(root), *pictures(root), *runs(root)]
         print("\n".join(faults) or "dvc.lock, README, docs and results are current")
         return int(bool(faults))
 
@@ -79,6 +79,16 @@ def passages(root: Path) -> Iterator[str]:
             fault = _line(error)
         if fault:
             yield f"{path}: passage {name}: {fault}; run `inv docs`"
+
+
+def pictures(root: Path) -> Iterator[str]:
+    """Yield the generated pictures of docs that are not what `inv docs` draws."""
+    for picture, draw in pages.pictures(root):
+        if not picture.is_file() or picture.read_bytes() != draw():
+            path = picture.relative_to(root).as_posix()
+            yield f"{path}: is not what its files hold; run `inv docs`"
+    if fault := screenshot.fault(root):
+        yield fault
 
 
 def runs(root: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from powtwo.report.figures import style
 from powtwo.report.figures.style import canvas, project_style
@@ -27,22 +28,22 @@ def by_layer(scheme: SchemeResult) -> Figure:
     rows = scheme.plots["energy"]
     layers = dict[int, str]((row["layer"], row["layer_kind"]) for row in rows)
     positions = np.arange(len(layers))
-    figure = canvas(1.4 + 0.36 * len(layers))
-    left, right = figure.subplots(1, 2, sharey=True)
+    figure = canvas(1.6 + 0.56 * len(layers))
+    upper, lower = figure.subplots(2, 1)
     for arithmetic, color, offset in (("float", style.FAINT, -0.2), ("integer", style.BLUE, 0.2)):
         widths = [_microjoules(rows, layer, arithmetic=arithmetic) for layer in layers]
-        left.barh(positions + offset, widths, 0.36, color=color, label=arithmetic)
-        _write_values(left, widths, offset)
-    left.set_title("Float and integer (µJ)")
-    _stack_operations(right, rows, list(layers))
-    right.set_title("Integer alone, by operation (µJ)")
-    figure.suptitle(scheme.name, x=0.01, ha="left", fontsize=style.TEXT + 1)
-    left.set_yticks(positions, [f"{layer} {kind}" for layer, kind in layers.items()])
-    left.invert_yaxis()
-    for axes in (left, right):
+        upper.barh(positions + offset, widths, 0.36, color=color, label=arithmetic)
+        _write_values(upper, widths, offset)
+    upper.set_title(f"Energy, float and {scheme.name} (µJ)")
+    _stack_operations(lower, rows, list(layers))
+    lower.set_title(f"Energy of {scheme.name} by operation (µJ)")
+    for axes in (upper, lower):
+        axes.set_yticks(positions, [f"{layer} {kind}" for layer, kind in layers.items()])
+        axes.invert_yaxis()
         axes.legend(frameon=False, loc="lower right", fontsize=style.TEXT - 1)
         axes.margins(x=0.22)
         axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 

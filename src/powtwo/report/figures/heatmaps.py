@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +20,9 @@ Matrix = NDArray[np.float64]
 
 LABELED_CLASSES = 20  # beyond these, numbers in a confusion matrix cannot be read
 DARK = 158 / 256  # from here on, white has more contrast with CELL_COLORS than black: 4.5 and more
+LINE = 20  # characters of a scheme's name, which goes on in a line beside it
+CHARACTER = 0.08  # inches, about
+SCHEMES_ABREAST = 7  # beside each other; more go below
 FEW_IMAGES = 5  # colors span at least so many, so that what one image costs or gives is pale
 # In cells, whose colors are the same in light and dark.
 _PALE, _GRAY, _BLACK, _WHITE = "#f1f3f5", "#5f6773", "#000000", "#ffffff"
@@ -47,7 +52,7 @@ def confusion(scheme: SchemeResult) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
-    axes.set_title(f"Test images taken for another class: {scheme.name}")
+    axes.set_title(f"Confusion of {scheme.name}")
     return figure
 
 
@@ -57,13 +62,13 @@ def sqnr(results: Results) -> Figure:
     values = np.array(
         [[row["sqnr_db"] for row in scheme.plots["layers"]] for scheme in results.schemes]
     )
-    figure = canvas(1.3 + 0.3 * len(values))
-    axes = figure.subplots()
     missing = values.max() - values  # low values are dark: they are what one looks for
-    texts = [[f"{value:.1f}" for value in row] for row in values]
-    _draw(axes, missing, max(1, missing.max()), texts, results.schemes)
-    axes.set_title("SQNR of each layer's output (dB)")
-    return figure
+    return _draw(
+        results.schemes,
+        {"SQNR of each layer's output (dB)": missing},
+        {"SQNR of each layer's output (dB)": [[f"{value:.1f}" for value in row] for row in values]},
+        max(1, missing.max()),
+    )
 
 
 @project_style()
@@ -74,42 +79,60 @@ def sensitivity(results: Results) -> Figure:
     or less is never dark.
     """
     schemes = [scheme for scheme in results.schemes if scheme.layer_sensitivity()]
-    rows = [row for scheme in schemes for row in scheme.layer_sensitivity()]
-    figure = canvas(2.4 + 0.6 * max(1, len(schemes)))
-    lost, gained = figure.subplots(2, 1)
-    lost.set_title("Quantized alone: points lost against the float network")
-    gained.set_title("Left in float alone: points gained on the integer network")
     if not schemes:
-        for axes in (lost, gained):
-            axes.set_axis_off()
-        lost.text(0, 0.5, "not measured: evaluate.sensitivity_images is 0", va="center")
-        return figure
+        return _not_measured("evaluate.sensitivity_images is 0")
+    rows = [row for scheme in schemes for row in scheme.layer_sensitivity()]
     losses, gains = (
         np.array([row.points for row in rows if row.alone == alone]).reshape(len(schemes), -1)
         for alone in ("quantized", "float")
     )
-    losses = -losses
-    most = max(losses.max(), gains.max(), *(100 * FEW_IMAGES / row.images for row in rows))
-    for axes, points in ((lost, losses), (gained, gains)):
-        texts = [[f"{value:z.1f}".replace("-", "−") for value in row] for row in points]
-        _draw(axes, points, most, texts, schemes)
+    panels = {
+        "Quantized alone: points lost": -losses,
+        "Left in float alone: points gained": gains,
+    }
+    most = max(*(points.max() for points in panels.values()),
+               *(100 * FEW_IMAGES / row.images for row in rows))  # fmt: skip
+    texts = {
+        title: [[f"{value:z.1f}".replace("-", "−") for value in row] for row in points]
+        for title, points in panels.items()
+    }
+    return _draw(schemes, panels, texts, most)
+
+
+def _not_measured(why: str) -> Figure:
+    figure = canvas(0.6)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0, 0.5, f"not measured: {why}", va="center")
     return figure
 
 
 def _draw(
-    axes: Axes,
-    values: Matrix,
-    most: float,
-    texts: Sequence[Sequence[str]],
     schemes: Sequence[SchemeResult],
-) -> None:
-    """Color a matrix (scheme, layer) by its values, write texts in its cells and name its axes."""
-    _color_cells(axes, values, most)
-    for row, column in np.ndindex(*values.shape):
-        _write(axes, column, row, texts[row][column], cell_ink(float(values[row, column]), most))
-    layers = [f"{row['layer']}\n{row['kind']}" for row in schemes[0].plots["layers"]]
-    axes.set_xticks(range(len(layers)), layers, fontsize=TEXT - 1)
-    axes.set_yticks(range(len(schemes)), [scheme.name for scheme in schemes])
+    panels: Mapping[str, Matrix],
+    texts: Mapping[str, Sequence[Sequence[str]]],
+    most: float,
+) -> Figure:
+    """Draw matrices (scheme, layer) by title, a row for each layer, a few schemes side by side."""
+    layers = [f"{row['layer']} {row['kind']}" for row in schemes[0].plots["layers"]]
+    count = math.ceil(len(schemes) / SCHEMES_ABREAST)
+    blocks = np.array_split(np.arange(len(schemes)), count)
+    names = [textwrap.fill(scheme.name, LINE) for scheme in schemes]
+    below = CHARACTER * max(len(line) for name in names for line in name.split("\n"))
+    figure = canvas(len(panels) * len(blocks) * (0.45 + below + 0.19 * len(layers)))
+    grid = iter(figure.subplots(len(panels) * len(blocks), 1, squeeze=False).flat)
+    for title, values in panels.items():
+        for block in blocks:
+            axes = next(grid)
+            _color_cells(axes, values[block].T, most)
+            for column, scheme in enumerate(block):
+                for row, value in enumerate(values[scheme]):
+                    text = texts[title][scheme][row]
+                    _write(axes, column, row, text, cell_ink(float(value), most))
+            axes.set_title(title)
+            axes.set_yticks(range(len(layers)), layers)
+            axes.set_xticks(range(len(block)), [names[index] for index in block], rotation=90)
+    return figure
 
 
 def _color_cells(axes: Axes, values: Matrix, most: float) -> None:

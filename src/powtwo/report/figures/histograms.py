@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from powtwo.report.figures.style import BLUE, FAINT, ORANGE, TEXT, canvas, project_style
 from powtwo.report.results import Row, SchemeResult
 
-TENSORS = {"weight": "Weights", "output": "Outputs"}
+TENSORS = {"weight": "weights", "output": "outputs"}
 
 
 @project_style()
@@ -27,9 +27,10 @@ def histograms(scheme: SchemeResult) -> Figure:
     for line, (layer, kind) in zip(grid, kinds.items(), strict=True):
         for axes, tensor in zip(line, TENSORS, strict=True):
             _draw(axes, [row for row in rows if (row["layer"], row["tensor"]) == (layer, tensor)])
-        line[0].set_ylabel(f"{layer}\n{kind}", rotation=0, ha="right", va="center")
+        line[0].set_ylabel(f"{layer} {kind}", rotation=0, ha="right", va="center")
     for axes, title in zip(grid[0], TENSORS.values(), strict=True):
-        axes.set_title(f"{title}, steps of their scale")
+        axes.set_title(title)
+    figure.suptitle(f"Codes of {scheme.name}", x=0.01, ha="left", weight="bold", fontsize=10)
     figure.align_ylabels()
     return figure
 

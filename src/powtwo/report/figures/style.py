@@ -30,7 +30,7 @@ BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#5
 INK, FAINT = "#1b1f24", "#8b929b"
 # Colors that the page chooses anew for light and dark, and its names for them.
 CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", BLUE: "--blue", ORANGE: "--orange", SKY: "--sky"}
-WIDTH = 7.2  # inches
+WIDTH = 4.2  # inches: as wide as a telephone, so that nothing need be drawn twice
 TEXT = 9  # points
 SETTINGS = Path(__file__).with_name("powtwo.mplstyle")
 
@@ -50,10 +50,17 @@ def canvas(height: float) -> Figure:
 
 
 @project_style()
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def save_png(figure: Figure, path: Path | str) -> None:
     """Write a figure as PNG."""
     with files.atomic(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        Path(temporary).write_bytes(png(figure))
 
 
 @project_style()

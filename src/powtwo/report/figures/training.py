@@ -18,10 +18,10 @@ def curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     Args:
         rows: an epoch each, with the keys of `plots/training.csv`.
     """
-    figure = canvas(2.9)
-    left, right = figure.subplots(1, 2)
-    _draw(left, rows, "loss", 1, "Loss (nats)")
-    _draw(right, rows, "accuracy", 100, "Accuracy (%)")
+    figure = canvas(4.4)
+    upper, lower = figure.subplots(2, 1)
+    _draw(upper, rows, "loss", 1, "Training: loss (nats)")
+    _draw(lower, rows, "accuracy", 100, "Training: accuracy (%)")
     return figure
 
 

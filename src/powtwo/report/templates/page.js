@@ -11,6 +11,11 @@ function compare(a, b, sign) {
 }
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
+  for (const cell of table.querySelectorAll("td")) {
+    const head = heads[cell.cellIndex];
+    cell.dataset.label = head.textContent.trim();
+    if (cell.classList.contains("number")) head.classList.add("number");
+  }
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const down = head.getAttribute("aria-sort") === "ascending";
     heads.forEach(other => other.removeAttribute("aria-sort"));

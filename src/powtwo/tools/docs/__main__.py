@@ -8,11 +8,13 @@ from powtwo.tools.docs import markdown, pages
 
 
 def main(root: Path = Path()) -> None:
-    """Bring every generated passage up to date."""
+    """Bring every generated passage and picture up to date."""
     with one_line_errors("docs"):
         for page, name, make in pages.passages(root):
             text = files.read_text(page)
             files.write_text(page, markdown.insert(text, name, make()))
+        for picture, draw in pages.pictures(root):
+            picture.write_bytes(draw())
 
 
 if __name__ == "__main__":

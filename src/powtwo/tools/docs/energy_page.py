@@ -127,6 +127,11 @@ def working(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:
     ]
 
 
+def last_layer() -> list[str]:
+    """Show every term of the lab's last layer."""
+    return _terms([lab_layers()[-1]], load_price_table("lab"))
+
+
 def decimal(value: Fraction) -> str:
     """Return a fraction of a power of ten as the decimal it is, every digit of it."""
     exact = Decimal(value.numerator) / Decimal(value.denominator)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from powtwo.tools.docs import ablation, benchmarks, energy_page, readme
+from powtwo.report.figures.style import png
+from powtwo.tools.docs import ablation, benchmarks, energy_page, lab_page, readme
 from powtwo.tools.docs.benchmarks import LoadRow, SizeRow, TrainRow, read
 
 
@@ -14,13 +15,24 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     """Yield each passage of the repository at `root`."""
     page = root / "README.md"
     yield page, "headline", lambda: readme.headline(root / readme.HEADLINE)
-    yield page, "results", lambda: f"{readme.work_tree(root)}\n\n{readme.published_runs(root)}"
+    yield page, "edit", lambda: readme.edit(root)
+    yield page, "best", lambda: readme.best(root / readme.HEADLINE)
+    page, folder = root / "docs/results.md", root / "docs"
+    yield page, "run", lambda: readme.work_tree(root)
+    yield page, "published", lambda: readme.published_runs(root)
     yield page, "schemes", lambda: readme.published_schemes(root / readme.HEADLINE)
-    page, folder = root / "docs/training.md", root / "docs"
+    page = root / "docs/training.md"
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
     yield page, "loading", lambda: benchmarks.table(read(folder / "loading.csv", LoadRow))
     sizes = folder / "c_size.csv"
     yield folder / "c.md", "size", lambda: benchmarks.table(read(sizes, SizeRow))
+    for name, make in lab_page.passages(root).items():
+        yield folder / "lab.md", name, make
     for name, text in energy_page.passages().items():
         yield root / "docs/energy.md", name, partial(str, text)
+
+
+def pictures(root: Path) -> Iterator[tuple[Path, Callable[[], bytes]]]:
+    """Yield each generated picture of the repository at `root`, and what makes its bytes."""
+    yield root / "docs/headline.png", lambda: png(readme.headline_figure(root / readme.HEADLINE))

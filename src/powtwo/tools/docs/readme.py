@@ -1,20 +1,26 @@
-"""What README shows of results: its first sentence, and tables of schemes and published runs."""
+"""What README and docs/results.md show of results: the headline, and tables of schemes and runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import mean
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from powtwo.core import files
 from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column
+from powtwo.report.figures.pareto import accuracy_and_energy, pareto_front
 from powtwo.tools import published
 from powtwo.tools.docs import markdown
 from powtwo.tools.docs.markdown import mean_deviation
 from powtwo.tools.published import Run
 
 HEADLINE = Path("results/cifar10-jpeg")  # the run whose picture README opens with
+EDITED, AFTER = "w3", "w3-mse"  # the scheme that README edits, and the one that it then equals
+MOST_ROWS = 8
 NOTE = (
     "Published runs, each `results/NAME/`. Images are for training, validation and testing. The "
     "scheme is the cheapest within one standard error of the best validation accuracy. A recipe "
@@ -44,6 +50,68 @@ def headline(folder: Path) -> str:
         f"times less, with weights in `{with_memory['weights_in']}` and activations in "
         f"`{with_memory['activations_in']}`."
     )
+
+
+def edit(root: Path) -> str:
+    """Return what `inv diff` says of README's edit: EDITED then has the options of AFTER."""
+    old, new = (
+        files.read_json(root / f"metrics/evaluate/{scheme}.json")["accuracy"]
+        for scheme in (EDITED, AFTER)
+    )
+    row = (f"metrics/evaluate/{EDITED}.json", "accuracy", f"{old:.5g}", f"{new:.5g}",
+           f"{new - old:.5g}")  # fmt: skip
+    lines = [("Path", "Metric", "HEAD", "workspace", "Change"), row]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return "\n".join(["```text", *text, "```"])
+
+
+def best(folder: Path) -> str:
+    """Return FP32, the lab's scheme and those that no other beats, the cheapest last."""
+    runs = _of_recipe(folder)
+    first = runs[0]
+    points = {
+        name: (mean(published.column(runs, name, "energy_uj")),
+               mean(published.column(runs, name, "accuracy")))
+        for name in first.schemes
+    }  # fmt: skip
+    front = pareto_front(list(points.values()))
+    shown = [name for name, point in points.items() if point in front or name == "lab"]
+    shown.sort(key=lambda name: -points[name][0])
+    energy = files.read_json(folder / f"metrics/energy/{shown[0]}.json")
+    energy = energy if energy["table"] == first.prices else energy["all_widths"]
+    rows = [["FP32", _float_accuracy(runs), "", f"{energy['float_uj']:.1f}", "1"]]
+    selected = published.choose(runs)
+    for name in shown[-MOST_ROWS + 1 :]:
+        cells = [
+            mean_deviation(published.column(runs, name, figure), form)
+            for figure, form in (("accuracy", ".2%"), ("drop_points", ".2f"),
+                                 ("energy_uj", ".1f"), ("ratio", ".1f"))
+        ]  # fmt: skip
+        text = f"`{name}`"
+        rows.append([f"**{text}**" if name == selected else text, *cells])
+    _, _, test = published.images(first)
+    sentence = (
+        f"`{folder.name}` (CIFAR-10 saved as JPEG again, which is not CIFAR-10), {test} test "
+        f"images, mean ± sample standard deviation of {len(runs)} trainings; energy of arithmetic "
+        f"for one image by the prices `{first.prices}`. Bold: selected on the validation set."
+    )
+    titles = ["scheme", "accuracy", "drop, points", "energy, µJ", "times less than FP32"]
+    return "\n".join([sentence, "", *markdown.table(titles, rows)])
+
+
+def headline_figure(folder: Path) -> Figure:
+    """Draw the schemes of a recipe as the report does, means over its trainings."""
+    runs = _of_recipe(folder)
+    rows = {
+        name: {column: mean(published.column(runs, name, column))
+               for column in ("accuracy", "accuracy_low", "accuracy_high", "energy_uj")}
+        for name in runs[0].schemes
+    }  # fmt: skip
+    energy = files.read_json(folder / f"metrics/energy/{next(iter(rows))}.json")
+    energy = energy if energy["table"] == runs[0].prices else energy["all_widths"]
+    fp32 = energy["float_uj"], 100 * mean(run.float_accuracy for run in runs)
+    return accuracy_and_energy(rows, published.choose(runs), fp32)
 
 
 def work_tree(root: Path) -> str:

@@ -1,0 +1,136 @@
+"""The layers of the float network, as `inv layers` and docs/lab.md list them.
+
+Shapes, parameters and totals are those of torchsummary 1.5.1; MACs, bytes and accumulator bits
+are what hardware must provide.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import nn
+
+from powtwo.core.params import StageParams
+from powtwo.core.stages import read_params
+from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
+from powtwo.network.architecture import Architecture
+from powtwo.network.params import Model
+from powtwo.sidecar.one_line import one_line_errors
+
+LARGEST_PRODUCT = 127 * 128  # of an 8-bit weight and an 8-bit code less its zero point, 128
+MB = 2**20
+TITLES = ("layer", "type", "output shape", "parameters", "MACs", "INT8 weights, B",
+          "INT8 output, B", "accumulator, bits")  # fmt: skip
+
+
+class Reads(StageParams):
+    """What this tool reads of params.yaml."""
+
+    model: Model
+
+
+@dataclass(frozen=True)
+class ModuleShape:
+    """A module of the float network and what it takes for one image."""
+
+    kind: str  # the class in torch.nn
+    output_shape: tuple[int, ...]  # (C, H, W) or (features,)
+    parameters: int
+    fan_in: int  # weights that one output sums up; 0: no multiplications
+
+    @property
+    def outputs(self) -> int:
+        """Output elements of one image; also their bytes as INT8."""
+        return prod(self.output_shape)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications for one image."""
+        return self.fan_in * self.outputs
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of INT8 weights; biases and batch norms, folded, are not among them."""
+        return self.fan_in * self.output_shape[0]
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Bits of a signed integer that holds every sum of 8-bit products, bias left out."""
+        return (self.fan_in * LARGEST_PRODUCT).bit_length() + 1
+
+
+def of_model(architecture: Architecture) -> Iterator[ModuleShape]:
+    """Yield each module of the float network, in order; nothing is computed or allocated."""
+    with torch.device("meta"):
+        x = torch.empty(1, CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
+        for module in architecture.build().eval():
+            x = module(x)
+            yield ModuleShape(
+                type(module).__name__,
+                tuple(x.shape[1:]),
+                sum(parameter.numel() for parameter in module.parameters()),
+                module.weight[0].numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0,
+            )
+
+
+def cells(modules: list[ModuleShape]) -> list[list[str]]:
+    """Return a row for each module, by TITLES."""
+    return [[str(index), *_cells(module)] for index, module in enumerate(modules, start=1)]
+
+
+def _cells(module: ModuleShape) -> list[str]:
+    size, outputs = " × ".join(map(str, module.output_shape)), f"{module.outputs:,}"
+    macs, weights = f"{module.macs:,}", f"{module.weight_bytes:,}"
+    bits = str(module.accumulator_bits)
+    if not module.fan_in:
+        macs = weights = bits = ""
+    return [module.kind, size, f"{module.parameters:,}", macs, weights, outputs, bits]
+
+
+def totals(modules: list[ModuleShape]) -> dict[str, str]:
+    """Return the sums below the table; sizes in MiB, as torchsummary's MB are."""
+    parameters = sum(module.parameters for module in modules)
+    image = 4 * CHANNELS * IMAGE_SIZE**2 / MB
+    passes = 2 * 4 * sum(module.outputs for module in modules) / MB  # forward and backward
+    weights = 4 * parameters / MB
+    return {
+        "Total params": f"{parameters:,}",
+        "Trainable params": f"{parameters:,}",
+        "Non-trainable params": "0",
+        "Total MACs": f"{sum(module.macs for module in modules):,}",
+        "Input size (MB)": f"{image:.2f}",
+        "Forward/backward pass size (MB)": f"{passes:.2f}",
+        "Params size (MB)": f"{weights:.2f}",
+        "Estimated Total Size (MB)": f"{image + passes + weights:.2f}",
+    }
+
+
+def plain_text(modules: list[ModuleShape]) -> str:
+    """Return the table and its totals for a terminal."""
+    rows = [list(TITLES), *cells(modules)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            [*map(str.ljust, row[:3], widths), *map(str.rjust, row[3:], widths[3:])]
+        ).rstrip()
+        for row in rows
+    ]  # fmt: skip
+    return "\n".join([*lines, "", *(f"{key}: {value}" for key, value in totals(modules).items())])
+
+
+def main() -> None:
+    """Print the layers of the network in params.yaml."""
+    parser = argparse.ArgumentParser(description="list the layers of the network in params.yaml")
+    parser.add_argument("--classes", type=int, default=10, help="outputs of the last layer")
+    arguments = parser.parse_args()
+    with one_line_errors("layers"):
+        model = Reads.read(read_params()).model
+        print(plain_text(list(of_model(Architecture.of(model, arguments.classes)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The table of layers: the lab's network as torchsummary 1.5.1 printed it."""
+
+from __future__ import annotations
+
+import re
+
+from closure import ROOT
+
+from powtwo.network.architecture import Architecture
+from powtwo.tools import layers
+
+LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
+RECORDED = ROOT / "tests/data/torchsummary.txt"  # of the same network
+
+
+def test_the_labs_network_is_as_torchsummary_prints_it() -> None:
+    modules = list(layers.of_model(LAB))
+    lines = RECORDED.read_text(encoding="utf-8").splitlines()
+    rows = [line.rsplit(maxsplit=1) for line in lines if "[-1" in line]
+    assert len(rows) == len(modules) == 34
+    for index, (module, (head, parameters)) in enumerate(zip(modules, rows, strict=True), start=1):
+        name, shape = head.split(maxsplit=1)
+        assert name == f"{module.kind}-{index}"
+        assert shape == str([-1, *module.output_shape])
+        assert parameters == f"{module.parameters:,}"
+    totals = layers.totals(modules)
+    recorded = dict(line.split(": ") for line in lines if ": " in line)
+    assert {key: totals[key] for key in recorded} == recorded
+
+
+def test_macs_and_accumulators_of_the_labs_network() -> None:
+    modules = list(layers.of_model(LAB))
+    assert sum(module.macs for module in modules) == 53_085_440
+    last = modules[-1]
+    assert (last.macs, last.weight_bytes, last.outputs) == (1280, 1280, 10)
+    # 128 products of at most 127 * 128 sum up to 2,080,768, below 2^21; one bit is the sign.
+    assert last.accumulator_bits == 22
+    assert modules[1].fan_in == 0  # a batch norm is folded
+
+
+def test_any_layout_is_listed() -> None:
+    text = layers.plain_text(list(layers.of_model(Architecture((8, "M"), (), 3))))
+    assert re.search(r"1 +Conv2d +8 × 32 × 32 +224 ", text)
+    assert "Total MACs: 227,328" in text  # 8·27·32·32 + 3·8·16·16
