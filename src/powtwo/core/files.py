@@ -30,7 +30,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
         try:
             yield temporary
         except OSError as error:
-            if error.filename is None:  # a write does not tell what it was for
+            if error.errno and error.filename is None:  # a write does not tell what it was for
                 error.filename = str(path)
             raise
         temporary.replace(path)
