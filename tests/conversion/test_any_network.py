@@ -118,16 +118,17 @@ def test_a_layer_of_next_to_nothing_becomes_zeros_and_that_is_told(
 
 @pytest.mark.parametrize("tensor", ["4.weight", "14.weight"])
 @pytest.mark.parametrize("observer", ["lab", "minmax-round"])
-@pytest.mark.parametrize("clamped", ["weights", "activations"])
+@pytest.mark.parametrize("clamped", [("weights",), ("activations",), ("weights", "activations")])
 def test_rounding_is_learned_where_a_clamp_is_far_from_the_weights(
-    clamped: str, observer: str, tensor: str
+    clamped: tuple[str, ...], observer: str, tensor: str
 ) -> None:
     """Sums of 10^30 steps would not be exact; what no codes can give is not asked of them."""
     options = {
         "weights": {"observer": observer, "bits": 8, "rounding": "learned"},
         "activations": {"observer": observer, "bits": 8},
     }
-    options[clamped]["clamp"] = [-8, 0]
+    for kind in clamped:
+        options[kind]["clamp"] = [-8, 0]
     conversion = converted(scaled([(tensor, None, 1e30)]), Scheme.model_validate(options))
     assert all(layer.bias is not None for layer in conversion.network.layers if layer.has_weights)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +68,15 @@ def test_memory_that_no_machine_has_is_said(allocate: Callable[[], object]) -> N
     assert line.startswith("out of memory (")
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file grow beyond 100 bytes."""
+    """Let no file grow beyond 100 bytes; in the block alone, for pytest may print to a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_arrays(path: Path) -> None:
@@ -86,12 +89,11 @@ def write_checkpoint(path: Path) -> None:
         torch.save({"x": torch.zeros(99)}, file)
 
 
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize(
     "write",
     [
         lambda path: files.write_json(path, {"x": "x" * 200}),
-        lambda path: tensors.write(path, {"x": torch.zeros(99)}, {}),
+        lambda path: tensors.write(path, {"x": np.zeros(99)}, {}),
         write_arrays,
         write_checkpoint,
     ],
@@ -103,6 +105,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     with (
         pytest.raises(SystemExit, match="^1$"),
         one_line_errors("stage"),
+        full_disk(),
         files.atomic(tmp_path / "a") as path,
     ):
         write(path)
