@@ -64,7 +64,7 @@ def test_what_is_not_the_lock_s_is_named(tracked: Path) -> None:
     assert any(fault.startswith("metrics/b: deleted") for fault in faults)
     files.write_text(tracked / "params.yaml", "seed: 0\nschemes: {b: 1}\n")
     *_, fault = check.lock(tracked)
-    assert fault == "dvc.lock: train@a: dvc.yaml has no such stage; delete its entry"
+    assert fault == "dvc.lock: train@a: dvc.yaml has no such stage; run `inv prune`"
 
 
 def test_what_dvc_cannot_say_is_said_in_one_line(

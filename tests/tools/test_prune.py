@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from clone import PARAMS
+from closure import ROOT
 
 from powtwo.core import files, scratch
 from powtwo.report import results
@@ -91,3 +93,28 @@ def test_without_params_nothing_but_killed_stages_leftovers_goes(
     assert told.err.count("\n") == 1
     assert kept.exists()
     assert not (root / "plots/.writing-abc").exists()
+
+
+def test_stages_of_removed_schemes_leave_the_lock(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = (ROOT / "dvc.lock").read_text(encoding="utf-8")
+    stages = yaml.safe_load(lock)["stages"]
+    write(root, "dvc.lock", lock)
+    schemes = {name.partition("@")[2] for name in stages if "@" in name}
+    files.write_text(root / "params.yaml", yaml.safe_dump(
+        {"schemes": dict.fromkeys(schemes, {}), "export": {"schemes": sorted(schemes)}}
+    ))  # fmt: skip
+    prune.main([], root)
+    assert (root / "dvc.lock").read_text(encoding="utf-8") == lock  # not a byte of what stays
+    gone = sorted(schemes)[0]
+    left = sorted(schemes - {gone})
+    files.write_text(root / "params.yaml", yaml.safe_dump(
+        {"schemes": dict.fromkeys(left, {}), "export": {"schemes": left}}
+    ))  # fmt: skip
+    capsys.readouterr()
+    prune.main([], root)
+    of_gone = [name for name in stages if name.endswith(f"@{gone}")]
+    assert capsys.readouterr().out == "".join(f"Removing {n} from dvc.lock\n" for n in of_gone)
+    after = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    assert after == {name: stage for name, stage in stages.items() if name not in of_gone}

@@ -44,7 +44,7 @@ def lock(root: Path) -> Iterator[str]:
     defined = status.stages(root)
     for stage in locked(root):
         if stage not in defined:
-            yield f"dvc.lock: {stage}: dvc.yaml has no such stage; delete its entry"
+            yield f"dvc.lock: {stage}: dvc.yaml has no such stage; run `inv prune`"
 
 
 def locked(root: Path) -> dict[str, dict[str, Any]]:

@@ -13,12 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from powtwo.core import files, scratch
 from powtwo.core.params import ParamsError, parse_yaml, select
 from powtwo.report import results
 from powtwo.sidecar.one_line import one_line_errors
 
-PARAMS = "params.yaml"
+PARAMS, LOCK = "params.yaml", "dvc.lock"
 MODELS = ("models/calibrated", "models/integer")
 
 
@@ -32,6 +34,26 @@ def main(arguments: Sequence[str], root: Path = Path()) -> None:
             print(f"Removing {path.relative_to(root).as_posix()}")
             if not dry_run:
                 scratch.remove(path)
+        forget(root, dry_run=dry_run)
+
+
+def forget(root: Path, *, dry_run: bool) -> None:
+    """Take the stages of removed schemes out of dvc.lock, which DVC leaves there."""
+    path = root / LOCK
+    if not path.is_file():
+        return
+    schemes, exported = _schemes(root)
+    yaml = YAML()
+    yaml.preserve_quotes = True  # an md5 of digits alone stays text
+    lock = yaml.load(files.read_text(path))
+    for name in list(lock["stages"]):
+        stage, at, scheme = name.partition("@")
+        if at and scheme not in (exported if stage == "export" else schemes):
+            print(f"Removing {name} from {LOCK}")
+            del lock["stages"][name]
+    if not dry_run:
+        with files.atomic(path) as temporary:
+            yaml.dump(lock, temporary)
 
 
 def of_removed_schemes(root: Path) -> Iterator[Path]:

@@ -45,8 +45,7 @@ def take(root: Path = Path()) -> None:
         about = PngInfo()
         about.add_text("report", hashlib.md5(page.read_bytes()).hexdigest())
         with Image.open(shot) as image, files.atomic(root / PICTURE) as path:
-            colors = image.convert("RGB").quantize(64)  # a page has few; a quarter of the bytes
-            colors.save(path, format="PNG", optimize=True, pnginfo=about)
+            image.convert("RGB").save(path, format="PNG", optimize=True, pnginfo=about)
 
 
 def fault(root: Path) -> str:
