@@ -103,14 +103,14 @@ def test_stages_of_removed_schemes_leave_the_lock(
     write(root, "dvc.lock", lock)
     schemes = {name.partition("@")[2] for name in stages if "@" in name}
     files.write_text(root / "params.yaml", yaml.safe_dump(
-        {"schemes": dict.fromkeys(schemes, {}), "export": {"schemes": sorted(schemes)}}
+        {"schemes": {name: {} for name in schemes}, "export": {"schemes": sorted(schemes)}}
     ))  # fmt: skip
     prune.main([], root)
     assert (root / "dvc.lock").read_text(encoding="utf-8") == lock  # not a byte of what stays
     gone = sorted(schemes)[0]
     left = sorted(schemes - {gone})
     files.write_text(root / "params.yaml", yaml.safe_dump(
-        {"schemes": dict.fromkeys(left, {}), "export": {"schemes": left}}
+        {"schemes": {name: {} for name in left}, "export": {"schemes": left}}
     ))  # fmt: skip
     capsys.readouterr()
     prune.main([], root)

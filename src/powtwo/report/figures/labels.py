@@ -78,9 +78,8 @@ def _search(
         before = dict(placed)
         for index in order:
             others = [place for other, (place, _) in placed.items() if other != index]
-            placed[index] = min(
-                choices[index], key=lambda each: each[1] + _between(each[0], others)
-            )
+            costs = [cost + _between(place, others) for place, cost in choices[index]]
+            placed[index] = choices[index][costs.index(min(costs))]
         if placed == before:
             break
     places = [placed[index][0] for index in range(len(choices))]
@@ -112,11 +111,9 @@ def _own_cost(place: Place, frame: tuple[float, float], obstacles: Sequence[Box]
     """Return what a place costs wherever the other labels are."""
     box = place.box
     outside = (box.right - box.left) * (box.top - box.bottom) - box.overlap(Box(0, 0, *frame))
-    return (
-        place.distance + 1e4 * outside
-        + 20 * sum(box.overlap(obstacle) for obstacle in obstacles)
-        + 30 * sum(_through(place, obstacle) for obstacle in obstacles if not _holds(obstacle, place))
-    )  # fmt: skip
+    passed = [each for each in obstacles if not _holds(each, place) and _through(place, each)]
+    covered = sum(box.overlap(obstacle) for obstacle in obstacles)
+    return place.distance + 1e4 * outside + 20 * covered + 30 * len(passed)
 
 
 def _holds(box: Box, place: Place) -> bool:
