@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from powtwo.report.figures import labels
@@ -12,6 +12,7 @@ SIZE = (40.0, 11.0)
 POINT = st.tuples(st.floats(30, 230), st.floats(20, 180))
 
 
+@settings(max_examples=20)
 @given(st.lists(POINT, min_size=1, max_size=10, unique=True))
 def test_labels_stay_in_the_frame_and_apart(points: list[tuple[float, float]]) -> None:
     placed = labels.place(points, [SIZE] * len(points), FRAME, [])

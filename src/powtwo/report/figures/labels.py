@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 DISTANCES = (7, 14, 24, 36, 50, 66, 84, 104)  # from a point to its label, in points
-DIRECTIONS = 24  # tried around a point
+DIRECTIONS = 16  # tried around a point
 SWEEPS = 12  # at most; a few are enough
 CLOSE = 9  # points; a label so near needs no leader
 
@@ -147,6 +147,10 @@ def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]
 def _through(leader: Place, box: Box) -> bool:
     """Tell whether a leader passes through a rectangle."""
     (x0, y0), (x1, y1) = leader.start, leader.end
+    if max(x0, x1) <= box.left or min(x0, x1) >= box.right:
+        return False
+    if max(y0, y1) <= box.bottom or min(y0, y1) >= box.top:
+        return False
     steps = max(1, round(math.hypot(x1 - x0, y1 - y0) / 3))
     along = (step / steps for step in range(steps + 1))
     return any(
