@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 DISTANCES = (7, 14, 24, 36, 50, 66, 84, 104)  # from a point to its label, in points
-DIRECTIONS = 16  # tried around a point
+DIRECTIONS = 24  # tried around a point
 SWEEPS = 12  # at most; a few are enough
 CLOSE = 9  # points; a label so near needs no leader
 
