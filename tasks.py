@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `inv repro` with nothing to do is as qui
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shlex
 import signal
@@ -179,6 +180,26 @@ def diff(context: Context, old: str | None = None, new: str | None = None) -> No
 def metrics(context: Context) -> None:
     """Show every metric of the last run"""
     _run(context, "dvc", "metrics", "show", *_rest())
+
+
+@task
+def experiments(context: Context) -> None:
+    """List experiments: accuracies, and parameters that differ"""
+    _need_git("experiments")
+    # A key that is also one of params.yaml stands in a column `metrics/accuracy.json:KEY`.
+    keep = "|".join(f"(.*:)?{key}$" for key in _metric_keys("accuracy")) or "$"
+    others = [f"{key}([.]|$)" for name in ("compare", "train") for key in _metric_keys(name)]
+    drop = "|".join(["Created", ".*/", *others])  # with a slash: dependencies
+    options = ("--only-changed", "--no-pager", "--keep", keep, "--drop", drop)
+    _run(context, "dvc", "exp", "show", *options, *_rest())
+
+
+def _metric_keys(name: str) -> list[str]:
+    """Return the keys of a file of metrics; none where DVC cannot read it either, and says so."""
+    try:
+        return list(json.loads((ROOT / f"metrics/{name}.json").read_bytes()))
+    except (OSError, ValueError):
+        return []
 
 
 @task(name="test", help={"fast": "leave out the tests that start processes, train or run DVC"})

@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from powtwo.core import files  # noqa: E402
 from powtwo.core.params import parse_yaml  # noqa: E402
+from powtwo.report import results  # noqa: E402
 from powtwo.sidecar import schema  # noqa: E402
 from powtwo.sidecar.one_line import one_line_errors  # noqa: E402
 
@@ -77,8 +78,7 @@ def evaluate(params: dict[str, Any], scheme: str, seed: int) -> dict[str, Any]:
         with contextlib.chdir(folder):
             for stage in STAGES:
                 importlib.import_module(stage).main(scheme)
-        metrics: dict[str, Any] = files.read_json(folder / f"metrics/evaluate/{scheme}.json")
-        return metrics
+        return dict(results.evaluation(folder, scheme))
 
 
 def table(

@@ -38,24 +38,24 @@ def main() -> None:
 
 
 def write_tables(run: results.Results) -> None:
-    """Write metrics/compare.json and the tables that `dvc plots` draws."""
+    """Write the metrics that `dvc metrics diff` compares, and the tables that `dvc plots` draws."""
     rows = {scheme.name: scheme.row for scheme in run.schemes}
-    metrics = {"best": run.best.name, "energy_table": run.energy_table, "schemes": rows}
-    files.write_json("metrics/compare.json", metrics)
+    accuracies = {name: row["accuracy"] for name, row in rows.items()}
+    files.write_json("metrics/accuracy.json", {columns.FP32: run.float_accuracy, **accuracies})
+    compared = {
+        key: {name: row[column] for name, row in rows.items()}
+        for key, column in columns.COMPARED.items()
+    }
+    of_run = {"best": run.best.name, "energy_table": run.energy_table}
+    files.write_json("metrics/compare.json", compared | of_run)
     titles = ["scheme", *(column.name for column in columns.SCHEME_COLUMNS)]
     lines = [[scheme, *row.values()] for scheme, row in rows.items()]
     files.write_csv("plots/schemes.csv", titles, lines)
     layers = [row for scheme in run.schemes for row in scheme.layer_sensitivity()]
     files.write_csv("plots/sensitivity.csv", results.LayerSensitivity._fields, layers)
-    files.write_csv(
-        "plots/energy-sensitivity.csv",
-        ["scheme", *columns.ENERGY_SENSITIVITY],
-        [
-            [scheme.name, *(row[key] for key in columns.ENERGY_SENSITIVITY)]
-            for scheme in run.schemes
-            for row in scheme.all_energy["sensitivity"]
-        ],
-    )
+    assumed = [row for scheme in run.schemes for row in scheme.plots["assumptions"]]
+    lines = [list(row.values()) for row in assumed]
+    files.write_csv("plots/energy-sensitivity.csv", list(assumed[0]), lines)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,12 @@ def main(scheme: str) -> None:
     with observed(f"energy-{scheme}"), stage("energy", Reads, scheme) as params:
         layers = shapes.read(f"models/integer/{scheme}.safetensors")
         prices = metrics.load_prices(params.energy)
-        files.write_json(f"metrics/energy/{scheme}.json", metrics.scheme_metrics(layers, prices))
+        totals = metrics.totals(layers, prices)
+        files.write_json(f"metrics/energy/{scheme}.json", metrics.headline(totals))
+        files.write_csv(f"plots/totals/{scheme}.csv", metrics.Total._fields, totals)
+        assumed = metrics.assumption_rows(layers, prices)
+        columns, rows = ["scheme", *assumed[0]], [[scheme, *row.values()] for row in assumed]
+        files.write_csv(f"plots/assumptions/{scheme}.csv", columns, rows)
         rows = metrics.term_rows(layers, prices)
         files.write_csv(f"plots/energy/{scheme}.csv", metrics.TERM_COLUMNS, rows)
         rows = metrics.convention_rows(layers, prices)

@@ -43,8 +43,7 @@ def main(scheme: str) -> None:
         classes = comparison.predictions(engine.predict, x_test, size)
         metrics = comparison.compare(y_test, reference, classes)
         validation_classes = comparison.predictions(engine.predict, x_validation, size)
-        metrics["validation_images"] = len(y_validation)
-        metrics["validation_accuracy"] = comparison.accuracy(y_validation, validation_classes)
+        accuracy = comparison.accuracy(y_validation, validation_classes)
         few = evenly_spaced(len(x_test), params.evaluate.sqnr_images)
         stats = layer_quality.measure_layers(engine, folded, x_test[few], size)
         layers = [layer.quality() for layer in stats]
@@ -54,7 +53,19 @@ def main(scheme: str) -> None:
             engine, folded, x_validation[few], y_validation[few], size
         )
 
-        files.write_json(f"metrics/evaluate/{scheme}.json", metrics | sensitive.metrics())
+        intervals = {key: metrics.pop(key) for key in comparison.INTERVALS}
+        files.write_json(f"metrics/evaluate/{scheme}.json", metrics)
+        files.write_csv(
+            f"plots/accuracy/{scheme}.csv",
+            comparison.Accuracy._fields,
+            [
+                comparison.Accuracy(
+                    "test", len(y_test), metrics["float_accuracy"], metrics["accuracy"], **intervals
+                ),
+                comparison.Accuracy("validation", len(y_validation), None, accuracy),
+                sensitive.accuracy(),
+            ],
+        )
         files.write_csv(
             f"plots/layers/{scheme}.csv",
             (*layer_quality.COLUMNS, *sensitivity.COLUMNS),

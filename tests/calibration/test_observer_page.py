@@ -49,7 +49,9 @@ def test_the_page_leads_from_an_idea_to_figures(
     ]
     assert sorted(re.findall(r"Running stage '([^']+)'", ran)) == sorted(again)
     assert "four-sigma" in (clone.root / "plots/schemes.csv").read_text(encoding="utf-8")
-    assert "metrics/evaluate/four-sigma.json" in shown
+    assert re.search(r"metrics/accuracy.json +four-sigma ", shown)
+    for key in ("drop_points", "energy_ratio", "min_sqnr_db", "size_mb", "validation_accuracy"):
+        assert re.search(rf"metrics/compare.json +{key}.four-sigma ", shown)
 
     (tests,) = re.findall(r"`./inv test -- (\S+)`", PAGE)
     pytest_run = (sys.executable, "-m", "pytest", "-q", "-m", "", tests, "-k", "four-sigma-round")

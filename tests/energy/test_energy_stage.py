@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import yaml
 from energy_cases import write_integer_file
+from metrics_tree import read_csv
 
 from powtwo.energy.metrics import TERM_COLUMNS
 
@@ -34,23 +35,33 @@ def test_stage_writes_metrics_and_terms(tmp_path: Path) -> None:
     # conv: 64 outputs, K = 27; linear: 5 outputs, K = 16, int32 out
     float_pj = Fraction("4.6") * (64 * 27 + 5 * 16)
     integer_pj = (64 * 27 + 5 * 16) * Fraction("0.33") + 64 * Fraction("0.04")
-    assert metrics["macs"] == 64 * 27 + 5 * 16
+    assert set(metrics) == {"float_uj", "integer_uj", "ratio", "last_float_pj", "last_integer_pj"}
     assert metrics["float_uj"] == float(float_pj / 10**6)
     assert metrics["integer_uj"] == float(integer_pj / 10**6)
     assert metrics["ratio"] == pytest.approx(float(float_pj / integer_pj), rel=1e-7)
     assert metrics["last_float_pj"] == 368  # 4.6 · 5 · 16
     assert metrics["last_integer_pj"] == 26.4  # 0.33 · 5 · 16
-    assert metrics["conventions"]["per_use"]["integer_uj"] == metrics["integer_uj"]
-    assert metrics["conventions"]["msb_flip"]["last_integer_pj"] == 24  # 0.3 · 5 · 16
 
-    assert metrics["memory"]["bits"]["integer"] == {
+    total, memory = read_csv(tmp_path / "plots/totals/lab.csv")
+    assert (total["part"], total["table"], total["zero_point"]) == ("arithmetic", "lab", "per_use")
+    assert total["macs"] == str(64 * 27 + 5 * 16)
+    assert {key: float(total[key]) for key in metrics} == metrics
+    assert (memory["part"], memory["table"], memory["macs"]) == ("memory", "horowitz", "")
+    assumed = read_csv(tmp_path / "plots/assumptions/lab.csv")
+    assert {row["scheme"] for row in assumed} == {"lab"}
+    assert float(assumed[0]["arithmetic_integer_uj"]) == metrics["integer_uj"]
+    assert assumed[0]["memory_ratio"] == memory["ratio"]
+
+    rows = read_csv(tmp_path / "plots/energy/lab.csv")
+    bits = Counter()
+    for row in rows:
+        if (row["part"], row["arithmetic"]) == ("memory", "integer"):
+            bits[row["kind"]] += int(row["count"])
+    assert bits == {
         "weights_read": 8 * 188 + 32 * 9,
         "activations_read": 8 * (192 + 16),
         "activations_written": 8 * 16 + 32 * 5,
     }
-
-    with (tmp_path / "plots/energy/lab.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     for row in rows:
         assert int(row["count"]) == int(row["times"]) * int(row["each"])
         assert Fraction(row["energy_pj"]) == int(row["count"]) * Fraction(row["price_pj"])

@@ -1,4 +1,4 @@
-"""What a scheme's metrics say: null figures, two tables, memory, sensitivity; and the docs page."""
+"""What a scheme's totals say: null figures, two tables, memory, sensitivity; and the docs page."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from energy_cases import FLIPPED, HOROWITZ, LAB, LAYERS, NARROW, PRICES, QTOOLS
 
-from powtwo.energy import memory
 from powtwo.energy.counts import CONVENTIONS, float_counts, integer_counts, total_energy
 from powtwo.energy.memory import memory_counts
 from powtwo.energy.metrics import (
     CONVENTION_COLUMNS,
     TERM_COLUMNS,
     Prices,
+    assumption_rows,
     convention_rows,
+    headline,
     load_prices,
-    scheme_metrics,
     term_rows,
+    totals,
 )
 from powtwo.energy.operation_prices import UnpricedError
 from powtwo.energy.params import Energy
@@ -28,7 +29,6 @@ from powtwo.tools.docs import energy_page, markdown
 
 GOLDEN = ("5,888", "422.8", "388.24", "384.4", "384.1", "244,193,024", "17,523,126.16")
 FLIPPED_UJ = 5.84063114  # 53,085,440·0.11 + 123,274·0.01 pJ
-NOTHING = dict.fromkeys(("integer_uj", "ratio", "last_integer_pj"))
 
 
 def configured(**changes: object) -> Prices:
@@ -41,46 +41,51 @@ def terms(layers: list[LayerShape], prices: Prices, part: str) -> list[dict[str,
 
 
 def test_8_bits_are_priced_in_both_tables_and_the_lab_s_stand_at_the_top() -> None:
-    metrics = scheme_metrics(LAYERS, PRICES)
-    assert (metrics["float_uj"], metrics["last_float_pj"]) == (244.193024, 5888)
-    assert (metrics["integer_uj"], metrics["last_integer_pj"]) == (17.52312616, 422.8)
-    assert (metrics["macs"], metrics["unpriced"]) == (53_085_440, None)
-    last = {name: each["last_integer_pj"] for name, each in metrics["conventions"].items()}
-    assert last == {"per_use": 422.8, "per_input": 388.24, "folded": 384.4, "msb_flip": 384.1}
-    assert metrics["all_widths"]["float_uj"] == metrics["float_uj"]
-    assert sum(metrics["kinds_uj"]["integer"].values()) == pytest.approx(metrics["integer_uj"])
+    lab, qtools, _ = totals(LAYERS, PRICES)
+    assert headline([lab, qtools]) == {
+        "float_uj": 244.193024, "integer_uj": 17.52312616, "last_float_pj": 5888,
+        "last_integer_pj": 422.8, "ratio": float(Fraction("244.193024") / Fraction("17.52312616")),
+    }  # fmt: skip
+    assert (lab.table, lab.zero_point) == ("lab", "per_use")
+    assert (lab.macs, lab.unpriced, lab.too_large) == (53_085_440, None, None)
+    assert (qtools.table, qtools.float_uj) == ("qtools", lab.float_uj)
+
+
+@pytest.mark.parametrize(
+    ("convention", "pj"),
+    [("per_use", 422.8), ("per_input", 388.24), ("folded", 384.4), ("msb_flip", 384.1)],
+)
+def test_the_last_layer_under_each_convention(convention: str, pj: float) -> None:
+    assert totals(LAYERS, configured(zero_point=convention))[0].last_integer_pj == pj
 
 
 def test_a_scheme_that_the_table_lacks_is_null_there_and_priced_beside_it() -> None:
-    metrics = scheme_metrics(NARROW, PRICES)
-    assert {key: metrics[key] for key in NOTHING} == NOTHING
-    assert (metrics["float_uj"], metrics["last_float_pj"]) == (244.193024, 5888)
-    assert metrics["unpriced"] == "int4x8_multiply"
-    assert metrics["conventions"] == dict.fromkeys(CONVENTIONS, NOTHING)
-    wide = metrics["all_widths"]
-    assert (wide["table"], wide["unpriced"]) == ("qtools", None)
+    lab, wide, _ = totals(NARROW, PRICES)
+    assert (lab.integer_uj, lab.ratio, lab.last_integer_pj) == (None, None, None)
+    assert (lab.float_uj, lab.last_float_pj) == (244.193024, 5888)
+    assert lab.unpriced == "int4x8_multiply"
+    assert (wide.table, wide.unpriced) == ("qtools", None)
     pj = total_energy(integer_counts(NARROW, "per_use"), QTOOLS)
-    assert wide["integer_uj"] == float(pj / 10**6)
-    assert wide["ratio"] == float(244_193_024 / pj)
-    assert {row["table"] for row in metrics["sensitivity"]} == {"qtools"}
+    assert wide.integer_uj == float(pj / 10**6)
+    assert wide.ratio == float(244_193_024 / pj)
+    assert {row["table"] for row in assumption_rows(NARROW, PRICES)} == {"qtools"}
     assert {row["table"] for row in terms(NARROW, PRICES, "arithmetic")} == {"qtools"}
 
 
 def test_a_table_is_judged_by_the_configured_convention_alone() -> None:
     prices = configured(zero_point="msb_flip", all_widths=None)
-    metrics = scheme_metrics(FLIPPED, prices)
+    lab, _ = totals(FLIPPED, prices)
     ratio = float(Fraction("244.193024") / Fraction("5.84063114"))
-    figures = {"integer_uj": FLIPPED_UJ, "ratio": ratio, "last_integer_pj": 140.9}
-    assert {key: metrics[key] for key in figures} == figures
-    assert metrics["unpriced"] is None
-    assert sum(metrics["kinds_uj"]["integer"].values()) == pytest.approx(FLIPPED_UJ)
-    assert metrics["conventions"] == dict.fromkeys(CONVENTIONS, NOTHING) | {"msb_flip": figures}
+    assert (lab.integer_uj, lab.ratio, lab.last_integer_pj) == (FLIPPED_UJ, ratio, 140.9)
+    assert lab.unpriced is None
+    priced = {row["value"] for row in assumption_rows(FLIPPED, prices)
+              if row["varied"] == "zero_point" and row["arithmetic_integer_uj"]}  # fmt: skip
+    assert priced == {"msb_flip"}
     rows = terms(FLIPPED, prices, "arithmetic")
     pj = sum(row["energy_pj"] for row in rows if row["arithmetic"] == "integer")
     assert pj == pytest.approx(FLIPPED_UJ * 10**6)
-    # Where the configured convention has no price, no other has figures at the top either.
-    conventions = scheme_metrics(FLIPPED, PRICES)["conventions"]
-    assert conventions == dict.fromkeys(CONVENTIONS, NOTHING)
+    # Where the configured convention has no price, no other has figures by that table either.
+    assert {row["table"] for row in assumption_rows(FLIPPED, PRICES)} == {"qtools"}
     by_layer = [dict(zip(CONVENTION_COLUMNS, row, strict=True))
                 for row in convention_rows(FLIPPED, prices)]  # fmt: skip
     assert {row["zero_point"] for row in by_layer} == {"msb_flip"}
@@ -95,8 +100,8 @@ def test_a_scheme_that_no_table_prices_is_an_error(convention: str, wider: str |
         with pytest.raises(
             UnpricedError, match=f"energy.table = lab: has no price for {operation}"
         ):
-            scheme_metrics(layers, prices)
-    assert scheme_metrics(LAYERS, prices)["all_widths"] is None
+            totals(layers, prices)
+    assert [total.part for total in totals(LAYERS, prices)] == ["arithmetic", "memory"]
 
 
 @pytest.mark.parametrize("operation", ["fp32_add", "shift"])
@@ -106,28 +111,32 @@ def test_an_operation_without_a_price_is_an_error(operation: str, convention: st
     table = LAB.model_copy(update={"prices": left})
     params = Energy(table="lab", zero_point=convention)
     with pytest.raises(UnpricedError, match=rf"energy\.table = lab: has no price for {operation}"):
-        scheme_metrics(LAYERS, Prices(params, [table], None))
+        totals(LAYERS, Prices(params, [table], None))
 
 
 def test_memory_is_in_no_energy_called_arithmetic() -> None:
     alone = configured(memory=None)
-    metrics = [scheme_metrics(LAYERS, prices) for prices in (PRICES, alone)]
-    traffic = [each.pop("memory") for each in metrics]
-    for each in metrics:
-        del each["sensitivity"]
-    assert metrics[0] == metrics[1]
-    assert traffic[1] is None
-    assert traffic[0]["integer_uj"] == 241.315025
-    assert traffic[0]["ratio"] == traffic[0]["float_uj"] / traffic[0]["integer_uj"]
-    for arithmetic in ("float", "integer"):
-        kinds = traffic[0]["kinds_uj"][arithmetic]
-        assert list(kinds) == list(memory.KINDS)
-        assert sum(kinds.values()) == pytest.approx(traffic[0][f"{arithmetic}_uj"])
+    *arithmetic, traffic = totals(LAYERS, PRICES)
+    assert totals(LAYERS, alone) == arithmetic
+    assert (traffic.part, traffic.table) == ("memory", "horowitz")
+    assert (traffic.weights_in, traffic.activations_in) == ("dram", "sram_1mb")
+    assert traffic.integer_uj == 241.315025
+    assert traffic.ratio == traffic.float_uj / traffic.integer_uj
+    rows = terms(LAYERS, PRICES, "memory")
+    for name in ("float", "integer"):
+        pj = sum(row["energy_pj"] for row in rows if row["arithmetic"] == name)
+        assert pj == pytest.approx(10**6 * getattr(traffic, f"{name}_uj"))
     assert terms(LAYERS, alone, "memory") == []
 
 
+def test_what_does_not_fit_its_memory_level_is_named() -> None:
+    *_, traffic = totals(LAYERS, configured(activations_in="sram_8kb"))
+    assert traffic.too_large.startswith("float activations: 160 KiB in sram_8kb, which holds 8 KiB")
+    assert traffic.too_large.count("; ") == 1  # and the integers
+
+
 def test_sensitivity_varies_one_assumption_at_a_time() -> None:
-    rows = scheme_metrics(LAYERS, PRICES)["sensitivity"]
+    rows = assumption_rows(LAYERS, PRICES)
     assert len(rows) == 2 * (4 + 5 + 5)
     base = {"zero_point": "per_use", "weights_in": "dram", "activations_in": "sram_1mb"}
     for row in rows:
@@ -158,15 +167,15 @@ def test_sensitivity_without_memory_is_of_conventions_alone() -> None:
 
 
 def test_a_convention_without_a_price_has_a_row_of_sensitivity_with_nulls() -> None:
-    metrics = scheme_metrics(FLIPPED, configured(zero_point="msb_flip"))
-    assert len(metrics["sensitivity"]) == 2 * (4 + 5 + 5)
+    rows = assumption_rows(FLIPPED, configured(zero_point="msb_flip"))
+    assert len(rows) == 2 * (4 + 5 + 5)
     unknown = {"arithmetic_integer_uj", "arithmetic_ratio", "sum_ratio", "ratio"}
-    for row in metrics["sensitivity"]:
+    for row in rows:
         lacking = row["table"] == "lab" and row["zero_point"] != "msb_flip"
         assert {key for key in row if row[key] is None} == (unknown if lacking else set())
         assert row["arithmetic_float_uj"] == 244.193024
         assert lacking or row["table"] == "qtools" or row["arithmetic_integer_uj"] == FLIPPED_UJ
-    table = "\n".join(energy_page.sensitivity({"flipped": metrics}))
+    table = "\n".join(energy_page.sensitivity({"flipped": rows}))
     for name in CONVENTIONS:
         ratio = "41.8" if name == "msb_flip" else "–"
         assert f"| arithmetic, `lab` | `zero_point` | `{name}` | {ratio} |" in table

@@ -125,16 +125,14 @@ def test_no_images_give_no_accuracies() -> None:
     found = measure_sensitivity(
         make(network, "reference"), other_floats(network), none, torch.arange(0), 8
     )
-    assert found.metrics() == {"sensitivity_images": 0}
+    assert found.accuracy() == ("sensitivity", 0, *[None] * 6)
     assert found.row(0) == (None, None)
 
 
-def test_metrics_and_rows_are_fractions() -> None:
+def test_accuracies_and_rows_are_fractions() -> None:
     alone = {3: sensitivity.LayerAlone(quantized=30, in_float=10)}
     found = sensitivity.Sensitivity(40, 32, 8, alone)
-    assert found.metrics() == {
-        "sensitivity_images": 40, "sensitivity_float_accuracy": 0.8, "sensitivity_accuracy": 0.2,
-    }  # fmt: skip
+    assert found.accuracy() == ("sensitivity", 40, 0.8, 0.2, *[None] * 4)
     assert found.row(3) == (0.75, 0.25)
 
 

@@ -53,6 +53,9 @@ CASES: list[tuple[str, str, Damage]] = [
     ("compare", "metrics/evaluate/lab.json", without_a_key),
     ("compare", "metrics/evaluate/lab.json", with_text),
     ("compare", "metrics/train.json", lambda _: b"{}"),
+    ("compare", "plots/accuracy/lab.csv", lambda content: content.replace(b"validation", b"v")),
+    ("compare", "plots/totals/lab.csv", halved),
+    ("compare", "plots/assumptions/lab.csv", lambda content: content.splitlines()[0]),
     ("compare", "plots/layers/lab.csv", halved),
     ("compare", "plots/layers/lab.csv", without_a_column),
 ]

@@ -111,6 +111,13 @@ def test_tasks_import_nothing_heavy() -> None:
         ("diff", ["dvc <params> <diff>", "dvc <metrics> <diff>"]),
         ("diff v1", ["dvc <params> <diff> <v1>", "dvc <metrics> <diff> <v1>"]),
         ("diff v1 v2", ["dvc <params> <diff> <v1> <v2>", "dvc <metrics> <diff> <v1> <v2>"]),
+        (
+            "experiments -- --csv",
+            [
+                "dvc <exp> <show> <--only-changed> <--no-pager> <--keep> <$> "
+                "<--drop> <Created|.*/> <--csv>"
+            ],
+        ),
         ("test", [f"pytest {BOTH}"]),
         ("test --fast", [f"pytest {BOTH} <-m> <not slow and not pipeline>"]),
         ("check", ["python <-m> <powtwo.tools.check>"]),

@@ -31,6 +31,7 @@ KEYS = {
     "plots/training.csv": "epoch",
     "plots/layers/lab.csv": "layer",
     "plots/histograms/lab.csv": "low",
+    "plots/assumptions/lab.csv": "value",
     "plots/energy-sensitivity.csv": "value",
     "plots/schemes.csv": "scheme",
     "plots/sensitivity.csv": "layer",
@@ -112,7 +113,7 @@ def facets(spec: Spec) -> list[str]:
 def test_every_template_is_there_and_used() -> None:
     named = {options["template"] for _, options in entries() if "template" in options}
     own = {path.stem for path in TEMPLATES.iterdir()}
-    assert named - own <= {"linear", "confusion"}
+    assert named - own <= {"linear", "confusion", "bar_horizontal"}
     assert own <= named
 
 

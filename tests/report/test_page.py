@@ -12,6 +12,7 @@ import pytest
 from metrics_tree import RECORDED
 from report_page import FIGURES, Page, render, render_text, values_at
 
+from powtwo.core import files
 from powtwo.report import page, results, tables
 from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING
 from powtwo.report.figures import style
@@ -73,10 +74,14 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
     schemes, layers = len(RECORDED), 4
     assert counts == {
         # twelve columns; accuracy and drop in the overview too, which has the float network's
-        ("td", "metrics/evaluate"): schemes * (12 + 2) + 1,
+        # five of them intervals and validation accuracy
+        ("td", "metrics/evaluate"): schemes * (7 + 2) + 1,
+        ("td", "plots/accuracy"): schemes * 5,
         ("td", "metrics/convert"): schemes * 2,
         # two columns of the comparison and of the overview, four conventions, FP32, two totals
-        ("td", "metrics/energy"): schemes * (2 + 2 + 5 + 2) + 1,
+        ("td", "plots/totals"): schemes * (2 + 2 + 1 + 2) + 1,
+        # conventions; under two tables of prices: four, and two kinds of tensors in five places
+        ("td", "plots/assumptions"): schemes * (4 + 2 * (4 + 2 * 5)),
         ("td", "metrics"): 1,  # the size of the float network
         # a count, a price and an energy a term; what each layer reads and writes, float and integer
         ("td", "plots/energy"): 3 * (9 + 7 + 6) + schemes * layers * 6,
@@ -86,10 +91,9 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
         # the last layer of two schemes lacks clipped outputs, output bits and exponent, and shift
         ("td", "plots/layers"): schemes * layers * 11 - 2 * 4,
         ("th", "plots/layers"): schemes * layers,
-        # under two tables of prices: four conventions, and two kinds of tensors in five places
-        ("td", "plots"): schemes * 2 * (4 + 2 * 5),
-        ("data", "metrics/evaluate"): 2 + 9 + 3 * schemes,
-        ("data", "metrics/energy"): 1,
+        ("data", "metrics/evaluate"): 2 + 5,
+        ("data", "plots/accuracy"): 4 + 3 * schemes,
+        ("data", "plots/totals"): 1,
     }
 
 
@@ -122,12 +126,12 @@ def test_ratios_of_one_row_assume_the_same(tmp_path: Path) -> None:
     metrics_tree.write(tmp_path, list(schemes))
     for name, ratios in schemes.items():
         rows = [
-            {"table": table, "varied": varied, "value": value, "ratio_of": f"of {varied}",
-             "ratio": ratio * factor}
+            (table, varied, value, f"of {varied}", ratio * factor)
             for table, ratio in ratios.items()
             for varied, value, factor in (("zero_point", "folded", 1), ("weights_in", "dram", 10))
         ]  # fmt: skip
-        metrics_tree.change_json(tmp_path / f"metrics/energy/{name}.json", sensitivity=rows)
+        columns = ("table", "varied", "value", "ratio_of", "ratio")
+        files.write_csv(tmp_path / f"plots/assumptions/{name}.csv", columns, rows)
     table = tables.energy_assumptions(results.read(tmp_path, list(schemes)))
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["zero_point = folded", "lab", "of zero_point", "2.00", MISSING],

@@ -23,10 +23,12 @@ def measured(root: Path, scheme: str) -> dict[str, float]:
         files.read_json(root / f"metrics/{part}/{scheme}.json")
         for part in ("convert", "evaluate", "energy")
     )
-    names = ("accuracy", "accuracy_low", "accuracy_high", "validation_accuracy", "drop_points",
-             "drop_points_low", "drop_points_high", "gained", "lost", "p_value", "agreement",
-             "min_sqnr_db")  # fmt: skip
+    test, validation, _ = read_csv(root / f"plots/accuracy/{scheme}.csv")
+    names = ("accuracy", "drop_points", "gained", "lost", "p_value", "agreement", "min_sqnr_db")
+    intervals = ("accuracy_low", "accuracy_high", "drop_points_low", "drop_points_high")
     return {name: evaluate[name] for name in names} | {
+        **{name: float(test[name]) for name in intervals},
+        "validation_accuracy": float(validation["accuracy"]),
         "size_mb": convert["size_mb"],
         "energy_uj": energy["integer_uj"],
         "ratio": energy["ratio"],
@@ -36,10 +38,28 @@ def measured(root: Path, scheme: str) -> dict[str, float]:
 def test_tables_equal_the_metrics(tree: Path) -> None:
     rows = read_csv(tree / "plots/schemes.csv")
     assert [row.pop("scheme") for row in rows] == list(RECORDED)
-    compared = files.read_json(tree / "metrics/compare.json")
     for scheme, row in zip(RECORDED, rows, strict=True):
         assert {name: float(value) for name, value in row.items()} == measured(tree, scheme)
-        assert compared["schemes"][scheme] == measured(tree, scheme)
+
+
+def test_what_is_compared_is_in_two_files_of_metrics(tree: Path) -> None:
+    expected = {scheme: measured(tree, scheme) for scheme in RECORDED}
+    accuracy = files.read_json(tree / "metrics/accuracy.json")
+    fp32 = files.read_json(tree / "metrics/evaluate/lab.json")["float_accuracy"]
+    assert accuracy == {"FP32": fp32} | {name: row["accuracy"] for name, row in expected.items()}
+    compared = files.read_json(tree / "metrics/compare.json")
+    assert (compared.pop("best"), compared.pop("energy_table")) == ("shift", "lab")
+    for key, of_schemes in compared.items():
+        column = {"energy_ratio": "ratio"}.get(key, key)
+        assert of_schemes == {name: row[column] for name, row in expected.items()}
+    assert {"drop_points", "energy_ratio", "size_mb", "min_sqnr_db"} <= set(compared)
+    assert len(compared) + 1 <= 12
+
+
+def test_assumptions_of_all_schemes_are_one_table(tree: Path) -> None:
+    rows = [row for name in RECORDED for row in read_csv(tree / f"plots/assumptions/{name}.csv")]
+    assert read_csv(tree / "plots/energy-sensitivity.csv") == rows
+    assert [row["scheme"] for row in rows] == [name for name in RECORDED for _ in range(28)]
 
 
 def test_stdout_has_a_line_for_each_scheme(tree: Path) -> None:
@@ -72,8 +92,9 @@ def test_validation_and_not_test_accuracy_chooses(tmp_path: Path) -> None:
     schemes = {"b": "lab", "a": "lab"}  # of equal energy, and not the first
     metrics_tree.write(tmp_path, schemes)
     for name, test, validation in (("a", 0.9, 0.99), ("b", 1.0, 0.98)):
-        path = tmp_path / f"metrics/evaluate/{name}.json"
-        metrics_tree.change_json(path, accuracy=test, validation_accuracy=validation)
+        metrics_tree.change_json(tmp_path / f"metrics/evaluate/{name}.json", accuracy=test)
+        path = tmp_path / f"plots/accuracy/{name}.csv"
+        metrics_tree.change_row(path, "part", "validation", accuracy=validation)
     assert results.read(tmp_path, list(schemes)).best.name == "a"
 
 
@@ -89,8 +110,9 @@ def test_another_process_writes_the_same_bytes(tree: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     written = [f"plots/{name}.png" for name in FIGURES]
-    written += ["metrics/compare.json", "plots/schemes.csv", "plots/sensitivity.csv",
-                "plots/energy-sensitivity.csv", "report/index.html"]  # fmt: skip
+    written += ["metrics/accuracy.json", "metrics/compare.json", "plots/schemes.csv",
+                "plots/sensitivity.csv", "plots/energy-sensitivity.csv",
+                "report/index.html"]  # fmt: skip
     for name in written:
         content = (tmp_path / name).read_bytes()
         assert content == (tree / name).read_bytes(), name
@@ -134,9 +156,8 @@ def test_missing_file_ends_the_stage_with_one_line(
 def test_sensitivities_are_compared_with_the_network_of_the_other_layers(tree: Path) -> None:
     expected = []
     for scheme in RECORDED:
-        evaluate = files.read_json(tree / f"metrics/evaluate/{scheme}.json")
-        references = {"quantized": evaluate["sensitivity_float_accuracy"],
-                      "float": evaluate["sensitivity_accuracy"]}  # fmt: skip
+        *_, few = read_csv(tree / f"plots/accuracy/{scheme}.csv")
+        references = {"quantized": float(few["float_accuracy"]), "float": float(few["accuracy"])}
         for layer in read_csv(tree / f"plots/layers/{scheme}.csv"):
             for alone, reference in references.items():
                 accuracy = float(layer[f"accuracy_{alone}_alone"])

@@ -16,7 +16,7 @@ from report_page import Page, render_text, run_compare, values_at
 from powtwo.core import files
 from powtwo.energy import memory, metrics
 from powtwo.energy.counts import CONVENTIONS, integer_counts, total_energy
-from powtwo.energy.metrics import Prices, load_prices, scheme_metrics
+from powtwo.energy.metrics import Prices, load_prices
 from powtwo.integer.shapes import LayerShape
 from powtwo.report import results
 from powtwo.report.columns import MISSING
@@ -27,7 +27,11 @@ MSB_FLIP = load_prices(CONFIGURED.model_copy(update={"zero_point": "msb_flip"}))
 
 
 def write_energy(root: Path, scheme: str, layers: Sequence[LayerShape], prices: Prices) -> None:
-    files.write_json(root / f"metrics/energy/{scheme}.json", scheme_metrics(layers, prices))
+    totals = metrics.totals(layers, prices)
+    files.write_csv(root / f"plots/totals/{scheme}.csv", metrics.Total._fields, totals)
+    assumed = [{"scheme": scheme} | row for row in metrics.assumption_rows(layers, prices)]
+    path = root / f"plots/assumptions/{scheme}.csv"
+    files.write_csv(path, list(assumed[0]), [list(row.values()) for row in assumed])
     rows = metrics.term_rows(layers, prices)
     files.write_csv(root / f"plots/energy/{scheme}.csv", metrics.TERM_COLUMNS, rows)
 
@@ -48,14 +52,13 @@ def test_compare_uses_a_table_that_prices_every_scheme(mixed: Path) -> None:
     assert compared["energy_table"] == "qtools"
     for name, layers in (("lab", LAYERS), ("w4a8", NARROW)):
         pj = total_energy(integer_counts(layers, "per_use"), QTOOLS)
-        assert compared["schemes"][name]["energy_uj"] == pytest.approx(float(pj / 10**6))
+        assert compared["energy_ratio"][name] == pytest.approx(float(244_193_024 / pj))
     rows = read_csv(mixed / "plots/energy-sensitivity.csv")
-    assert list(rows[0]) == ["scheme", *scheme_metrics(NARROW, PRICES)["sensitivity"][0]]
     assert [row["scheme"] for row in rows] == ["lab"] * 28 + ["w4a8"] * 14
     for scheme in results.read(mixed, ["lab", "w4a8"]).schemes:
         assert {row["table"] for row in scheme.plots["energy"]} == {"qtools"}
         assert {row["kind"] for row in scheme.plots["memory"]} == set(memory.KINDS)
-        assert scheme.metrics["energy"] == scheme.all_energy["all_widths"]
+        assert scheme.metrics["energy"]["table"] == "qtools"
 
 
 def test_the_configured_table_is_used_where_it_prices_every_scheme(tmp_path: Path) -> None:
@@ -76,10 +79,12 @@ def test_every_number_of_a_page_in_the_wider_table_equals_its_source(mixed: Path
         assert {value} == values_at(mixed, name, key), (name, key)
         shown[name, key] += 1
     for scheme in ("lab", "w4a8"):
-        file = f"metrics/energy/{scheme}.json"
-        assert shown[file, "all_widths.integer_uj"]
-        assert not shown[file, "integer_uj"]  # of the configured table, which lacks prices
-        assert all(shown[file, f"all_widths.conventions.{c}.integer_uj"] == 1 for c in CONVENTIONS)
+        file = f"plots/totals/{scheme}.csv"
+        assert shown[file, "arithmetic, qtools, integer_uj"]
+        assert not shown[file, "arithmetic, lab, integer_uj"]  # which lacks prices
+        file = f"plots/assumptions/{scheme}.csv"
+        for name in CONVENTIONS:
+            assert shown[file, f"zero_point = {name}, qtools, arithmetic_integer_uj"] == 1
 
 
 def test_the_report_shows_a_dash_for_a_convention_without_a_price(tmp_path: Path) -> None:
@@ -89,13 +94,15 @@ def test_the_report_shows_a_dash_for_a_convention_without_a_price(tmp_path: Path
     assert (run.energy_table, run.best["energy_uj"]) == ("lab", 5.8406311)
     page = render_text(run)
     for name in CONVENTIONS:
-        (cell,) = re.findall(rf'<td[^>]*json: conventions.{name}.integer_uj">([^<]*)<', page)
+        key = f"zero_point = {name}, lab, arithmetic_integer_uj"
+        (cell,) = re.findall(rf'<td[^>]*csv: {key}">([^<]*)<', page)
         assert cell == ("5.8406311" if name == "msb_flip" else MISSING)
 
 
 def test_schemes_that_share_no_table_are_an_error(tmp_path: Path) -> None:
     metrics_tree.write(tmp_path, ["lab", "w4a8"])
     write_energy(tmp_path, "w4a8", NARROW, PRICES)
-    metrics_tree.change_json(tmp_path / "metrics/energy/lab.json", all_widths=None)
+    path = tmp_path / "plots/totals/lab.csv"
+    metrics_tree.change_row(path, "table", "qtools", unpriced="int8_multiply")
     with pytest.raises(ValueError, match="energy: no table prices every scheme"):
         results.read(tmp_path, ["lab", "w4a8"])

@@ -51,6 +51,9 @@ def write(
             place = path.parent.relative_to(RUN)
             for name, recorded in schemes.items():
                 _copy(place / f"{recorded}{path.suffix}", root / place / f"{name}{path.suffix}")
+    for name in schemes:
+        path = root / f"plots/assumptions/{name}.csv"
+        change_csv(path, scheme=[name] * len(read_csv(path)))
     for name in schemes if classes else ():
         _rename_classes(root / f"plots/predictions/{name}.csv", classes)
 
@@ -68,13 +71,19 @@ def change_csv(path: Path, **columns: Sequence[Any]) -> None:
     files.write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
 
 
+def change_row(path: Path, column: str, value: str, **changes: Any) -> None:
+    """Write a table again with other values in the row that has `value` in `column`."""
+    rows = [row | (changes if row[column] == value else {}) for row in read_csv(path)]
+    files.write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+
+
 def forget_sensitivity(root: Path, schemes: Sequence[str]) -> None:
     """Leave the schemes as `evaluate.sensitivity_images: 0` does."""
     for scheme in schemes:
-        path = root / f"metrics/evaluate/{scheme}.json"
-        metrics = files.read_json(path)
-        kept = {key: metrics[key] for key in metrics if not key.startswith("sensitivity_")}
-        files.write_json(path, kept | {"sensitivity_images": 0})
+        change_row(
+            root / f"plots/accuracy/{scheme}.csv", "part", "sensitivity",
+            images=0, float_accuracy="", accuracy="",
+        )  # fmt: skip
         path = root / f"plots/layers/{scheme}.csv"
         nothing = [""] * len(read_csv(path))
         change_csv(path, accuracy_quantized_alone=nothing, accuracy_float_alone=nothing)

@@ -85,7 +85,9 @@ def values_at(root: Path, file: str, key: str) -> set[float]:
             value = value[int(part) if isinstance(value, list) else part]
         return {float(value)}
     *wanted, column = key.removeprefix("layer ").replace(" = ", ", ").split(", ")
-    names = ("layer",) if key.startswith("layer ") else ("scheme", "varied", "value", "table")
+    folder = Path(file).parent.name
+    names = {"accuracy": ("part",), "totals": ("part", "table"), "assumptions": (
+        "varied", "value", "table")}.get(folder, ("layer",))  # fmt: skip
     rows = [
         row
         for row in read_csv(root / file)

@@ -17,8 +17,8 @@ from powtwo.tools import publish, published, status
 
 FIGURES = {
     "params.yaml", "dvc.lock", "run.json", "metrics/download.json", "metrics/train.json",
-    "metrics/compare.json", "metrics/evaluate/lab.json", "metrics/evaluate/minmax-ceil.json",
-    "metrics/energy/lab.json", "metrics/energy/minmax-ceil.json", "plots/schemes.csv",
+    "metrics/accuracy.json", "metrics/compare.json", "metrics/evaluate/lab.json",
+    "metrics/evaluate/minmax-ceil.json", "plots/schemes.csv", "plots/energy-sensitivity.csv",
     "plots/training.csv", "plots/layers/lab.csv", "plots/layers/minmax-ceil.csv",
 }  # fmt: skip
 REPORT = {"lab.safetensors", "report/index.html", "plots/energy/lab.csv", "plots/schemes.png"}

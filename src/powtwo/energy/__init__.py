@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = lazily(
         "memory": ["MemoryTable", "load_memory_table", "memory_counts"],
         "counts": ["CONVENTIONS", "OpCounts", "float_counts", "integer_counts", "total_energy"],
         "sensitivity": ["sensitivity_rows"],
-        "metrics": ["Prices", "convention_rows", "load_prices", "scheme_metrics", "term_rows"],
+        "metrics": ["Prices", "assumption_rows", "load_prices", "term_rows", "totals"],
     },
 )

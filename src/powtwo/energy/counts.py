@@ -81,11 +81,9 @@ def total_energy(counts: Iterable[OpCounts], table: Table) -> Fraction:
     return sum((item.count * table[item.operation] for item in counts), Fraction(0))
 
 
-def energy_by_kind(
-    counts: Iterable[OpCounts], table: Table, kinds: Sequence[str] = KINDS
-) -> dict[str, Fraction]:
-    """Return `total_energy` for each kind of term."""
-    sums = dict.fromkeys(kinds, Fraction(0))
+def energy_by_kind(counts: Iterable[OpCounts], table: Table) -> dict[str, Fraction]:
+    """Return `total_energy` for each of KINDS."""
+    sums = dict.fromkeys(KINDS, Fraction(0))
     for item in counts:
         sums[item.kind] += item.count * table[item.operation]
     return sums

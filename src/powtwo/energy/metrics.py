@@ -1,24 +1,22 @@
-"""What stage energy@S writes about a scheme: figures, their terms, and the conventions by layer.
+"""What stage energy@S writes about a scheme: totals, their terms, and what assumptions do to them.
 
 No sum mixes prices of two tables. Where the configured table cannot price a scheme under the
 configured convention, its figures are null, `unpriced` names the operation that it lacks, and the
-table for all widths stands beside it with an FP32 of its own. Where it lacks only what another
+table for all widths has a row of its own, with its own FP32. Where it lacks only what another
 convention needs, the figures of that convention alone are null.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from powtwo.core.params import ParamsError
 from powtwo.energy import memory
 from powtwo.energy.counts import (
     ARITHMETICS,
     CONVENTIONS,
-    PJ_IN_UJ,
     OpCounts,
     arithmetic_energies,
     compared,
@@ -34,10 +32,32 @@ from powtwo.energy.params import Energy
 from powtwo.energy.sensitivity import sensitivity_rows
 from powtwo.integer.shapes import LayerShape
 
-OF_CONVENTION = ("integer_uj", "ratio", "last_integer_pj")  # None where a price is missing
+HEADLINE = ("float_uj", "integer_uj", "ratio", "last_float_pj", "last_integer_pj")
 TERM_COLUMNS = ("layer", "layer_kind", "arithmetic", "kind", "operation", "times", "each", "count",
                 "price_pj", "energy_pj", "part", "table")  # fmt: skip
 CONVENTION_COLUMNS = ("layer", "layer_kind", "zero_point", "kind", "energy_pj", "table")
+
+
+class Total(NamedTuple):
+    """What the network costs by one table: a row of plots/totals/<scheme>.csv.
+
+    The network's energies are in µJ, the last layer's in pJ; `ratio` is float over integer. None
+    where a price is missing, or a column is not of the part.
+    """
+
+    part: str  # arithmetic or memory
+    table: str
+    zero_point: str | None = None  # the configured convention
+    weights_in: str | None = None
+    activations_in: str | None = None
+    macs: int | None = None
+    float_uj: float | None = None
+    integer_uj: float | None = None
+    ratio: float | None = None
+    last_float_pj: float | None = None
+    last_integer_pj: float | None = None
+    unpriced: str | None = None  # the first operation that the table lacks
+    too_large: str | None = None  # what does not fit its memory level
 
 
 @dataclass(frozen=True)
@@ -69,24 +89,28 @@ def load_prices(params: Energy) -> Prices:
     return Prices(params, tables, levels)
 
 
-def scheme_metrics(layers: Sequence[LayerShape], prices: Prices) -> dict[str, Any]:
-    """Return the figures of a scheme; those of the configured table stand at the top.
-
-    The last layer's energies are in pJ, the network's in µJ; `ratio` is float over integer.
+def totals(layers: Sequence[LayerShape], prices: Prices) -> list[Total]:
+    """Return the arithmetic under each table, the configured one first, then memory.
 
     Raises:
         UnpricedError: where neither table prices the scheme, or one lacks a price of FP32.
     """
-    tables, levels = _pricing_tables(layers, prices), prices.memory
-    first, *wider = (
-        _arithmetic_metrics(layers, table, prices.params.zero_point) for table in prices.tables
-    )
-    return {
-        **first,
-        "all_widths": wider[0] if wider else None,
-        "memory": None if levels is None else _memory_metrics(layers, levels, prices.params),
-        "sensitivity": sensitivity_rows(layers, tables, levels, prices.params),
-    }
+    _pricing_tables(layers, prices)  # raises where none does
+    rows = [_arithmetic(layers, table, prices.params.zero_point) for table in prices.tables]
+    if prices.memory is not None:
+        rows.append(_memory(layers, prices.memory, prices.params))
+    return rows
+
+
+def headline(rows: Sequence[Total]) -> dict[str, float | None]:
+    """Return the figures of metrics/energy/<scheme>.json: those of the configured table."""
+    return {key: getattr(rows[0], key) for key in HEADLINE}
+
+
+def assumption_rows(layers: Sequence[LayerShape], prices: Prices) -> list[dict[str, Any]]:
+    """Return the rows of `sensitivity_rows` under each table that prices the scheme."""
+    tables = _pricing_tables(layers, prices)
+    return sensitivity_rows(layers, tables, prices.memory, prices.params)
 
 
 def term_rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
@@ -138,60 +162,36 @@ def _pricing_tables(layers: Sequence[LayerShape], prices: Prices) -> list[PriceT
     return tables
 
 
-def _arithmetic_metrics(
-    layers: Sequence[LayerShape], table: PriceTable, convention: str
-) -> dict[str, Any]:
-    exact, integer = float_counts(layers), integer_counts(layers, convention)
-    unpriced = first_unpriced(integer, table)
-    figures = {name: _figures(layers, table, name) for name in CONVENTIONS}
-    return {
-        "table": table.name,
-        "zero_point": convention,
-        "macs": sum(layer.macs for layer in layers),
-        **figures[convention],
-        "conventions": {
-            name: {key: None if unpriced else each[key] for key in OF_CONVENTION}
-            for name, each in figures.items()
-        },
-        "kinds_uj": {
-            "float": _microjoules(energy_by_kind(exact, table)),
-            "integer": None if unpriced else _microjoules(energy_by_kind(integer, table)),
-        },
-        "unpriced": unpriced,  # the first operation that the table lacks
-    }
-
-
-def _figures(
-    layers: Sequence[LayerShape], table: PriceTable, convention: str
-) -> dict[str, float | None]:
+def _arithmetic(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> Total:
     float_pj, integer_pj = arithmetic_energies(layers[-1:], table, convention)
-    return {
-        **compared(*arithmetic_energies(layers, table, convention)),
-        "last_float_pj": float(float_pj),
-        "last_integer_pj": None if integer_pj is None else float(integer_pj),
-    }
+    whole = compared(*arithmetic_energies(layers, table, convention))
+    return Total(
+        part="arithmetic",
+        table=table.name,
+        zero_point=convention,
+        macs=sum(layer.macs for layer in layers),
+        float_uj=whole["float_uj"],
+        integer_uj=whole["integer_uj"],
+        ratio=whole["ratio"],
+        last_float_pj=None if float_pj is None else float(float_pj),
+        last_integer_pj=None if integer_pj is None else float(integer_pj),
+        unpriced=first_unpriced(integer_counts(layers, convention), table),
+    )
 
 
-def _memory_metrics(
-    layers: Sequence[LayerShape], table: MemoryTable, params: Energy
-) -> dict[str, Any]:
+def _memory(layers: Sequence[LayerShape], table: MemoryTable, params: Energy) -> Total:
     levels = (params.weights_in, params.activations_in)
-    moved = {kind: memory_counts(layers, kind, *levels) for kind in ARITHMETICS}
-    return {
-        "table": table.name,
-        "weights_in": params.weights_in,
-        "activations_in": params.activations_in,
-        **compared(*memory.memory_energies(layers, table, *levels)),
-        "kinds_uj": {
-            kind: _microjoules(energy_by_kind(counts, table, memory.KINDS))
-            for kind, counts in moved.items()
-        },
-        "bits": {kind: memory.bits_by_kind(counts) for kind, counts in moved.items()},
-        "too_large": [
-            line for kind in ARITHMETICS for line in memory.too_large(layers, kind, table, *levels)
-        ],
-    }
-
-
-def _microjoules(pj: Mapping[str, Fraction]) -> dict[str, float]:
-    return {name: float(value / PJ_IN_UJ) for name, value in pj.items()}
+    whole = compared(*memory.memory_energies(layers, table, *levels))
+    too_large = [
+        line for kind in ARITHMETICS for line in memory.too_large(layers, kind, table, *levels)
+    ]
+    return Total(
+        part="memory",
+        table=table.name,
+        weights_in=params.weights_in,
+        activations_in=params.activations_in,
+        float_uj=whole["float_uj"],
+        integer_uj=whole["integer_uj"],
+        ratio=whole["ratio"],
+        too_large="; ".join(too_large) or None,
+    )

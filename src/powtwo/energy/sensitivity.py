@@ -26,8 +26,8 @@ def sensitivity_rows(
     """Return a row for each table and each value of each assumption.
 
     The tables price the scheme under the configured convention. The keys are the columns of
-    plots/energy-sensitivity.csv after the scheme. What needs a price that the table lacks is None,
-    and so is everything about memory without a memory table.
+    plots/assumptions after the scheme. What needs a price that the table lacks is None, and so is
+    everything about memory without a memory table.
     """
     varied: dict[str, Sequence[str]] = {"zero_point": CONVENTIONS}
     if memory is not None:

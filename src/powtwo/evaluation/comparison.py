@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from scipy.special import bdtr
@@ -22,6 +23,24 @@ from powtwo.network.folded import FoldedLayer, logits
 
 DECISIVE = 1e-2  # of the largest logit: a thousand times what float32 gets wrong
 Z = 1.959963984540054  # 97.5 % of a normal distribution lie below
+
+INTERVALS = ("accuracy_low", "accuracy_high", "drop_points_low", "drop_points_high")
+
+
+class Accuracy(NamedTuple):
+    """What is right of some images: a row of plots/accuracy/<scheme>.csv.
+
+    None where there are no images, or the float network or the interval was not asked for.
+    """
+
+    part: str  # test; validation; sensitivity: those of validation on which layers are tried alone
+    images: int
+    float_accuracy: float | None
+    accuracy: float | None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    drop_points_low: float | None = None
+    drop_points_high: float | None = None
 
 
 def predictions(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from powtwo.engine.base import Engine
-from powtwo.evaluation.comparison import classify
+from powtwo.evaluation.comparison import Accuracy, classify
 from powtwo.evaluation.layer_quality import values
 from powtwo.integer.fixedpoint import by_channel, dequantize, scaled
 from powtwo.integer.layer import Layer
@@ -48,15 +48,12 @@ class Sensitivity:
     integer: int  # images that the integer network classifies correctly
     alone: dict[int, LayerAlone]  # by index of the layer
 
-    def metrics(self) -> dict[str, float | int]:
+    def accuracy(self) -> Accuracy:
         """Return what the layers' accuracies are to be compared with; no accuracy of no images."""
         if not self.images:
-            return {"sensitivity_images": 0}
-        return {
-            "sensitivity_images": self.images,
-            "sensitivity_float_accuracy": self.exact / self.images,
-            "sensitivity_accuracy": self.integer / self.images,
-        }
+            return Accuracy("sensitivity", 0, None, None)
+        exact, integer = self.exact / self.images, self.integer / self.images
+        return Accuracy("sensitivity", self.images, exact, integer)
 
     def row(self, layer: int) -> tuple[float | None, float | None]:
         """Return a layer's accuracies in the order of COLUMNS."""

@@ -1,6 +1,6 @@
 """The columns of the report: a figure each, where it comes from, and how it is shown.
 
-A column added here appears on the page, in plots/schemes.csv and in metrics/compare.json.
+A column added here appears on the page and in plots/schemes.csv.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ MISSING = "–"  # shown for a figure that a stage could not give
 class Column(NamedTuple):
     """A figure of each scheme."""
 
-    name: str  # in plots/schemes.csv and metrics/compare.json
+    name: str  # in plots/schemes.csv
     title: str  # on the page, with its unit
-    part: str  # it is read from metrics/<part>/<scheme>.json
-    key: str  # in that file
+    part: str  # the stage that measured it: a part of SchemeResult.metrics
+    key: str  # in that part
     form: str  # format specification
     detail: bool = False  # left out where space is short
 
@@ -61,11 +61,16 @@ LAYER_COLUMNS = (
 # Columns with the range over all output channels, from <key>_min and <key>_max of plots/layers.
 LAYER_RANGES = {"weight_exponent": "weight exponent", "shift": "shift"}
 
-# Columns of plots/energy-sensitivity.csv after the scheme: keys of a row in metrics/energy.
-ENERGY_SENSITIVITY = ("varied", "value", "table", "zero_point", "weights_in", "activations_in",
-                      "arithmetic_float_uj", "arithmetic_integer_uj", "arithmetic_ratio",
-                      "memory_float_uj", "memory_integer_uj", "memory_ratio", "sum_ratio",
-                      "ratio_of", "ratio")  # fmt: skip
+# What metrics/compare.json has of each scheme, by its column. Accuracy is in metrics/accuracy.json:
+# `dvc exp show` calls a column by its key alone, so that all schemes fit a terminal.
+COMPARED = {
+    "drop_points": "drop_points",
+    "energy_ratio": "ratio",
+    "min_sqnr_db": "min_sqnr_db",
+    "size_mb": "size_mb",
+    "validation_accuracy": "validation_accuracy",
+}
+FP32 = "FP32"  # the float network among schemes, whose names have no capitals
 
 
 def shown(value: float | None, form: str) -> str:

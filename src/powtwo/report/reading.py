@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from powtwo.core import strict
 
-TEXT = ("actual", "predicted")  # class names stay text, also where they look like numbers
+TEXT = ("actual", "predicted", "scheme", "table")  # names stay text, also those like numbers
 REMEDY = "make it again with `inv repro`"
 
 

@@ -20,7 +20,20 @@ from powtwo.report.columns import MAIN_COLUMNS, SCHEME_COLUMNS, shown
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
 # Folders of plots/, a CSV file for each scheme.
-PLOTS = ("layers", "histograms", "predictions", "energy", "conventions")
+PLOTS = ("accuracy", "layers", "histograms", "predictions", "totals", "energy", "conventions",
+         "assumptions")  # fmt: skip
+# Keys of a scheme's metrics["evaluate"] that stand in plots/accuracy: the part of a row, a column.
+ACCURACIES = {
+    "accuracy_low": ("test", "accuracy_low"),
+    "accuracy_high": ("test", "accuracy_high"),
+    "drop_points_low": ("test", "drop_points_low"),
+    "drop_points_high": ("test", "drop_points_high"),
+    "validation_images": ("validation", "images"),
+    "validation_accuracy": ("validation", "accuracy"),
+    "sensitivity_images": ("sensitivity", "images"),
+    "sensitivity_float_accuracy": ("sensitivity", "float_accuracy"),
+    "sensitivity_accuracy": ("sensitivity", "accuracy"),
+}
 
 Row = Mapping[str, Any]
 
@@ -41,7 +54,7 @@ class LayerSensitivity(NamedTuple):
     points: float  # accuracy less reference, in percentage points
 
 
-# For a layer that alone is so: its accuracy in plots/layers, the reference in metrics/evaluate.
+# For a layer that alone is so: its accuracy in plots/layers, the key of the reference.
 ALONE = {
     "quantized": ("accuracy_quantized_alone", "sensitivity_float_accuracy"),
     "float": ("accuracy_float_alone", "sensitivity_accuracy"),
@@ -52,15 +65,14 @@ ALONE = {
 class SchemeResult:
     """All that the stages wrote about one scheme.
 
-    `metrics` has METRICS and `plots` has PLOTS, both of energy only arithmetic in the common price
-    table. `all_energy` is the whole of metrics/energy, plots["memory"] the rest of plots/energy.
+    `metrics` has METRICS, of "energy" the row of plots/totals that has arithmetic by the common
+    price table. `plots` has PLOTS, of "energy" and "conventions" only arithmetic by that table;
+    plots["memory"] is the rest of plots/energy.
     """
 
     name: str
     metrics: Mapping[str, Row]
     plots: Mapping[str, Sequence[Row]]
-    all_energy: Row
-    energy_prefix: str  # of the keys in `all_energy` of metrics["energy"]
 
     def __getitem__(self, column: str) -> float:
         """Return a figure by the name of its column."""
@@ -79,8 +91,21 @@ class SchemeResult:
 
     def source(self, part: str, key: str) -> str:
         """Return the file and the key of a figure in `metrics`."""
-        prefix = self.energy_prefix if part == "energy" else ""
-        return f"metrics/{part}/{self.name}.json: {prefix}{key}"
+        if part == "energy":
+            table = self.metrics["energy"]["table"]
+            return f"plots/totals/{self.name}.csv: arithmetic, {table}, {key}"
+        if part == "evaluate" and key in ACCURACIES:
+            return f"plots/accuracy/{self.name}.csv: {', '.join(ACCURACIES[key])}"
+        return f"metrics/{part}/{self.name}.json: {key}"
+
+    def conventions(self) -> dict[str, Row]:
+        """Return the row of plots/assumptions for each zero-point convention."""
+        table = self.metrics["energy"]["table"]
+        return {
+            row["value"]: row
+            for row in self.plots["assumptions"]
+            if (row["varied"], row["table"]) == ("zero_point", table)
+        }
 
     def layer_sensitivity(self) -> list[LayerSensitivity]:
         """Return what each layer costs and gives alone; nothing where it was not measured."""
@@ -139,12 +164,9 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
     Raises:
         ValueError: where a file is missing, or where no price table prices every scheme.
     """
-    metrics = {
-        name: {part: reading.read_json(root, f"metrics/{part}/{name}.json") for part in METRICS}
-        for name in schemes
-    }
-    tables = [_tables(parts["energy"]) for parts in metrics.values()]
-    table = next((name for name in tables[0] if all(name in others for others in tables)), None)
+    totals = {name: _totals(root, name) for name in schemes}
+    first, *others = totals.values()
+    table = next((name for name in first if all(name in other for other in others)), None)
     if table is None:
         raise ValueError(
             "energy: no table prices every scheme; set energy.all_widths to one that does, such as "
@@ -154,7 +176,7 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
         reading.read_json(root, "metrics/download.json"),
         reading.read_json(root, "metrics/train.json"),
         reading.read_csv(root, "plots/training.csv"),
-        [_scheme(root, name, parts, table) for name, parts in metrics.items()],
+        [_scheme(root, name, of_scheme[table]) for name, of_scheme in totals.items()],
     )
 
 
@@ -170,27 +192,38 @@ def leftovers(root: Path, schemes: Collection[str]) -> list[Path]:
     ]  # fmt: skip
 
 
-def _tables(energy: Row) -> dict[str, str]:
-    """Map each table that prices the whole scheme to the prefix of its keys, the configured first.
+def evaluation(root: Path, scheme: str) -> Row:
+    """Return what evaluate@S measured of the whole network: its metrics, and ACCURACIES."""
+    file = f"plots/accuracy/{scheme}.csv"
+    rows = reading.Row({row["part"]: row for row in reading.read_csv(root, file)}, file)
+    more = {key: rows[part][column] for key, (part, column) in ACCURACIES.items()}
+    file = f"metrics/evaluate/{scheme}.json"
+    return reading.Row(reading.read_json(root, file) | more, file)
+
+
+def _totals(root: Path, scheme: str) -> dict[str, Row]:
+    """Map each table that prices the whole scheme to its row, the configured table first.
 
     Two schemes are never compared at prices of different tables.
     """
-    parts = {"": energy, "all_widths.": energy["all_widths"]}
     return {
-        part["table"]: prefix for prefix, part in parts.items() if part and part["unpriced"] is None
+        row["table"]: row
+        for row in reading.read_csv(root, f"plots/totals/{scheme}.csv")
+        if row["part"] == "arithmetic" and row["unpriced"] is None
     }
 
 
-def _scheme(root: Path, name: str, metrics: Mapping[str, Row], table: str) -> SchemeResult:
+def _scheme(root: Path, name: str, energy: Row) -> SchemeResult:
+    convert = reading.read_json(root, f"metrics/convert/{name}.json")
+    metrics = {"convert": convert, "evaluate": evaluation(root, name), "energy": energy}
     plots = {part: reading.read_csv(root, f"plots/{part}/{name}.csv") for part in PLOTS}
+    if not plots["assumptions"]:
+        raise ValueError(f"plots/assumptions/{name}.csv: no rows; {reading.REMEDY}")
     plots["memory"] = [row for row in plots["energy"] if row["part"] == "memory"]
     plots["energy"] = [row for row in plots["energy"] if row["part"] == "arithmetic"]
     for part in ("energy", "conventions"):
-        plots[part] = [row for row in plots[part] if row["table"] == table]
-    energy = metrics["energy"]
-    prefix = _tables(energy)[table]
-    common = energy["all_widths"] if prefix else energy
-    return SchemeResult(name, {**metrics, "energy": common}, plots, energy, prefix)
+        plots[part] = [row for row in plots[part] if row["table"] == energy["table"]]
+    return SchemeResult(name, metrics, plots)
 
 
 def choose(rows: Mapping[str, Row], images: int) -> str:

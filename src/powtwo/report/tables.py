@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, SCHEME_COLUMNS, typeset
 from powtwo.report.results import Results, Row, SchemeResult
@@ -110,16 +109,25 @@ def _layer(row: Row, place: str) -> list[Cell]:
 
 def zero_points(results: Results) -> Table:
     """Return the integer energy of each scheme under each zero-point convention, in µJ."""
-    names = list(results.best.metrics["energy"]["conventions"])
     rows = []
     for scheme in results.schemes:
         cells = [Cell(scheme.name), _energy(scheme, "float_uj")]
-        rows.append(cells + [_energy(scheme, f"conventions.{name}.integer_uj") for name in names])
-    return Table(["scheme", "FP32, µJ", *(f"{name}, µJ" for name in names)], rows)
+        for row in scheme.conventions().values():
+            source = _assumption(scheme, row, "arithmetic_integer_uj")
+            cells.append(number(row["arithmetic_integer_uj"], source))
+        rows.append(cells)
+    titles = (f"{name}, µJ" for name in results.best.conventions())
+    return Table(["scheme", "FP32, µJ", *titles], rows)
 
 
 def _energy(scheme: SchemeResult, key: str) -> Cell:
-    return number(dict(_leaves(scheme.metrics["energy"]))[key], scheme.source("energy", key))
+    return number(scheme.metrics["energy"][key], scheme.source("energy", key))
+
+
+def _assumption(scheme: SchemeResult, row: Row, key: str) -> str:
+    """Return the source of a figure of plots/assumptions."""
+    place = f"{row['varied']} = {row['value']}, {row['table']}"
+    return f"plots/assumptions/{scheme.name}.csv: {place}, {key}"
 
 
 def energy_assumptions(results: Results) -> Table:
@@ -127,31 +135,19 @@ def energy_assumptions(results: Results) -> Table:
 
     A scheme has a dash under a price table that lacks one of its operations.
     """
-    ratios: dict[tuple[str, ...], dict[str, float | None]] = defaultdict(dict)
+    ratios: dict[tuple[str, ...], dict[str, Cell]] = defaultdict(dict)
     for scheme in results.schemes:
-        for row in scheme.all_energy["sensitivity"]:
+        for row in scheme.plots["assumptions"]:
             assumption = (row["table"], row["varied"], row["value"], row["ratio_of"])
-            ratios[assumption][scheme.name] = row["ratio"]
+            cell = number(row["ratio"], _assumption(scheme, row, "ratio"), ".2f")
+            ratios[assumption][scheme.name] = cell
     names = [scheme.name for scheme in results.schemes]
     rows = []
     for key in sorted(ratios, key=lambda key: key[0]):
         table, varied, value, ratio_of = key
         cells = [Cell(f"{varied} = {value}"), Cell(table), Cell(ratio_of)]
-        for name in names:
-            source = f"plots/energy-sensitivity.csv: {name}, {varied} = {value}, {table}, ratio"
-            cells.append(number(ratios[key].get(name), source, ".2f"))
-        rows.append(cells)
+        rows.append(cells + [ratios[key].get(name, Cell(MISSING)) for name in names])
     return Table(["assumed", "prices", "FP32 costs times as much in", *names], rows)
-
-
-def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of everything in nested JSON."""
-    if isinstance(values, (Mapping, list)):
-        pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
-        for key, value in pairs:
-            yield from _leaves(value, f"{path}.{key}" if path else f"{key}")
-    else:
-        yield path, values
 
 
 def last_layer_terms(scheme: SchemeResult, arithmetic: str) -> Table:

@@ -98,6 +98,21 @@ def choose(runs: Sequence[Run]) -> str:
     return results.choose(rows, runs[0].download["validation_images"])
 
 
+def as_configured(run: Run, scheme: str) -> Mapping[str, str]:
+    """Return a scheme's row of plots/energy-sensitivity.csv with the run's own assumptions.
+
+    The first rows vary the zero point and nothing else, so they name the run's memory levels.
+    Without a memory table there are no others, and the first one is returned.
+    """
+    with (run.folder / "plots/energy-sensitivity.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file)
+                if (row["scheme"], row["table"]) == (scheme, run.prices)]  # fmt: skip
+    if not rows:
+        raise ValueError(f"plots/energy-sensitivity.csv: has no {scheme} in the table {run.prices}")
+    own = ("weights_in", rows[0]["weights_in"])
+    return next((row for row in rows if (row["varied"], row["value"]) == own), rows[0])
+
+
 def column(runs: Sequence[Run], scheme: str, name: str) -> list[Any]:
     """Return a figure of a scheme in each run."""
     return [run.schemes[scheme][name] for run in runs]
@@ -136,11 +151,10 @@ def check_recipe(folder: Path, others: Sequence[Path]) -> None:
 
 def is_of_run(seeds: Path, folder: Path) -> bool:
     """Tell whether a table of calibration seeds has the run's figures in its own seed's column."""
-    column = f"seed_{parameters(folder)['calibrate.seed']}"
+    column, schemes = f"seed_{parameters(folder)['calibrate.seed']}", load(folder).schemes
     with seeds.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            path = folder / f"metrics/evaluate/{row['scheme']}.json"
-            own = files.read_json(path)[row["metric"]] if path.is_file() else None
+            own = schemes[row["scheme"]][row["metric"]] if row["scheme"] in schemes else None
             if own is None or column not in row or float(row[column]) != own:
                 return False
     return True

@@ -18,7 +18,7 @@ from powtwo.energy.counts import (
     total_energy,
 )
 from powtwo.energy.memory import MemoryTable, load_memory_table
-from powtwo.energy.metrics import load_prices, scheme_metrics
+from powtwo.energy.metrics import Total, assumption_rows, load_prices, totals
 from powtwo.energy.operation_prices import PriceTable, load_price_table
 from powtwo.energy.params import Energy
 from powtwo.integer.shapes import LayerShape, of_layout
@@ -52,12 +52,13 @@ NETWORKS: Mapping[str, Sequence[LayerShape]] = {
 def passages() -> dict[str, str]:
     """Return the text between each pair of markers of docs/energy.md."""
     prices = load_prices(CONFIGURED)
-    metrics = {name: scheme_metrics(layers, prices) for name, layers in NETWORKS.items()}
+    rows = {name: totals(layers, prices) for name, layers in NETWORKS.items()}
+    assumed = {name: assumption_rows(layers, prices) for name, layers in NETWORKS.items()}
     lines = {
         "operations": operations(prices.tables),
         "memory-levels": memory_levels(load_memory_table("horowitz")),
-        "networks": networks(metrics),
-        "sensitivity": sensitivity(metrics),
+        "networks": networks(rows),
+        "sensitivity": sensitivity(assumed),
         "working": working(lab_layers(), load_price_table("lab")),
     }
     return {name: "\n".join(text) for name, text in lines.items()}
@@ -83,32 +84,31 @@ def memory_levels(table: MemoryTable) -> list[str]:
     return markdown.table(titles, rows)
 
 
-def networks(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def networks(parts: Mapping[str, Sequence[Total]]) -> list[str]:
     """Show the networks' arithmetic in each table, and their memory."""
-    parts = {name: (one, one["all_widths"], one["memory"]) for name, one in metrics.items()}
     first = next(iter(parts.values()))
-    rows = [["FP32", *(cell for part in first for cell in (f"{part['float_uj']:.3f}", "1"))]]
+    rows = [["FP32", *(cell for part in first for cell in (f"{part.float_uj:.3f}", "1"))]]
     for name, of_network in parts.items():
-        cells = [_cell(part[key], form) for part in of_network
-                 for key, form in (("integer_uj", ".3f"), ("ratio", ".1f"))]  # fmt: skip
+        cells = [_cell(value, form) for part in of_network
+                 for value, form in ((part.integer_uj, ".3f"), (part.ratio, ".1f"))]  # fmt: skip
         rows.append([name, *cells])
-    energies = (*(f"arithmetic, `{part['table']}`" for part in first[:2]), "memory")
+    energies = (*(f"arithmetic, `{part.table}`" for part in first[:2]), "memory")
     titles = [title for energy in energies for title in (f"{energy}, µJ", "ratio")]
     return markdown.table(["network", *titles], rows)
 
 
-def sensitivity(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def sensitivity(assumed: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """Show the ratio to FP32 as one assumption varies, a column for each network."""
     ratios: defaultdict[tuple[str, ...], dict[str, float | None]] = defaultdict(dict)
-    for network, one in metrics.items():
-        for row in one["sensitivity"]:
+    for network, of_network in assumed.items():
+        for row in of_network:
             title = f"{row['ratio_of']}, `{row['table']}`"
             ratios[title, f"`{row['varied']}`", f"`{row['value']}`"][network] = row["ratio"]
     rows = [
-        [*assumed, *(_cell(by_network.get(name), ".1f") for name in metrics)]
-        for assumed, by_network in ratios.items()
+        [*choice, *(_cell(by_network.get(name), ".1f") for name in assumed)]
+        for choice, by_network in ratios.items()
     ]
-    return markdown.table(["ratio of", "varied", "value", *metrics], rows)
+    return markdown.table(["ratio of", "varied", "value", *assumed], rows)
 
 
 def working(layers: Sequence[LayerShape], table: PriceTable) -> list[str]:

@@ -37,16 +37,14 @@ def headline(folder: Path) -> str:
         mean_deviation(published.column(runs, scheme, figure), form)
         for figure, form in (("ratio", ".1f"), ("drop_points", ".2f"))
     )
-    energy = files.read_json(folder / f"metrics/energy/{scheme}.json")
-    assumed = (first.prices, "weights_in", energy["memory"]["weights_in"])
-    with_memory = next(row for row in energy["sensitivity"]
-                       if (row["table"], row["varied"], row["value"]) == assumed)  # fmt: skip
+    with_memory = published.as_configured(first, scheme)
     return (
         f"**Integer-only inference loses {drop} points of {_float_accuracy(runs)} top-1 accuracy "
         f"and needs {ratio} times less energy for arithmetic than FP32** (mean ± sample standard "
         f"deviation of {len(runs)} trainings, {first.download['test_images']:,} test images): the "
         f"scheme `{scheme}` of [{folder.name}](results/{folder.name}/params.yaml), by the price "
-        f"table `{first.prices}`. Arithmetic and memory together take {with_memory['ratio']:.1f} "
+        f"table `{first.prices}`. Arithmetic and memory together take "
+        f"{float(with_memory['sum_ratio']):.1f} "
         f"times less, with weights in `{with_memory['weights_in']}` and activations in "
         f"`{with_memory['activations_in']}`."
     )
@@ -54,12 +52,9 @@ def headline(folder: Path) -> str:
 
 def edit(root: Path) -> str:
     """Return what `inv diff` says of README's edit: EDITED then has the options of AFTER."""
-    old, new = (
-        files.read_json(root / f"metrics/evaluate/{scheme}.json")["accuracy"]
-        for scheme in (EDITED, AFTER)
-    )
-    row = (f"metrics/evaluate/{EDITED}.json", "accuracy", f"{old:.5g}", f"{new:.5g}",
-           f"{new - old:.5g}")  # fmt: skip
+    accuracy = files.read_json(root / "metrics/accuracy.json")
+    old, new = (accuracy[scheme] for scheme in (EDITED, AFTER))
+    row = ("metrics/accuracy.json", EDITED, f"{old:.5g}", f"{new:.5g}", f"{new - old:.5g}")
     lines = [("Path", "Metric", "HEAD", "workspace", "Change"), row]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
@@ -78,9 +73,8 @@ def best(folder: Path) -> str:
     front = pareto_front(list(points.values()))
     shown = [name for name, point in points.items() if point in front or name == "lab"]
     shown.sort(key=lambda name: -points[name][0])
-    energy = files.read_json(folder / f"metrics/energy/{shown[0]}.json")
-    energy = energy if energy["table"] == first.prices else energy["all_widths"]
-    rows = [["FP32", _float_accuracy(runs), "", f"{energy['float_uj']:.1f}", "1"]]
+    float_uj = float(published.as_configured(first, shown[0])["arithmetic_float_uj"])
+    rows = [["FP32", _float_accuracy(runs), "", f"{float_uj:.1f}", "1"]]
     selected = published.choose(runs)
     for name in shown[-MOST_ROWS + 1 :]:
         cells = [
@@ -108,9 +102,8 @@ def headline_figure(folder: Path) -> Figure:
                for column in ("accuracy", "accuracy_low", "accuracy_high", "energy_uj")}
         for name in runs[0].schemes
     }  # fmt: skip
-    energy = files.read_json(folder / f"metrics/energy/{next(iter(rows))}.json")
-    energy = energy if energy["table"] == runs[0].prices else energy["all_widths"]
-    fp32 = energy["float_uj"], 100 * mean(run.float_accuracy for run in runs)
+    float_uj = float(published.as_configured(runs[0], next(iter(rows)))["arithmetic_float_uj"])
+    fp32 = float_uj, 100 * mean(run.float_accuracy for run in runs)
     return accuracy_and_energy(rows, published.choose(runs), fp32)
 
 
