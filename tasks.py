@@ -247,7 +247,7 @@ def verify_export(context: Context) -> None:
 
 @task(help={"train": "train again as well; on another processor its bytes may differ"})
 def verify(context: Context, train: bool = False) -> None:
-    """Rerun what follows training in a clean copy; compare with dvc.lock"""
+    """Rerun what follows training in a copy, and compare"""
     _run(context, "python", "-m", "powtwo.tools.verify", *["--train"] * train)
 
 
@@ -339,5 +339,5 @@ def clean(context: Context, cache: bool = False, checkpoints: bool = False) -> N
 
 @task
 def prune(context: Context) -> None:
-    """Remove files of removed schemes, and what killed stages left; -- --dry-run lists them"""
+    """Remove files of removed schemes and of killed stages"""
     _run(context, "python", "-m", "powtwo.tools.prune", *_rest())

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from closure import ROOT
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from published_run import publish_as, write_run
 
 from powtwo.core import files
 from powtwo.tools import check
 from powtwo.tools.docs import __main__ as docs
-from powtwo.tools.docs import pages, readme
+from powtwo.tools.docs import pages, readme, screenshot
 
 # dvc.lock
 
@@ -98,7 +101,7 @@ def test_pages_are_current_until_what_they_show_changes(project: Path) -> None:
     assert list(check.passages(project)) == []
     write_run(project, accuracy=0.5)
     (fault,) = check.passages(project)
-    assert fault == "README.md: passage results: is not what its files hold; run `inv docs`"
+    assert fault == "docs/results.md: passage run: is not what its files hold; run `inv docs`"
     docs.main(project)
     assert list(check.passages(project)) == []
 
@@ -109,7 +112,7 @@ def test_pages_are_current_until_what_they_show_changes(project: Path) -> None:
         ("README.md", "top-1", "top-5", "README.md: passage headline: is not what its files hold"),
         ("docs/energy.md", "pJ", "J", "docs/energy.md: passage "),
         ("docs/training.md", "speed: begin", "spade: begin", "docs/training.md: passage speed: "),
-        ("metrics/compare.json", '"energy_table"', '"table"', "README.md: passage results: "),
+        ("metrics/compare.json", '"energy_table"', '"table"', "docs/results.md: passage run: "),
     ],
 )
 def test_a_stale_or_broken_passage_is_named(
@@ -172,7 +175,32 @@ def test_the_exit_code_says_whether_all_is_well(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(check, "lock", lambda _: [])
+    monkeypatch.setattr(screenshot, "fault", lambda _: "")
     assert check.main(project) == 0
     assert capsys.readouterr().out == "dvc.lock, README, docs and results are current\n"
     (project / "results/cifar10-jpeg/run.json").unlink()
     assert check.main(project) == 1
+
+
+def test_a_picture_of_another_report_is_named(tmp_path: Path) -> None:
+    lock = {"stages": {"compare": {"outs": [{"path": "report/index.html", "md5": "1" * 32}]}}}
+    files.write_text(tmp_path / "dvc.lock", yaml.safe_dump(lock))
+    assert screenshot.fault(tmp_path).startswith("docs/report.png: no such file; run `inv docs")
+    (tmp_path / "docs").mkdir()
+    for md5, fault in (("1" * 32, ""), ("2" * 32, "docs/report.png: shows another report than")):
+        about = PngInfo()
+        about.add_text("report", md5)
+        Image.new("L", (1, 1)).save(tmp_path / "docs/report.png", pnginfo=about)
+        said = screenshot.fault(tmp_path)
+        assert said.startswith(fault)
+        assert bool(said) == bool(fault)
+
+
+def test_a_generated_picture_that_is_stale_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screenshot, "fault", lambda _: "")
+    assert list(check.pictures(project)) == []
+    (project / "docs/headline.png").write_bytes(b"old")
+    (fault,) = check.pictures(project)
+    assert fault == "docs/headline.png: is not what its files hold; run `inv docs`"

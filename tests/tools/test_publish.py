@@ -178,6 +178,7 @@ def test_files_of_a_removed_scheme_are_refused(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.write_json(root / "metrics/convert/old.json", {})
-    assert publish.main(["x"]) == 1
+    with pytest.raises(SystemExit, match="^1$"):
+        publish.main(["x"])
     expected = "publish: metrics/convert/old.json: of a removed scheme; run `inv prune`\n"
     assert capsys.readouterr().err == expected

@@ -39,7 +39,9 @@ def layer_table() -> str:
 
 
 def curves(folder: Path) -> str:
-    """Return what a run's curves say of overfitting, from its numbers."""
+    """Return what a run's curves say of overfitting, from its numbers; nothing without the run."""
+    if not folder.is_dir():
+        return ""
     run, epochs = published.load(folder), _epochs(folder)
     above = [row["train_accuracy"] > row["validation_accuracy"] for row in epochs]
     parted = next((i for i in range(len(above)) if all(above[i:])), None)
@@ -65,6 +67,8 @@ def recipes(root: Path) -> str:
     """Return the lab's recipes side by side: options, and what they reached."""
     folders = [root / published.RESULTS / name for name in RECIPES]
     runs = [published.load(folder) for folder in folders if folder.is_dir()]
+    if not runs:
+        return ""
     parameters = [published.parameters(run.folder) for run in runs]
     rows = [[f"`{key}`", *(f"`{values[key]}`" for values in parameters)] for key in KEYS]
     rows += [[title, *map(cell, runs)] for title, cell in _REACHED.items()]
