@@ -126,8 +126,17 @@ def repro(
     if preset:
         _use(context, preset)
     _keep_memory()
+    if not context.config.run.dry:
+        _mend_lock()
     stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
     _run(context, "dvc", "repro", *stages, *_rest())
+
+
+def _mend_lock() -> None:
+    try:
+        _tool("dvc_lock").mend(ROOT)
+    except (ValueError, OSError) as error:
+        raise Exit(f"repro: {error}", 1) from None
 
 
 @task

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,14 @@ def test_folders_are_made_and_line_ends_are_lf(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "a.txt"
     files.write_text(path, "a\nb\n")
     assert path.read_bytes() == b"a\nb\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFO")
+@pytest.mark.parametrize("read", [files.read_text, files.read_json])
+def test_a_fifo_is_refused_at_once(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(ValueError, match="a: no regular file; remove it"):
+        read(tmp_path / "a")
 
 
 def test_json_is_sorted_and_rounded_to_eight_digits(tmp_path: Path) -> None:

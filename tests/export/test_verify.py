@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from export_cases import PLAIN, dataset, needs, project, small_network
+from networks import network_of
 
 from powtwo.export import manifest
 from powtwo.export.bundle import write_bundle
+from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat, as_exponents
 from powtwo.tools.exports.verify import CHECKS, main, verify
 
 
@@ -143,3 +147,48 @@ def test_nothing_exported_and_an_unknown_scheme_are_said_in_a_line(
     with pytest.raises(SystemExit, match="^1$"):
         main(["nosuch"])
     assert "nosuch" in capsys.readouterr().err
+
+
+ENDS = {
+    "int32, then flatten": ("int32", ()),
+    "codes, then flatten": ("codes", ()),
+    "codes, then a pool and flatten": ("codes", (Layer("maxpool2d", kernel=2, stride=2),)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounding", ["floor", "half_up", "half_even"])
+@pytest.mark.parametrize(("logits", "between"), ENDS.values(), ids=ENDS)
+def test_logits_may_come_out_of_a_convolution(
+    logits: str, between: tuple[Layer, ...], rounding: str, tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    kernel = 31 if between else 32  # 2×2 or 1×1 outputs a channel
+    last = Layer(
+        "conv2d",
+        torch.randint(-127, 128, (5, 3, kernel, kernel), generator=generator).to(torch.int8),
+        torch.randint(-3000, 3000, (5,), generator=generator).to(torch.int32),
+        weight_exponent=as_exponents(-7),
+        weight_format=WeightFormat(8),
+        input=ActivationQParams(-7),
+        output=ActivationQParams(0) if logits == "codes" else None,
+        kernel=kernel,
+    )
+    layers = (last, *between, Layer("flatten"))
+    network = network_of(*layers, rounding=rounding, shape=(3, 32, 32), classes="abcde")
+    project(tmp_path, replace(network, scheme="small"))
+    differ = {file: said for file, said in outcomes(tmp_path).items() if "differs" in said}
+    assert differ == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["network.onnx", "network.qdq.onnx", "network.qonnx.onnx"])
+@pytest.mark.parametrize("damage", [lambda x: x[:-500], lambda _: b"", lambda _: b"\xff" * 99])
+def test_a_damaged_model_is_a_difference_and_the_rest_is_checked(
+    name: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    folder = project(tmp_path, small_network(), ("onnx", "qdq", "qonnx"))
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    said = dict(verify(tmp_path, []))
+    assert said[f"small/{name}"].startswith("differs: no valid ONNX model (")
+    assert len(said) == 5  # with the manifest and the golden vectors

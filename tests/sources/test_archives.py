@@ -118,6 +118,14 @@ def test_tars_that_were_joined_are_refused(files, tmp_path, suffix):
     fails(path, "truncated or broken (more follows its end, as of tars that were joined); ")
 
 
+def test_zips_that_were_joined_are_refused(files, tmp_path):
+    path = pack(tmp_path / "images.zip", files)
+    for before in (path.read_bytes(), b"x" * 100):  # zipfile would read the last alone
+        joined = tmp_path / f"joined{len(before)}.zip"
+        joined.write_bytes(before + path.read_bytes())
+        fails(joined, "truncated or broken (more stands before its first file, as of zips that ")
+
+
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("xz", lzma.compress)])
 def test_a_damaged_checksum_is_noticed(files, tmp_path, suffix, compress):
     plain = pack(tmp_path / "images.tar", files).read_bytes()

@@ -76,7 +76,7 @@ def read_text(path: Path | str) -> str:
         OSError: where it cannot be opened.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return _regular(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
@@ -89,7 +89,15 @@ def read_json(path: Path | str) -> Any:
         OSError: where it cannot be opened.
     """
     with strict.refused(path, "write it again, or restore it"):
-        return strict.parse_json(Path(path).read_text(encoding="utf-8"))
+        return strict.parse_json(_regular(path).read_text(encoding="utf-8"))
+
+
+def _regular(path: Path | str) -> Path:
+    """Refuse a FIFO, a socket or a device: who opens one may wait for ever."""
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path.name}: no regular file; remove it")
+    return path
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -103,6 +103,11 @@ class IntegerNetwork:
         """Return int32 logits, or uint8 codes where the scheme asks for them, (N, classes)."""
         return deque(self.outputs(pixels), maxlen=1).pop()[1]  # the others are let go
 
+    @property
+    def last_weighted(self) -> Layer:
+        """The layer whose outputs the logits are; poolings and flattening may follow it."""
+        return next(layer for layer in reversed(self.layers) if layer.has_weights)
+
     def accumulator_bound(self, index: int) -> Tensor:
         """Return a bound on |partial sums| of a weighted layer, in any order, int64 (O,).
 

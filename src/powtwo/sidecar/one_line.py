@@ -101,7 +101,8 @@ def _keep(file: Path) -> None:
     """Write the traceback, if there is room for it: a full disk is told of in any case."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(traceback.format_exc(), encoding="utf-8")
+        # A path that is not UTF-8 is no reason to lose the line.
+        file.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
     except OSError:
         return
 

@@ -116,6 +116,9 @@ def _read_folder(folder: Path, above: tuple[str, ...] = ()) -> Generator[Entry, 
 
 def _read_zip(path: Path) -> Generator[Entry, None, None]:
     with path.open("rb") as file, _call(zipfile.ZipFile, file) as archive:
+        first = min((member.header_offset for member in archive.infolist()), default=0)
+        if first:
+            raise _BrokenError("more stands before its first file, as of zips that were joined")
         for member in archive.infolist():
             name = member.filename.replace("\\", "/")  # as some programs for Windows pack
             kind = stat.S_IFMT(member.external_attr >> 16)

@@ -14,6 +14,7 @@ Its modules:
     evaluate_network  an integer network's file on test images
     export_network    an integer network's file, exported
     torchvision_import  torchvision where its compiled operators are missing
+    dvc_lock          dvc.lock after a kill
     layers            the float network's layers: shapes, parameters, MACs, bytes
     exports           every file of `exports/` run against its network
 """

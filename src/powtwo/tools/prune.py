@@ -19,8 +19,9 @@ from powtwo.core import files, scratch
 from powtwo.core.params import ParamsError, parse_yaml, select
 from powtwo.report import results
 from powtwo.sidecar.one_line import one_line_errors
+from powtwo.tools import dvc_lock
 
-PARAMS, LOCK = "params.yaml", "dvc.lock"
+PARAMS = "params.yaml"
 MODELS = ("models/calibrated", "models/integer")
 
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str], root: Path = Path()) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed")
     dry_run = parser.parse_args(arguments).dry_run
     with one_line_errors("prune"):
+        if (root / dvc_lock.LOCK).is_file():
+            dvc_lock.read(root / dvc_lock.LOCK)  # before anything is removed
         for path in chain(scratch.leftovers(root), of_removed_schemes(root)):
             print(f"Removing {path.relative_to(root).as_posix()}")
             if not dry_run:
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str], root: Path = Path()) -> None:
 
 def forget(root: Path, *, dry_run: bool) -> None:
     """Take the stages of removed schemes out of dvc.lock, which DVC leaves there."""
-    path = root / LOCK
+    path = root / dvc_lock.LOCK
     if not path.is_file():
         return
     schemes, exported = _schemes(root)
@@ -49,7 +52,7 @@ def forget(root: Path, *, dry_run: bool) -> None:
     for name in list(lock["stages"]):
         stage, at, scheme = name.partition("@")
         if at and scheme not in (exported if stage == "export" else schemes):
-            print(f"Removing {name} from {LOCK}")
+            print(f"Removing {name} from {dvc_lock.LOCK}")
             del lock["stages"][name]
     if not dry_run:
         with files.atomic(path) as temporary:

@@ -15,6 +15,7 @@ from typing import Any
 from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources import digest, last_run, place
+from powtwo.tools import dvc_lock
 
 ALWAYS = "always changed"  # what DVC says of the stage `source`
 
@@ -48,6 +49,8 @@ def changes(root: Path) -> dict[str, list[Any]]:
     Raises:
         ValueError: where DVC cannot say, in one line.
     """
+    if (root / dvc_lock.LOCK).is_file():
+        dvc_lock.read(root / dvc_lock.LOCK)  # whose faults DVC does not name
     changed: dict[str, list[Any]] = json.loads(dvc(root, "status", "--json"))
     told = {
         stage: [change for change in entry if change != ALWAYS] for stage, entry in changed.items()

@@ -43,7 +43,7 @@ def to_onnx(network: IntegerNetwork) -> onnx.ModelProto:
             x = _weighted(graph, layer, network.rounding, x, name)
         else:
             x = graph.pool_or_flatten(layer, x, name)
-    ends_in_codes = network.layers[-1].output is not None
+    ends_in_codes = network.last_weighted.output is not None
     logits = TensorProto.UINT8 if ends_in_codes else TensorProto.INT32
     return graph.model(network, pixels_input(network), logits, network.rounding)
 

@@ -44,16 +44,16 @@ def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
         UnsupportedError: where a layer is of a kind unknown here, or a scale is below 2^−126.
     """
     graph = Graph("network.qdq.onnx")
-    codes = network.input.codes
-    x = _quantize(graph, codes, _values(graph, network.input), "input")
+    codes: ActivationQParams | None = network.input.codes  # None: int32, which stays as it is
+    x = _quantize(graph, network.input.codes, _values(graph, network.input), "input")
     for index, layer in enumerate(network.layers):
         name = f"layer{index}"
         if layer.has_weights:
             x = _weighted(graph, layer, x, name)
-            codes = layer.output or codes
+            codes = layer.output
         else:
             x = graph.pool_or_flatten(layer, x, name)
-        if not layer.has_weights or layer.output is not None:
+        if codes is not None:
             x = _quantize(graph, codes, x, f"{name}.output")
     weighted = [index for index, layer in enumerate(network.layers) if layer.has_weights]
     bound = max((int(network.accumulator_bound(index).max()) for index in weighted), default=0)

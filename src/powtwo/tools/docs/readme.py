@@ -51,8 +51,13 @@ def headline(folder: Path) -> str:
 
 
 def edit(root: Path) -> str:
-    """Return what `inv diff` says of README's edit: EDITED then has the options of AFTER."""
+    """Return what `inv diff` says of README's edit: EDITED then has the options of AFTER.
+
+    A run of other schemes has no such line, and the passage says so.
+    """
     accuracy = files.read_json(root / "metrics/accuracy.json")
+    if not {EDITED, AFTER} <= accuracy.keys():
+        return f"The run in the work tree lacks the schemes `{EDITED}` and `{AFTER}` of this edit."
     old, new = (accuracy[scheme] for scheme in (EDITED, AFTER))
     row = ("metrics/accuracy.json", EDITED, f"{old:.5g}", f"{new:.5g}", f"{new - old:.5g}")
     lines = [("Path", "Metric", "HEAD", "workspace", "Change"), row]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,13 @@ from powtwo.dataset.images import Images
 from powtwo.integer.fixedpoint import dequantize
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
-from powtwo.tools.exports.exported import Export, SkippedError, logits, require_equal
+from powtwo.tools.exports.exported import (
+    DifferenceError,
+    Export,
+    SkippedError,
+    logits,
+    require_equal,
+)
 
 BATCH = 250  # images at a time
 REFERENCE_IMAGES = 2  # onnx's own evaluator takes a second for each
@@ -25,7 +32,7 @@ REFERENCE_IMAGES = 2  # onnx's own evaluator takes a second for each
 
 def check_integer(export: Export) -> str:
     """Run network.onnx on ONNX Runtime, and a couple of images on onnx's reference."""
-    model = onnx.load(export.folder / "network.onnx")
+    model = _load(export.folder / "network.onnx")
     first = export.pixels[:REFERENCE_IMAGES]
     by_reference: Any = ReferenceEvaluator(model).run(None, {"pixels": first})
     expected = export.logits[: len(first)]
@@ -36,7 +43,7 @@ def check_integer(export: Export) -> str:
 
 def check_qdq(export: Export) -> str:
     """Run network.qdq.onnx on ONNX Runtime; it rounds half to even, whatever the scheme does."""
-    model = onnx.load(export.folder / "network.qdq.onnx")
+    model = _load(export.folder / "network.qdq.onnx")
     metadata = {item.key: item.value for item in model.metadata_props}
     network = replace(export.network, rounding=Rounding.HALF_EVEN)
     values, expected = _run(model, export.pixels), _values(network, export.pixels)
@@ -56,6 +63,7 @@ def check_qonnx(export: Export) -> str:
     except ImportError:
         raise SkippedError("the package qonnx is not installed") from None
     file = str(export.folder / "network.qonnx.onnx")
+    _load(export.folder / "network.qonnx.onnx")
     model = cleanup_model(ModelWrapper(file))  # as FINN and hls4ml begin
     source, sink = model.graph.input[0].name, model.graph.output[0].name
     network, pixels = export.network, export.vectors["pixels"]
@@ -65,6 +73,23 @@ def check_qonnx(export: Export) -> str:
         outputs = execute_onnx(model, {source: image[None]})
         require_equal(outputs[sink], expected[None], "logits of qonnx")
     return f"{len(pixels)} images equal"
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    """Read and check a model.
+
+    Raises:
+        DifferenceError: where it is damaged; the errors of the libraries have no common base.
+    """
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DifferenceError(f"no valid ONNX model ({reason}); export again") from None
+    return model
 
 
 def _run(model: onnx.ModelProto, pixels: Images) -> npt.NDArray[Any]:
@@ -81,7 +106,7 @@ def _run(model: onnx.ModelProto, pixels: Images) -> npt.NDArray[Any]:
 def _values(network: IntegerNetwork, pixels: Images) -> npt.NDArray[np.float64]:
     """Return the values that the network's logits stand for, (N, classes)."""
     integers = torch.from_numpy(logits(network, pixels))
-    last = next(layer for layer in reversed(network.layers) if layer.has_weights)
+    last = network.last_weighted
     if last.output is None:
         return dequantize(integers, last.accumulator_exponent, 0).numpy()
     return dequantize(integers, last.output.exponent, last.output.zero_point).numpy()
