@@ -142,7 +142,8 @@ print(stages.STARTED - first_line)
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert sys.platform != "linux" or -60 < float(done.stdout) < 0
+    # The system counts in ticks of 10 ms; half a second would be far off.
+    assert sys.platform != "linux" or -60 < float(done.stdout) < 0.02
 
 
 def test_a_parameter_that_the_stage_does_not_read_may_change() -> None:

@@ -52,7 +52,7 @@ def test_without_a_path_the_images_of_the_last_run_are_reused_and_named(clone: C
     assert ": 54 training, 18 validation, 24 test images\n" in clone.output
     (clone.root / "metrics/download.json").unlink()  # what named them
     assert clone.repro(fails=True) == []
-    assert "\nsource: data.path = null: 'images' needs an archive; set it or" in clone.output
+    assert "\nsource: data.path = null: 'images' needs a folder or archive;" in clone.output
 
 
 def test_images_that_change_between_the_two_stages_are_refused(clone: Clone) -> None:

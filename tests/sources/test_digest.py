@@ -192,7 +192,7 @@ def test_without_a_path_the_last_run_s_images_stay() -> None:
 
 @pytest.mark.parametrize("last", [None, Images("mnist5k", "sha256:ab", (1, 1, 1))])
 def test_without_a_path_and_a_last_run_it_is_an_error(last: Images | None) -> None:
-    with pytest.raises(ValueError, match=r"^data.path = null: 'images' needs an archive; set it"):
+    with pytest.raises(ValueError, match=r"^data.path = null: 'images' needs a folder or archive;"):
         last_run.reused(source(), last)
 
 

@@ -148,7 +148,7 @@ def test_a_digest_is_checked(tree, tmp_path):
 
 
 def test_class_folders_need_a_place():
-    with pytest.raises(ValueError, match=r"^data.path = null: 'images' needs an archive; set it"):
+    with pytest.raises(ValueError, match=r"^data.path = null: 'images' needs a folder or archive;"):
         read_dataset(source(name="images"), None)
 
 

@@ -85,10 +85,11 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
     accuracy = "92.00% ± 2.00% | 95.00% | 2.00 ± 2.65"
     assert lab == f"| `lab` | {accuracy} | 0, 1, 5 | 0.00% | – | 0.00 | 17.523 | 13.94 |"
     opening = readme.headline(tmp_path / "results/x")
-    assert opening.startswith("**Integer-only inference loses 2.00 ± 2.65 points of 82.00% ± 2.00%")
-    assert "13.9 times less energy for arithmetic" in opening
-    assert "of 3 trainings, 1,000 test images): the scheme `lab` of [x]" in opening
-    assert opening.endswith("9.3 times less, with weights in `dram` and activations in `sram`.")
+    assert opening.startswith("**Integer-only inference has 92.00% ± 2.00% top-1 accuracy, FP32")
+    assert "FP32 82.00% ± 2.00%, for 13.9 times less energy of arithmetic" in opening
+    assert "and 9.3 times less with memory**" in opening
+    assert "1,000 test images; 2.00 ± 2.65 points are lost): the scheme `lab` of [x]" in opening
+    assert opening.endswith("with weights in `dram` and activations in `sram`.")
 
 
 # Pages

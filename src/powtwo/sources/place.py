@@ -40,7 +40,9 @@ def check(source: Source, path: Path | None) -> None:
             "set data.sha256 to null"
         )
     if source.name == "images" and path is None:
-        raise ValueError(f"data.path = null: 'images' needs an archive; set it or {ENVIRONMENT}")
+        raise ValueError(
+            f"data.path = null: 'images' needs a folder or archive; set it, {ENVIRONMENT} or --data"
+        )
     if source.sha256 is not None and path is not None and path.is_dir():
         raise ValueError(
             f"{path}: data.sha256 is given, but a folder has no digest; "

@@ -84,9 +84,14 @@ def passages(root: Path) -> Iterator[str]:
 def pictures(root: Path) -> Iterator[str]:
     """Yield the generated pictures of docs that are not what `inv docs` draws."""
     for picture, draw in pages.pictures(root):
-        if not picture.is_file() or picture.read_bytes() != draw():
-            path = picture.relative_to(root).as_posix()
-            yield f"{path}: is not what its files hold; run `inv docs`"
+        path, fault = picture.relative_to(root).as_posix(), ""
+        try:
+            if not picture.is_file() or picture.read_bytes() != draw():
+                fault = "is not what its files hold"
+        except ERRORS as error:
+            fault = _line(error)
+        if fault:
+            yield f"{path}: {fault}; run `inv docs`"
     if fault := screenshot.fault(root):
         yield fault
 

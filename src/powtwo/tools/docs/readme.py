@@ -38,14 +38,15 @@ def headline(folder: Path) -> str:
         for figure, form in (("ratio", ".1f"), ("drop_points", ".2f"))
     )
     with_memory = published.as_configured(first, scheme)
+    both = f"{float(with_memory['sum_ratio']):.1f}"
+    accuracy = mean_deviation(published.column(runs, scheme, "accuracy"), ".2%")
     return (
-        f"**Integer-only inference loses {drop} points of {_float_accuracy(runs)} top-1 accuracy "
-        f"and needs {ratio} times less energy for arithmetic than FP32** (mean ± sample standard "
-        f"deviation of {len(runs)} trainings, {first.download['test_images']:,} test images): the "
-        f"scheme `{scheme}` of [{folder.name}](results/{folder.name}/params.yaml), by the price "
-        f"table `{first.prices}`. Arithmetic and memory together take "
-        f"{float(with_memory['sum_ratio']):.1f} "
-        f"times less, with weights in `{with_memory['weights_in']}` and activations in "
+        f"**Integer-only inference has {accuracy} top-1 accuracy, FP32 {_float_accuracy(runs)}, "
+        f"for {ratio} times less energy of arithmetic than FP32, and {both} times "
+        f"less with memory** (mean ± sample standard deviation of {len(runs)} trainings, "
+        f"{first.download['test_images']:,} test images; {drop} points are lost): the scheme "
+        f"`{scheme}` of [{folder.name}](results/{folder.name}/params.yaml), by the price table "
+        f"`{first.prices}`, with weights in `{with_memory['weights_in']}` and activations in "
         f"`{with_memory['activations_in']}`."
     )
 
