@@ -246,6 +246,16 @@ def test_a_bug_of_a_module_keeps_its_traceback(body: str, tmp_path: Path) -> Non
     assert done.stderr.startswith(b"Traceback")
 
 
+def test_a_path_that_is_not_utf8_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "logs/a.error.txt"
+    with pytest.raises(SystemExit, match="^1$"), one_line_errors("a", log):
+        raise ValueError("/tmp/caf\udce9: no such file")
+    assert capsys.readouterr().err.count("\n") == 1
+    assert "\\udce9" in log.read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "status"), [("SIG_DFL", 129), ("SIG_IGN", 0)])
 def test_a_closed_terminal_ends_it_in_order_unless_nohup(

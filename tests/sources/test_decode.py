@@ -152,6 +152,25 @@ def test_a_color_profile_other_than_srgb_is_told(format_):
     assert decode(content)[1] == ["a color profile other than sRGB, not applied"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "data", "told"),
+    [
+        (b"gAMA", (100_000).to_bytes(4, "big"), True),
+        (b"gAMA", (45_455).to_bytes(4, "big"), False),
+        (b"cICP", bytes([9, 16, 0, 1]), True),  # BT.2020, PQ
+        (b"cICP", bytes([1, 13, 0, 1]), False),
+        (b"sRGB", bytes([0]), False),
+    ],
+)
+def test_other_colors_of_a_png_are_told(kind, data, told):
+    content = encoded(noise(9), "PNG")
+    chunk = kind + data
+    chunk = struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    start = content.index(b"IDAT") - 4
+    losses = decode(content[:start] + chunk + content[start:])[1]
+    assert losses == ["a color profile other than sRGB, not applied"] * told
+
+
 def test_a_warning_of_pillow_is_told():
     exif = Image.Exif()
     exif[270] = "a description longer than the four bytes of a tag"

@@ -92,6 +92,11 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
     assert opening.endswith("with weights in `dram` and activations in `sram`.")
 
 
+def test_a_run_of_other_schemes_has_no_edit_to_show(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "metrics/accuracy.json", {"FP32": 0.9, "mine": 0.8})
+    assert readme.edit(tmp_path).startswith("The run in the work tree lacks the schemes `w3` and")
+
+
 # Pages
 
 

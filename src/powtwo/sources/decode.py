@@ -7,6 +7,7 @@ their proportions. Color profiles are not applied.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL
 from powtwo.dataset.images import IMAGE_SIZE, Images
 
 # Plain raster formats: some of Pillow's others start programs or read further files.
+_PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -37,6 +39,8 @@ def decode(content: bytes) -> tuple[Images, list[str]]:
                 if image.format == "PNG":
                     _check_sums(content)
                 losses = list(_losses(image))
+                if image.format == "PNG" and _has_other_colors(content):
+                    losses.append("a color profile other than sRGB, not applied")
                 pixels = _pixels(image)
     except UnidentifiedImageError:
         raise ValueError(f"none of {', '.join(FORMATS)}, or damaged") from None
@@ -49,6 +53,22 @@ def _check_sums(content: bytes) -> None:
     """Compare a PNG's chunks with their sums, as decoding does not; other formats have none."""
     with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
         image.verify()
+
+
+def _has_other_colors(content: bytes) -> bool:
+    """Tell whether a PNG's chunks say other colors than sRGB's, where it has no profile."""
+    chunks: dict[bytes, bytes] = {}
+    start = len(_PNG)
+    while start < len(content) and b"IDAT" not in chunks:
+        size, kind = struct.unpack(">I4s", content[start : start + 8])
+        chunks[kind] = content[start + 8 : start + 8 + size]
+        start += size + 12
+    if b"cICP" in chunks:  # primaries of BT.709, the curve of sRGB
+        return chunks[b"cICP"][:2] != bytes([1, 13])
+    if b"iCCP" in chunks or b"sRGB" in chunks:
+        return False
+    gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big")
+    return gamma not in {0, 45455}  # of sRGB, 1/2.2
 
 
 def _losses(image: ImageFile) -> Iterator[str]:
