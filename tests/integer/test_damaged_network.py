@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import check_refused, edited, join, replaced, split
+from damage import edited, join, replaced, split
 from networks import random_network
+from refused_network import refused
 from safetensors.numpy import load
 
-from powtwo.integer import metadata
-from powtwo.integer.network import IntegerNetwork
-
 OTHER = "not an integer network: "
-REMEDY = "convert it again, or take an undamaged copy"
 Values = dict[str, Any]
 
 
@@ -125,18 +122,6 @@ EDITS = {
     "other class": (keys(classes=list("abcdx")), "sha256 = '"),
     "other digest": (keys(sha256="0" * 64), "sha256 = '0000"),
 }
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    random_network(1).save(tmp_path / "network")
-    return tmp_path / "network"
-
-
-def refused(path: Path, reason: str) -> None:
-    """Read a file with and without PyTorch: the same line."""
-    for read in (metadata.read, IntegerNetwork.load):
-        check_refused(read, path, reason, REMEDY)
 
 
 @pytest.mark.parametrize("name", EDITS)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import check_refused, join, split
+from damage import join, split
 from networks import random_network
+from refused_network import refused
 from safetensors.numpy import save
 
 from powtwo.integer import metadata
@@ -18,19 +19,6 @@ from powtwo.integer.network import IntegerNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = "not an integer network: "
-REMEDY = "convert it again, or take an undamaged copy"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    random_network(1).save(tmp_path / "network")
-    return tmp_path / "network"
-
-
-def refused(path: Path, reason: str) -> None:
-    """Read a file with and without PyTorch: the same line."""
-    for read in (metadata.read, IntegerNetwork.load):
-        check_refused(read, path, reason, REMEDY)
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,15 @@ def forget(root: Path, *, dry_run: bool) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True  # an md5 of digits alone stays text
     lock = yaml.load(files.read_text(path))
-    for name in list(lock["stages"]):
+    gone = []
+    for name in lock["stages"]:
         stage, at, scheme = name.partition("@")
         if at and scheme not in (exported if stage == "export" else schemes):
-            print(f"Removing {name} from {dvc_lock.LOCK}")
-            del lock["stages"][name]
-    if not dry_run:
+            gone.append(name)
+    for name in gone:
+        print(f"Removing {name} from {dvc_lock.LOCK}")
+        del lock["stages"][name]
+    if gone and not dry_run:
         with files.atomic(path) as temporary:
             yaml.dump(lock, temporary)
 

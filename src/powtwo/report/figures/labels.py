@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 DISTANCES = (7, 14, 24, 36, 50, 66, 84, 104)  # from a point to its label, in points
@@ -156,12 +155,4 @@ def _through(leader: Place, box: Box) -> bool:
     return any(
         box.left < x0 + t * (x1 - x0) < box.right and box.bottom < y0 + t * (y1 - y0) < box.top
         for t in along
-    )
-
-
-def tangles(places: Sequence[Place]) -> int:
-    """Count pairs of labels that cover one another or whose leaders cross."""
-    return sum(
-        one.box.overlap(other.box) > 0 or crosses(one, other)
-        for one, other in combinations(places, 2)
     )
