@@ -16,6 +16,7 @@ from closure import ROOT
 pytestmark = pytest.mark.slow  # each test starts Invoke
 BOTH = "<-n> <logical> <--dist> <worksteal>"  # on every processor
 PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
+EXPERIMENTS = "powtwo.tools.experiments"
 PIP = "<-m> <pip> <install> <--quiet> <-r> <requirements.txt>"
 STUB = """#!/bin/sh
 echo "$(basename "$0")" >>"$CALLS"
@@ -138,6 +139,21 @@ def test_tasks_import_nothing_heavy() -> None:
         (
             "export --network /n --out /o",
             ["python <-m> <powtwo.tools.export_network> <--network> </n> <--out> </o>"],
+        ),
+        ("exp try", [f"python <-m> <{EXPERIMENTS}.one> <try>"]),
+        (
+            "exp try -s seed=1 -s 'model.hidden=[1, 2]'",
+            [f"python <-m> <{EXPERIMENTS}.one> <try> <-s> <seed=1> <-s> <model.hidden=[1, 2]>"],
+        ),
+        ("sweep /f", [f"python <-m> <{EXPERIMENTS}.sweep> </f> <--part> <1/1>"]),
+        (
+            "sweep /f --part 2/8 --dry-run",
+            [f"python <-m> <{EXPERIMENTS}.sweep> </f> <--part> <2/8> <--dry-run>"],
+        ),
+        ("leaderboard", [f"python <-m> <{EXPERIMENTS}.leaderboard>"]),
+        (
+            "leaderboard --csv --sort seed --scheme lab",
+            [f"python <-m> <{EXPERIMENTS}.leaderboard> <--csv> <--sort> <seed> <--scheme> <lab>"],
         ),
         ("metrics check", ["dvc <metrics> <show>", "python <-m> <powtwo.tools.check>"]),
         (

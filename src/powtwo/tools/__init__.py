@@ -6,9 +6,11 @@ Its modules:
     check             is what is committed current: lock, metrics, pages, published runs
     status            which stages are not up to date, whether there are other images
     prune             files of removed schemes and of killed stages, removed
+    commands          what tasks.py is written with
     no_git            how DVC runs in a copy without Git
     publish           the run in the work tree, copied to `results/NAME/`
     published         runs read back; the rules for the seeds of a recipe
+    experiments       runs with other parameters or code, each in a clone of its own
     presets           overlays on `params.yaml`
     docs              the generated tables of README and docs
     evaluate_network  an integer network's file on test images

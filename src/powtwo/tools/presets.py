@@ -8,6 +8,7 @@ before leaves no trace, and keys that no preset names, such as a user's own sche
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,33 @@ def lay(overlay: str, text: str) -> str:
         ParamsError: where `text` lacks a key of the overlay, or one has a section where the other
             has a value.
     """
+    values = _parse(overlay, "preset")
+    return edit(text, lambda target, lines: _replace(target, values, (), lines))
+
+
+def edit(text: str, change: Callable[[CommentedMap, list[str]], None]) -> str:
+    """Return the YAML `text` with its values changed in place, and all else as it was.
+
+    Args:
+        text: of the parameter file.
+        change: gets the values, and the lines of the text for `put`.
+
+    Raises:
+        ParamsError: where it is no YAML mapping, or `change` raises it.
+    """
     line_end = "\r\n" if "\r\n" in text else "\n"
     text = text.replace("\r\n", "\n")
     values = _parse(text, "parameter file")
-    _replace(values, _parse(overlay, "preset"), (), text.splitlines())
+    change(values, text.splitlines())
     stream = io.StringIO()
     _yaml().dump(values, stream)
     return stream.getvalue().replace("\n", line_end)
+
+
+def put(values: CommentedMap, name: str, new: Any, lines: list[str]) -> None:
+    """Set a value; a comment on its line stands as far from it as before."""
+    _keep_gap(values.ca.items.get(name), lines)
+    values[name] = new
 
 
 def _with_preset(name: str, target: Path, folder: Path) -> tuple[str, schema.Params]:
@@ -92,8 +113,7 @@ def _replace(
         if isinstance(old, CommentedMap):
             _replace(old, new, (*path, str(name)), lines)
         else:
-            _keep_gap(values.ca.items.get(name), lines)
-            values[name] = new
+            put(values, name, new, lines)
 
 
 def _keep_gap(comments: list[Any] | None, lines: list[str]) -> None:
