@@ -63,23 +63,25 @@ def test_what_another_clone_computed_is_not_computed_again(tmp_path: Path, kind:
     python = str(PYTHON) if kind == "s3" else sys.executable
     one = SmallPipeline(tmp_path / "one")
     one.environment |= CREDENTIALS
+    one.run("dvc", "repro", "--quiet")
+    one.tool("one", "try", "-s", "train.epochs=3")
+    assert one.ran() == ["seed 0", "seed 0", "trained 3", "trained 4"]
     with remote(kind, tmp_path) as (place, server):
         one.run("dvc", "remote", "add", "--default", "store", place)
         if server:
             one.run("dvc", *server)
         one.commit()
-        one.run("dvc", "repro", "--quiet")
-        one.commit()
-        one.tool("one", "try", "-s", "seed=3")
-        assert one.ran() == ["seed 0", "seed 3", "trained 4"]
         one.run(python, "-m", "dvc", "push", "--run-cache", "--quiet")
+        one.git("clone", "--quiet", "--bare", ".", str(tmp_path / "hub"))
+        one.git("remote", "add", "origin", str(tmp_path / "hub"))
+        one.run(python, "-m", "dvc", "exp", "push", "origin", "try")
         two = SmallPipeline(tmp_path / "two", make=False)
         two.environment |= CREDENTIALS
-        one.git("clone", "--quiet", ".", str(two.root))
+        one.git("clone", "--quiet", str(tmp_path / "hub"), str(two.root))
         two.run(python, "-m", "dvc", "pull", "--run-cache", "--quiet")
-    two.run("dvc", "repro", "--quiet")
-    two.tool("one", "mine", "-s", "seed=3")
+        two.run(python, "-m", "dvc", "repro", "--quiet")
+        assert (two.root / "models/float.txt").read_text(encoding="utf-8") == "4"
+        two.run(python, "-m", "dvc", "exp", "pull", "origin", "try")
+        two.run(python, "-m", "dvc", "exp", "apply", "try")
+        assert (two.root / "models/float.txt").read_text(encoding="utf-8") == "3"
     assert two.ran() == []
-    assert (two.root / "models/float.txt").read_text(encoding="utf-8") == "4"
-    two.run("dvc", "exp", "pull", "origin", "try")
-    assert two.experiments() == ["mine", "try"]

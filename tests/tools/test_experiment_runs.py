@@ -43,11 +43,7 @@ def test_an_experiment_has_what_is_not_committed_and_leaves_the_work_tree(
     said = small.tool("one", "try", "-s", "seed=3", "-s", "train.epochs=7").stdout
     assert said.splitlines()[-1].startswith("try: lab 98.30% validation, 98.30% test; ")
     assert "applied to your workspace" not in said
-    assert before == (
-        small.git("status", "--porcelain"),
-        small.git("diff"),
-        small.git("write-tree"),
-    )
+    assert small.state() == before
     assert small.experiments() == ["try"]
     assert small.ran() == ["seed 3", "trained 7"]
     assert not [path for path in (small.root / ".dvc/tmp/experiments").iterdir() if path.is_dir()]
