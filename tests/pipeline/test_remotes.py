@@ -64,14 +64,14 @@ def test_what_another_clone_computed_is_not_computed_again(tmp_path: Path, kind:
     one = SmallPipeline(tmp_path / "one")
     one.environment |= CREDENTIALS
     one.run("dvc", "repro", "--quiet")
-    one.tool("one", "try", "-s", "train.epochs=3")
-    assert one.ran() == ["seed 0", "seed 0", "trained 3", "trained 4"]
     with remote(kind, tmp_path) as (place, server):
         one.run("dvc", "remote", "add", "--default", "store", place)
         if server:
             one.run("dvc", *server)
         one.commit()
         one.run(python, "-m", "dvc", "push", "--run-cache", "--quiet")
+        one.run(python, "-m", "dvc", "exp", "run", "--name", "try", "-S", "train.epochs=3")
+        assert one.ran() == ["seed 0", "seed 0", "trained 3", "trained 4"]
         one.git("clone", "--quiet", "--bare", ".", str(tmp_path / "hub"))
         one.git("remote", "add", "origin", str(tmp_path / "hub"))
         one.run(python, "-m", "dvc", "exp", "push", "origin", "try")
