@@ -105,7 +105,8 @@ class SchemeResult:
 
         Files number all layers, pooling among them, so that their numbers have gaps here.
         """
-        kinds = {row["layer"]: row["layer_kind"] for row in self.plots["energy"]}
+        kinds = {row["layer"]: row["kind"] for row in self.plots["layers"]}
+        kinds |= {row["layer"]: row["layer_kind"] for row in self.plots["energy"]}  # also additions
         counts = Counter[str]()
         names = {}
         for layer, kind in sorted(kinds.items()):
