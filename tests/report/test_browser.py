@@ -72,6 +72,36 @@ def test_nothing_fails_is_fetched_or_scrolls_sideways(
     assert {box.get_attribute("tabindex") for box in boxes} == {"0"}
 
 
+def test_a_run_s_tables_need_no_scrolling_at_1280(chrome: WebDriver, tree: Path) -> None:
+    show(chrome, tree / "report/index.html", 1280, "light")
+    chrome.execute_script(OPEN_DETAILS)
+    boxes = chrome.find_elements(By.CSS_SELECTOR, ".scroll")
+    script = "return arguments[0].scrollWidth - arguments[0].clientWidth"
+    assert len(boxes) > 10
+    assert {chrome.execute_script(script, box) for box in boxes} == {0}
+
+
+def test_a_table_that_goes_on_has_a_shadow(chrome: WebDriver, page: Path) -> None:
+    show(chrome, page, 1280, "light")
+    image = "return getComputedStyle(document.querySelector('.scroll')).backgroundAttachment"
+    assert chrome.execute_script(image) == "local, local, scroll, scroll"
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_numbers_of_a_column_end_at_one_place(chrome: WebDriver, tree: Path, width: int) -> None:
+    show(chrome, tree / "report/index.html", width, "light")
+    ends = chrome.execute_script("""
+      return [...document.querySelectorAll('#comparison tbody tr, #comparison tfoot tr')].map(row =>
+        [...row.querySelectorAll('td')].map(cell => {
+          const range = document.createRange();
+          range.selectNodeContents(cell.firstChild);
+          return Math.round(range.getBoundingClientRect().right);
+        }))
+    """)
+    assert len(ends) == 4
+    assert len({tuple(row) for row in ends}) == 1
+
+
 @LIGHTS
 def test_every_text_stands_out(chrome: WebDriver, page: Path, light: str) -> None:
     show(chrome, page, 1280, light)
@@ -146,7 +176,12 @@ def test_layers_sort_by_number_and_names_by_the_alphabet(chrome: WebDriver, page
     index, button = head(table, "layer")
     for _ in range(2):
         button.click()
-    assert [text.split()[0] for _, text in column(table, index)] == ["6", "5", "2", "0"]
+    assert [text for _, text in column(table, index)] == [
+        "linear 2",
+        "linear 1",
+        "conv 2",
+        "conv 1",
+    ]
     table = chrome.find_element(By.CSS_SELECTOR, "#comparison table")
     index, button = head(table, "scheme")
     button.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,9 @@ import pytest
 from closure import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from powtwo.report import page, results
 from powtwo.report.figures import heatmaps, pareto, style, training
@@ -44,13 +47,48 @@ def test_intervals_stand_in_the_picture(run: results.Results, figures: dict[str,
         assert axes.get_ylim()[0] < 100 * low < 100 * high < axes.get_ylim()[1]
 
 
-def test_energy_of_layers_adds_up(run: results.Results, figures: dict[str, Figure]) -> None:
-    left, right = figures["energy"].axes
-    float_bars, integer_bars = ([bar.get_width() for bar in bars] for bars in left.containers)
-    assert sum(float_bars) == pytest.approx(run.best.metrics["energy"]["float_uj"])
-    assert sum(integer_bars) == pytest.approx(run.best["energy_uj"])
-    stacked = [sum(bar.get_width() for bar in bars) for bars in zip(*right.containers, strict=True)]
-    assert stacked == pytest.approx(integer_bars)
+def test_each_layer_has_its_energies_as_points_and_in_digits(
+    run: results.Results, figures: dict[str, Figure]
+) -> None:
+    upper, _ = figures["energy"].axes
+    of_float, of_integers = ([float(x) for x in line.get_xdata()] for line in upper.get_lines())
+    assert sum(of_float) == pytest.approx(run.best.metrics["energy"]["float_uj"])
+    assert sum(of_integers) == pytest.approx(run.best["energy_uj"])
+    assert upper.get_xscale() == "log"  # so that the smallest can be seen
+    written = [text.get_text() for text in upper.texts]
+    expected = (["FP32", *of_float], ["integer", *of_integers])
+    assert written == [
+        value if isinstance(value, str) else f"{value:,.4f}" for column in expected
+        for value in column
+    ]  # fmt: skip
+    names = [label.get_text() for label in upper.get_yticklabels()]
+    assert names == ["conv 1", "conv 2", "linear 1", "linear 2"]
+
+
+def test_operations_share_each_layer_s_energy(figures: dict[str, Figure]) -> None:
+    _, lower = figures["energy"].axes
+    sums = [sum(bar.get_width() for bar in bars) for bars in zip(*lower.containers, strict=True)]
+    assert sums == pytest.approx([100.0] * 4)
+    texts = [text.get_text() for text in lower.get_legend().get_texts()]
+    assert texts == ["multiply", "accumulate", "zero point", "requantize", "bias"]
+
+
+def test_nothing_of_a_figure_is_cut(figures: dict[str, Figure]) -> None:
+    for name, figure in figures.items():
+        figure.canvas.draw()
+        parts: list[Artist] = [*figure.texts, *figure.legends]
+        for axes in figure.axes:
+            parts += [axes.title, axes.xaxis.label, *axes.texts]
+            for axis in (axes.xaxis, axes.yaxis):
+                low, high = sorted(axis.get_view_interval())
+                ticks = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+                parts += [label for place, label in ticks if low <= place <= high]
+        for part in parts:
+            extent = part.get_window_extent()
+            if extent.width:
+                seen = Bbox.intersection(extent, figure.bbox)
+                assert seen is not None, (name, part)
+                assert seen.width >= extent.width - 1, (name, part)
 
 
 def test_histograms_draw_the_counts_and_the_limits(
@@ -67,6 +105,9 @@ def test_histograms_draw_the_counts_and_the_limits(
         limits = [line.get_xdata()[0] for line in axes.get_lines()]
         assert limits == [bins[0]["code_low"], bins[0]["code_high"]]
     assert [text.get_text() for text in drawn[-1].texts] == ["int32: no codes"]
+    (legend,) = figures["histograms"].legends
+    explained = [text.get_text() for text in legend.get_texts()]
+    assert explained == ["how many (logarithmic)", "lowest and highest code"]
 
 
 def test_confusion_counts_each_pair(run: results.Results, figures: dict[str, Figure]) -> None:
@@ -78,7 +119,7 @@ def test_confusion_counts_each_pair(run: results.Results, figures: dict[str, Fig
     } == {pair: str(count) for pair, count in pairs.items()}
 
 
-def test_sqnr_is_dark_where_it_is_low(run: results.Results, figures: dict[str, Figure]) -> None:
+def test_sqnr_is_strong_where_it_is_low(run: results.Results, figures: dict[str, Figure]) -> None:
     axes = figures["sqnr"].axes[0]
     rows = [row for scheme in run.schemes for row in scheme.plots["layers"]]
     assert [text.get_text() for text in axes.texts] == [f"{row['sqnr_db']:.1f}" for row in rows]
@@ -100,9 +141,28 @@ def test_sensitivity_draws_losses_above_and_gains_below(tmp_path: Path) -> None:
         (mesh,) = axes.collections
         assert mesh.get_array().T.ravel().tolist() == points
         assert mesh.get_clim() == pytest.approx((0, 5))  # one image is a point, and stays pale
-        assert [label.get_text() for label in axes.get_xticklabels()] == ["minmax-ceil", "shift"]
-        assert axes.get_yticklabels()[1].get_text() == "2 conv2d"
-    assert [text.get_text() for text in lost.texts][-4:] == ["0.0", "1.0", "−1.0", "4.0"]
+        names = [label.get_text().strip() for label in axes.get_xticklabels()]
+        assert names == ["minmax-ceil", "shift"]
+        assert axes.get_yticklabels()[1].get_text() == "conv 2"
+    assert [text.get_text() for text in lost.texts][-4:] == ["0.00", "1.00", "−1.00", "4.00"]
+
+
+def test_sensitivities_that_are_all_nothing_are_not_drawn(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path, ["lab"])
+    metrics_tree.change_row(
+        tmp_path / "plots/accuracy/lab.csv", "part", "sensitivity",
+        float_accuracy=0.94, accuracy=0.94,
+    )  # fmt: skip
+    (axes,) = heatmaps.sensitivity(results.read(tmp_path, ["lab"])).axes
+    (text,) = axes.texts
+    assert text.get_text() == "no layer alone changes the accuracy on 100 images"
+
+
+def test_names_stand_upright_only_where_they_do_not_fit(tmp_path: Path) -> None:
+    for names, angle in ((["lab", "minmax-ceil"], 0), ([f"scheme{i}" for i in range(7)], 90)):
+        metrics_tree.write(tmp_path / str(angle), names)
+        (axes,) = heatmaps.sqnr(results.read(tmp_path / str(angle), names)).axes
+        assert {label.get_rotation() for label in axes.get_xticklabels()} == {angle}
 
 
 def test_many_schemes_and_classes_can_be_drawn(tmp_path: Path) -> None:
@@ -110,8 +170,11 @@ def test_many_schemes_and_classes_can_be_drawn(tmp_path: Path) -> None:
     metrics_tree.write(tmp_path, names, [f"class {index}" for index in range(25)])
     drawn = page.draw_figures(results.read(tmp_path, names))
     assert len(drawn["confusion"].axes[0].get_xticklabels()) == 25
-    labels = [text.get_text().split("\n") for text in drawn["schemes"].axes[0].texts]
-    assert sorted(chain(*labels)) == sorted([*names, "FP32", *[""] * labels.count([""])])
+    axes = drawn["schemes"].axes[0]
+    written = Counter(chain(*(text.get_text().split("\n") for text in axes.texts)))
+    del written[""]  # leaders
+    assert written == Counter([*names, "FP32"]) & written
+    assert {"FP32", results.read(tmp_path, names).best.name} <= written.keys()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.5))
@@ -135,17 +198,76 @@ def test_pareto_front_by_hand() -> None:
     assert pareto.pareto_front(points) == [(1.0, 80.0), (2.0, 90.0)]
 
 
-def test_numbers_stand_out_on_every_color_of_a_heatmap() -> None:
-    def luminance(color: object) -> float:
-        channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
-                    for c in matplotlib.colors.to_rgb(color)]  # fmt: skip
-        return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+def scheme_row(energy: float, accuracy: float) -> dict[str, float]:
+    return {"energy_uj": energy, "accuracy": accuracy, "accuracy_low": accuracy - 0.01,
+            "accuracy_high": accuracy + 0.01}  # fmt: skip
 
-    for step in range(257):
-        ground, ink = heatmaps.CELL_COLORS(step / 256), heatmaps.cell_ink(step, 256)
-        dark, light = sorted(luminance(color) for color in (ground, ink))
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, step
-        assert matplotlib.colors.to_hex(ground) not in style.CSS_VARIABLES  # changed in the dark
+
+@pytest.mark.parametrize(
+    ("accuracies", "below"),
+    [
+        ([0.98, 0.96, 0.87], {"2"}),
+        ([0.98, 0.96, 0.94], set()),  # one after the other
+        ([0.98, 0.975], set()),  # intervals are wider than the gap
+        ([0.87, 0.86], set()),  # all but FP32: most of the picture
+        ([0.98, 0.50, 0.30], set()),  # as many
+        ([0.98, 0.97, 0.96, 0.50, 0.40], {"3", "4"}),
+    ],
+)
+def test_a_scheme_far_below_does_not_stretch_the_axis(
+    accuracies: list[float], below: set[str]
+) -> None:
+    rows = {str(index): scheme_row(10 + index, p) for index, p in enumerate(accuracies)}
+    assert pareto.far_below(rows, 98.0) == below
+    axes = pareto.accuracy_and_energy(rows, "0", (244.0, 98.0)).axes[0]
+    texts = {text.get_text() for text in axes.texts}
+    bottom = axes.get_ylim()[0]
+    for index, accuracy in enumerate(accuracies):
+        name = str(index)
+        assert (bottom > 100 * accuracy) == (name in below)
+        if name in below:  # its accuracy is written
+            assert f"{name}: {100 * accuracy:.1f}" in texts
+
+
+def test_markers_are_explained_and_a_dominated_name_without_room_is_left_out() -> None:
+    rows = {f"dominated-{i}": scheme_row(10 + i / 5, 0.90 + i / 2000) for i in range(6)}
+    figure = pareto.accuracy_and_energy(
+        rows | {"best": scheme_row(9.8, 0.91)}, "best", (244.0, 91.0)
+    )
+    texts = {line for text in figure.axes[0].texts for line in text.get_text().split("\n")}
+    assert {"best", "FP32"} <= texts
+    assert not rows.keys() <= texts
+    (legend,) = figure.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words == ["selected", "Pareto-optimal", "dominated"]
+
+
+def luminance(color: str) -> float:
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+                for c in matplotlib.colors.to_rgb(color)]  # fmt: skip
+    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+
+
+def test_numbers_stand_out_on_every_color_of_a_heatmap_in_light_and_dark() -> None:
+    css = (ROOT / "src/powtwo/report/templates/page.css").read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"(--\w+): (#\w{6})", block)) for block in css.split("@media")[:2]
+    )
+    assert {color: light[name] for color, name in style.CSS_VARIABLES.items()
+            if name.startswith("--heat") or name in ("--ink", "--paper", "--quiet")} == {
+        color: color for color in (*style.HEAT, style.INK, style.PAPER, style.QUIET)
+    }  # fmt: skip
+    for colors in (light, dark):
+        grounds = []
+        for step, color in enumerate(style.HEAT):
+            ink = heatmaps.cell_ink(step + 0.5, len(style.HEAT))
+            ground, text = (luminance(colors[style.CSS_VARIABLES[c]]) for c in (color, ink))
+            low, high = sorted((ground, text))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (step, color)
+            grounds.append(ground)
+        paper = luminance(colors["--paper"])
+        away = [abs(ground - paper) for ground in grounds]
+        assert away == sorted(away)  # pale is near paper: no white cells in the dark
 
 
 @pytest.mark.slow

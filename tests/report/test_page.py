@@ -14,7 +14,7 @@ from report_page import FIGURES, Page, render, render_text, values_at
 
 from powtwo.core import files
 from powtwo.report import page, results, tables
-from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING
+from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, uniform
 from powtwo.report.figures import style
 from powtwo.report.tables import Cell, Table
 
@@ -73,16 +73,15 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
     counts = Counter((tag, file.rpartition("/")[0]) for tag, _, file, _ in numbers)
     schemes, layers = len(RECORDED), 4
     assert counts == {
-        # twelve columns; accuracy and drop in the overview too, which has the float network's
-        # five of them intervals and validation accuracy
-        ("td", "metrics/evaluate"): schemes * (7 + 2) + 1,
-        ("td", "plots/accuracy"): schemes * 5,
+        # seven columns; accuracy and drop in the overview too; of FP32 one in each
+        ("td", "metrics/evaluate"): schemes * (7 + 2) + 2,
+        ("td", "plots/accuracy"): schemes * 3,  # where two intervals begin; validation accuracy
         ("td", "metrics/convert"): schemes * 2,
         # two columns of the comparison and of the overview, four conventions, FP32, two totals
-        ("td", "plots/totals"): schemes * (2 + 2 + 1 + 2) + 1,
+        ("td", "plots/totals"): schemes * (2 + 2 + 1 + 2) + 2,
         # conventions; under two tables of prices: four, and two kinds of tensors in five places
         ("td", "plots/assumptions"): schemes * (4 + 2 * (4 + 2 * 5)),
-        ("td", "metrics"): 1,  # the size of the float network
+        ("td", "metrics"): 3,  # the size of the float network twice, its validation accuracy
         # a count, a price and an energy a term; what each layer reads and writes, float and integer
         ("td", "plots/energy"): 3 * (9 + 7 + 6) + schemes * layers * 6,
         ("th", "plots/energy"): schemes * layers,
@@ -141,6 +140,62 @@ def test_ratios_of_one_row_assume_the_same(tmp_path: Path) -> None:
     ]
 
 
+def test_both_tables_of_schemes_end_with_fp32(run: results.Results) -> None:
+    for table in (tables.overview(run, dict.fromkeys(RECORDED, "")), tables.compare_schemes(run)):
+        cells = {title: cell.text for title, cell in zip(table.titles, table.total, strict=True)}
+        energy, size = cells["energy, µJ"], cells.get("size, MB") or cells["file, MB"]
+        assert (cells["scheme"], energy) == ("FP32", f"{run.fp32[0]:,.3f}")
+        assert size == f"{run.train['size_mb']:.2f}"
+        assert len(table.total) == len(table.titles)
+
+
+def test_every_column_of_numbers_has_one_format(run: results.Results) -> None:
+    scheme = run.best
+    drawn = [tables.compare_schemes(run), tables.layers(scheme), tables.zero_points(run),
+             tables.conventions_by_layer(scheme), tables.memory_by_layer(scheme),
+             *(tables.last_layer_terms(scheme, kind) for kind in ("float", "integer"))]  # fmt: skip
+    for table in drawn:
+        for column in range(1, len(table.titles)):
+            texts = [row[column].text for row in (*table.rows, table.total) if row]
+            decimals = {
+                len(text.partition(".")[2].rstrip("%"))
+                for text in texts if re.fullmatch(r"−?[\d,]+(\.\d+)?%?", text)
+            }  # fmt: skip
+            assert len(decimals) <= 1, (table.titles[column], texts)
+            assert not any("e+" in text or "e-" in text for text in texts)
+
+
+def test_a_column_has_no_more_decimals_than_it_needs() -> None:
+    assert uniform([4736.0, 9.0]) == ",.0f"
+    assert uniform([256.0, 38.4, 0.1]) == ",.1f"
+    assert uniform([0.2, 0.025, None]) == ",.3f"
+    assert uniform([1 / 3, 0.0]) == ",.4f"
+
+
+def test_layers_are_named_by_kind_and_place(run: results.Results) -> None:
+    assert run.best.layer_names == {0: "conv 1", 2: "conv 2", 5: "linear 1", 6: "linear 2"}
+    assert [row[0].text for row in tables.layers(run.best).rows] == list(
+        run.best.layer_names.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("p_value", "told"), [(1.0, "p = 1."), (0.6875, "p = 0.69."), (3e-30, "p < 0.001.")]
+)
+def test_the_text_tells_p_and_which_drops_are_noise(
+    tmp_path: Path, p_value: float, told: str
+) -> None:
+    metrics_tree.write(tmp_path)
+    for name, low, high in (("lab", -0.5, 0.2), ("minmax-ceil", 0.1, 0.2), ("shift", -0.1, 0.1)):
+        path = tmp_path / f"plots/accuracy/{name}.csv"
+        metrics_tree.change_row(path, "part", "test", drop_points_low=low, drop_points_high=high)
+        metrics_tree.change_json(tmp_path / f"metrics/evaluate/{name}.json", p_value=p_value)
+    text = " ".join(re.sub("<[^>]+>", "", render_text(results.read(tmp_path, RECORDED))).split())
+    assert f"by McNemar's exact test, {told} The accuracy drop" in text.replace("&lt;", "<")
+    assert "The drop of lab, shift is within noise" in text
+    assert "holds each weight as int8 whatever its bits" in text
+
+
 def test_the_last_layer_shows_the_labs_answer(html: str) -> None:
     for text in ("10 × 128 = 1,280", ">5,888<", ">422.8<", ">38.4<"):
         assert text in html
@@ -150,7 +205,7 @@ def test_the_last_layer_shows_the_labs_answer(html: str) -> None:
     ("quantized", "left_in_float", "named"),
     [  # accuracies of 0.94 in float, and of 0.93 in integers
         ((0.94, 0.92, 0.93, 0.92), (0.93, 0.94, 0.97, 0.97),
-         "layer 2 conv2d costs most, 2.0 points, and layer 5 linear gives most back, 4.0."),
+         "conv 2 costs most, 2.00 points, and linear 1 gives most back, 4.00."),
         ((0.94, 0.95, 0.94, 0.94), (0.93, 0.92, 0.92, 0.93),
          "no layer costs any, and none gives any back."),
     ],

@@ -5,8 +5,10 @@ A column added here appears on the page and in plots/schemes.csv.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+MOST_DECIMALS = 4
 MISSING = "–"  # shown for a figure that a stage could not give
 
 
@@ -14,7 +16,7 @@ class Column(NamedTuple):
     """A figure of each scheme."""
 
     name: str  # in plots/schemes.csv
-    title: str  # on the page, with its unit
+    title: str  # on the page, with its unit; empty: there, it ends the range of another
     part: str  # the stage that measured it: a part of SchemeResult.metrics
     key: str  # in that part
     form: str  # format specification
@@ -31,33 +33,36 @@ class LayerColumn(NamedTuple):
 
 SCHEME_COLUMNS = (
     Column("accuracy", "accuracy", "evaluate", "accuracy", ".2%"),
-    Column("accuracy_low", "at least", "evaluate", "accuracy_low", ".2%", True),
-    Column("accuracy_high", "at most", "evaluate", "accuracy_high", ".2%", True),
+    Column("accuracy_low", "accuracy, 95% interval", "evaluate", "accuracy_low", ".2%", True),
+    Column("accuracy_high", "", "evaluate", "accuracy_high", ".2%", True),
     Column("validation_accuracy", "on validation", "evaluate", "validation_accuracy", ".2%"),
     Column("drop_points", "drop, points", "evaluate", "drop_points", ".2f"),
-    Column("drop_points_low", "drop at least", "evaluate", "drop_points_low", ".2f", True),
-    Column("drop_points_high", "drop at most", "evaluate", "drop_points_high", ".2f", True),
-    Column("gained", "correct only in integers", "evaluate", "gained", ",.0f", True),
-    Column("lost", "correct only in float", "evaluate", "lost", ",.0f", True),
-    Column("p_value", "p-value", "evaluate", "p_value", ".2g"),
+    Column("drop_points_low", "drop, 95% interval", "evaluate", "drop_points_low", ".2f", True),
+    Column("drop_points_high", "", "evaluate", "drop_points_high", ".2f", True),
+    Column("gained", "correct in integers alone", "evaluate", "gained", ",.0f", True),
+    Column("lost", "correct in float alone", "evaluate", "lost", ",.0f", True),
+    Column("p_value", "p-value", "evaluate", "p_value", "p"),
     Column("agreement", "agreement", "evaluate", "agreement", ".2%"),
     Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
     Column("size_mb", "file, MB", "convert", "size_mb", ".2f"),
     Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
     Column("ratio", "energy ratio", "energy", "ratio", ".2f"),
 )
+# Columns that begin a range, and those that end it.
+RANGES = {"accuracy_low": "accuracy_high", "drop_points_low": "drop_points_high"}
 MAIN_COLUMNS = tuple(column for column in SCHEME_COLUMNS if not column.detail)
 LAYER_COLUMNS = (
     LayerColumn("sqnr_db", "output SQNR, dB", ".1f"),
     LayerColumn("weight_sqnr_db", "weight SQNR, dB", ".1f"),
     LayerColumn("clipped_activations", "outputs clipped", ".3%"),
     LayerColumn("clipped_weights", "weights clipped", ".3%"),
-    LayerColumn("accuracy_quantized_alone", "quantized alone", ".1%"),
-    LayerColumn("accuracy_float_alone", "float alone", ".1%"),
+    LayerColumn("accuracy_quantized_alone", "accuracy, quantized alone", ".2%"),
+    LayerColumn("accuracy_float_alone", "accuracy, float alone", ".2%"),
     LayerColumn("output_bits", "output bits", "d"),
     LayerColumn("output_exponent", "output exponent", "d"),
     LayerColumn("weight_bits", "weight bits", "d"),
 )
+LAYER_WORDS = {"conv2d": "conv", "avgpool2d": "average"}  # in names; other kinds keep theirs
 # Columns with the range over all output channels, from <key>_min and <key>_max of plots/layers.
 LAYER_RANGES = {"weight_exponent": "weight exponent", "shift": "shift"}
 
@@ -80,6 +85,17 @@ def shown(value: float | None, form: str) -> str:
     if form == "p":
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
     return format(int(value) if form.endswith("d") else value, form)
+
+
+def uniform(values: Iterable[float | None]) -> str:
+    """Return the form for a column: the fewest decimals that keep each within 0.05 percent."""
+    numbers = [value for value in values if value is not None]
+    few = (d for d in range(MOST_DECIMALS) if all(_close(round(n, d), n) for n in numbers))
+    return f",.{next(few, MOST_DECIMALS)}f"
+
+
+def _close(shown_value: float, value: float) -> bool:
+    return abs(shown_value - value) <= 5e-4 * abs(value)
 
 
 def typeset(value: float | None, form: str) -> str:

@@ -54,6 +54,11 @@ def render(
         tables=tables,
         options=options,
         seed=seed,
+        noise=[
+            scheme.name
+            for scheme in results.schemes
+            if scheme["drop_points_low"] <= 0 <= scheme["drop_points_high"]
+        ],
     )  # fmt: skip
 
 

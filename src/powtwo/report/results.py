@@ -9,6 +9,7 @@ Sources:
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from powtwo.core import strict
 from powtwo.report import reading
-from powtwo.report.columns import MAIN_COLUMNS, SCHEME_COLUMNS, shown
+from powtwo.report.columns import LAYER_WORDS, MAIN_COLUMNS, SCHEME_COLUMNS, shown
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
 # Folders of plots/, a CSV file for each scheme.
@@ -97,6 +98,21 @@ class SchemeResult:
         if part == "evaluate" and key in ACCURACIES:
             return f"plots/accuracy/{self.name}.csv: {', '.join(ACCURACIES[key])}"
         return f"metrics/{part}/{self.name}.json: {key}"
+
+    @property
+    def layer_names(self) -> dict[int, str]:
+        """Name each layer by its kind and its place among them: conv 1, conv 2, linear 1.
+
+        Files number all layers, pooling among them, so that their numbers have gaps here.
+        """
+        kinds = {row["layer"]: row["kind"] for row in self.plots["layers"]}
+        kinds |= {row["layer"]: row["layer_kind"] for row in self.plots["energy"]}  # also additions
+        counts = Counter[str]()
+        names = {}
+        for layer, kind in sorted(kinds.items()):
+            counts[kind] += 1
+            names[layer] = f"{LAYER_WORDS.get(kind, kind)} {counts[kind]}"
+        return names
 
     def conventions(self) -> dict[str, Row]:
         """Return the row of plots/assumptions for each zero-point convention."""

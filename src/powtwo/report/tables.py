@@ -6,8 +6,20 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, SCHEME_COLUMNS, typeset
+from powtwo.report.columns import (
+    FP32,
+    LAYER_COLUMNS,
+    LAYER_RANGES,
+    MISSING,
+    RANGES,
+    SCHEME_COLUMNS,
+    Column,
+    typeset,
+    uniform,
+)
 from powtwo.report.results import Results, Row, SchemeResult
+
+MICROJOULES, PICOJOULES = ",.3f", ",.0f"  # of a whole network, and of a layer
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,7 @@ class Cell:
     text: str
     value: float | None = None  # sorts the column; None: the text does
     source: str = ""  # file and key
+    half: str = ""  # of its interval; digits align where others of the column have none
     note: str = ""  # a line below the text
 
 
@@ -30,7 +43,7 @@ class Table:
     marked: str = ""  # the text of its first cell
 
 
-def number(value: float | None, source: str, form: str = ",.8g") -> Cell:
+def number(value: float | None, source: str, form: str) -> Cell:
     """Return a cell of a figure, or of a dash where the stage could not give one."""
     return Cell(typeset(value, form), value, source)
 
@@ -44,60 +57,76 @@ def overview(results: Results, options: Mapping[str, str]) -> Table:
     """
     rows = [[Cell(scheme.name, note=options[scheme.name]), *_costs(scheme)]
             for scheme in results.schemes]  # fmt: skip
-    best = results.best
-    fp32 = [
-        Cell("FP32", note="float network"),
-        _percent(results.float_accuracy, best.source("evaluate", "float_accuracy")),
-        Cell(MISSING),
-        number(results.fp32[0], best.source("energy", "float_uj"), ".3f"),
-        Cell(MISSING),
-        number(results.train["size_mb"], "metrics/train.json: size_mb", ".2f"),
-    ]
+    of_float = _of_float(results)
+    figures = ("accuracy", "drop_points", "energy_uj", "ratio", "size_mb")
+    fp32 = [Cell(FP32, note="float network"), *(of_float.get(f, Cell(MISSING)) for f in figures)]
+    no_interval = "\N{NO-BREAK SPACE}"
+    fp32[1] = replace(fp32[1], text=fp32[1].text.removesuffix("%"), half=no_interval)
     titles = ["scheme", "accuracy, %", "drop, points", "energy, µJ", "ratio", "size, MB"]
-    return Table(titles, rows, fp32, best.name)
+    return Table(titles, rows, fp32, results.best.name)
 
 
 def _costs(scheme: SchemeResult) -> list[Cell]:
     half = 50 * (scheme["accuracy_high"] - scheme["accuracy_low"])
-    accuracy = _percent(scheme["accuracy"], scheme.source("evaluate", "accuracy"))
+    cells = {column.name: _figure(scheme, column) for column in SCHEME_COLUMNS}
+    accuracy = cells["accuracy"]
     return [
-        replace(accuracy, text=f"{accuracy.text} ± {half:.2f}"),
-        number(scheme["drop_points"], scheme.source("evaluate", "drop_points"), ".2f"),
-        number(scheme["energy_uj"], scheme.source("energy", "integer_uj"), ".3f"),
-        number(scheme["ratio"], scheme.source("energy", "ratio"), ".1f"),
-        number(scheme["size_mb"], scheme.source("convert", "size_mb"), ".2f"),
+        replace(accuracy, text=accuracy.text.removesuffix("%"), half=f"± {half:.2f}"),
+        cells["drop_points"],
+        cells["energy_uj"],
+        replace(cells["ratio"], text=typeset(scheme["ratio"], ".1f")),
+        cells["size_mb"],
     ]
-
-
-def _percent(fraction: float, source: str) -> Cell:
-    return Cell(f"{100 * fraction:.2f}", fraction, source)
 
 
 def compare_schemes(results: Results) -> Table:
-    """Return every column of every scheme."""
+    """Return every column of every scheme; FP32 comes last."""
+    columns = [column for column in SCHEME_COLUMNS if column.title]
     rows = [
-        [Cell(scheme.name)]
-        + [
-            number(scheme.row[column.name], scheme.source(column.part, column.key), column.form)
-            for column in SCHEME_COLUMNS
-        ]
+        [Cell(scheme.name), *(_figure(scheme, column) for column in columns)]
         for scheme in results.schemes
     ]
-    return Table(["scheme", *(column.title for column in SCHEME_COLUMNS)], rows)
+    of_float = _of_float(results)
+    fp32 = [Cell(FP32), *(of_float.get(column.name, Cell(MISSING)) for column in columns)]
+    return Table(["scheme", *(c.title for c in columns)], rows, fp32, results.best.name)
+
+
+def _figure(scheme: SchemeResult, column: Column) -> Cell:
+    """Return a figure of a scheme, or the range that begins with it."""
+    value = scheme[column.name]
+    cell = number(value, scheme.source(column.part, column.key), column.form)
+    if column.name not in RANGES:
+        return cell
+    low, high = cell.text.removesuffix("%"), typeset(scheme[RANGES[column.name]], column.form)
+    return replace(cell, text=f"{low} to {high}")
+
+
+def _of_float(results: Results) -> dict[str, Cell]:
+    """Return what is known of the float network, by the name of a scheme's column."""
+    best, train = results.best, results.train
+    accuracy = best.source("evaluate", "float_accuracy")
+    key, file = "validation_accuracy", "metrics/train.json"
+    return {
+        "accuracy": number(results.float_accuracy, accuracy, ".2%"),
+        key: number(train[key], f"{file}: {key}", ".2%"),
+        "size_mb": number(train["size_mb"], f"{file}: size_mb", ".2f"),
+        "energy_uj": number(results.fp32[0], best.source("energy", "float_uj"), MICROJOULES),
+    }
 
 
 def layers(scheme: SchemeResult) -> Table:
     """Return every weighted layer: noise, clipping, sensitivity, exponents, shifts."""
     rows = [
-        _layer(row, f"plots/layers/{scheme.name}.csv: layer {row['layer']}")
+        _layer(row, scheme.layer_names[row["layer"]], f"plots/layers/{scheme.name}.csv")
         for row in scheme.plots["layers"]
     ]
     titles = [*(column.title for column in LAYER_COLUMNS), *LAYER_RANGES.values()]
     return Table(["layer", *titles], rows)
 
 
-def _layer(row: Row, place: str) -> list[Cell]:
-    cells = [Cell(f"{row['layer']} {row['kind']}", row["layer"], f"{place}, layer")]
+def _layer(row: Row, name: str, file: str) -> list[Cell]:
+    place = f"{file}: layer {row['layer']}"
+    cells = [Cell(name, row["layer"], f"{place}, layer")]
     for column in LAYER_COLUMNS:
         cells.append(number(row[column.key], f"{place}, {column.key}", column.form))
     for key in LAYER_RANGES:
@@ -111,17 +140,17 @@ def zero_points(results: Results) -> Table:
     """Return the integer energy of each scheme under each zero-point convention, in µJ."""
     rows = []
     for scheme in results.schemes:
-        cells = [Cell(scheme.name), _energy(scheme, "float_uj")]
+        cells = [Cell(scheme.name), _energy(scheme, "float_uj", MICROJOULES)]
         for row in scheme.conventions().values():
             source = _assumption(scheme, row, "arithmetic_integer_uj")
-            cells.append(number(row["arithmetic_integer_uj"], source))
+            cells.append(number(row["arithmetic_integer_uj"], source, MICROJOULES))
         rows.append(cells)
     titles = (f"{name}, µJ" for name in results.best.conventions())
     return Table(["scheme", "FP32, µJ", *titles], rows)
 
 
-def _energy(scheme: SchemeResult, key: str) -> Cell:
-    return number(scheme.metrics["energy"][key], scheme.source("energy", key))
+def _energy(scheme: SchemeResult, key: str, form: str) -> Cell:
+    return number(scheme.metrics["energy"][key], scheme.source("energy", key), form)
 
 
 def _assumption(scheme: SchemeResult, row: Row, key: str) -> str:
@@ -157,17 +186,20 @@ def last_layer_terms(scheme: SchemeResult, arithmetic: str) -> Table:
         scheme: whose layer it is.
         arithmetic: `float` or `integer`.
     """
-    rows = scheme.plots["energy"]
-    terms = [
-        _term(row, f"plots/energy/{scheme.name}.csv")
-        for row in rows
-        if (row["layer"], row["arithmetic"]) == (rows[-1]["layer"], arithmetic)
-    ]
-    total = [Cell("total"), Cell(""), Cell(""), Cell(""), _energy(scheme, f"last_{arithmetic}_pj")]
+    of_scheme = scheme.plots["energy"]
+    wanted = of_scheme[-1]["layer"], arithmetic
+    rows = [row for row in of_scheme if (row["layer"], row["arithmetic"]) == wanted]
+    key = f"last_{arithmetic}_pj"
+    forms = {"price_pj": uniform(row["price_pj"] for row in rows)}
+    forms["energy_pj"] = uniform(
+        [scheme.metrics["energy"][key], *(row["energy_pj"] for row in rows)]
+    )
+    terms = [_term(row, f"plots/energy/{scheme.name}.csv", forms) for row in rows]
+    total = [Cell("total"), Cell(""), Cell(""), Cell(""), _energy(scheme, key, forms["energy_pj"])]
     return Table([arithmetic, "operation", "count", "pJ each", "pJ"], terms, total)
 
 
-def _term(row: Row, file: str) -> list[Cell]:
+def _term(row: Row, file: str, forms: Mapping[str, str]) -> list[Cell]:
     names = ("arithmetic", "kind", "operation", "table")
     source = ", ".join([f"{file}: layer {row['layer']}", *(row[name] for name in names)])
     count = f"{row['times']:,} × {row['each']:,} = {row['count']:,}"
@@ -175,8 +207,7 @@ def _term(row: Row, file: str) -> list[Cell]:
         Cell(row["kind"].replace("_", " ")),
         Cell(row["operation"]),
         Cell(count, row["count"], f"{source}, count"),
-        number(row["price_pj"], f"{source}, price_pj"),
-        number(row["energy_pj"], f"{source}, energy_pj"),
+        *(number(row[key], f"{source}, {key}", form) for key, form in forms.items()),
     ]
 
 
@@ -192,17 +223,20 @@ def memory_by_layer(scheme: SchemeResult) -> Table:
 
 def _sums_by_layer(scheme: SchemeResult, part: str, folder: str, keys: Sequence[str]) -> Table:
     """Add up the energy of each layer, in a column for each combination of values of `keys`."""
-    sums: dict[tuple[int, str], Counter[tuple[str, ...]]] = defaultdict(Counter)
+    sums: dict[int, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for row in scheme.plots[part]:
         column = tuple(row[key] for key in keys)
-        sums[row["layer"], row["layer_kind"]][column] += row["energy_pj"]
+        sums[row["layer"]][column] += row["energy_pj"]
     columns = list(next(iter(sums.values()), ()))
     rows = []
-    for (layer, kind), of_layer in sums.items():
+    for layer, of_layer in sums.items():
         place = f"plots/{folder}/{scheme.name}.csv: layer {layer}"
         rows.append(
-            [Cell(f"{layer} {kind}", layer, f"{place}, layer")]
-            + [number(of_layer[c], f"{place}, {', '.join(c)}, sum of pJ") for c in columns]
+            [Cell(scheme.layer_names[layer], layer, f"{place}, layer")]
+            + [
+                number(of_layer[c], f"{place}, {', '.join(c)}, sum of pJ", PICOJOULES)
+                for c in columns
+            ]
         )
     return Table(["layer", *map(_title, columns)], rows)
 

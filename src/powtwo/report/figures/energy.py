@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from powtwo.report.figures import style
 from powtwo.report.figures.style import canvas, project_style
@@ -24,47 +24,71 @@ OPERATION_COLORS = {
 
 @project_style()
 def by_layer(scheme: SchemeResult) -> Figure:
-    """Draw the energy of each layer: float against integer, then the integers by operation."""
+    """Draw the energy of each layer, float against integer, and what the integers spend it on.
+
+    Layers differ by factors of thousands: their energies stand on a logarithmic axis, and the
+    operations are shares of each layer's energy.
+    """
     rows = scheme.plots["energy"]
-    layers = dict[int, str]((row["layer"], row["layer_kind"]) for row in rows)
-    positions = np.arange(len(layers))
-    figure = canvas(1.6 + 0.56 * len(layers))
+    layers = sorted({row["layer"] for row in rows})
+    figure = canvas(2.5 + 0.46 * len(layers))
     upper, lower = figure.subplots(2, 1)
-    for arithmetic, color, offset in (("float", style.FAINT, -0.2), ("integer", style.BLUE, 0.2)):
-        widths = [_microjoules(rows, layer, arithmetic=arithmetic) for layer in layers]
-        upper.barh(positions + offset, widths, 0.36, color=color, label=arithmetic)
-        _write_values(upper, widths, offset)
-    upper.set_title(f"Energy, float and {scheme.name} (µJ)")
-    _stack_operations(lower, rows, list(layers))
-    lower.set_title(f"Energy of {scheme.name} by operation (µJ)")
+    _compare(upper, rows, layers)
+    title = f"Energy of each layer: FP32 and {scheme.name}"
+    style.legend_above(upper, textwrap.fill(title, style.LINE), 2)
+    _stack_operations(lower, rows, layers)
+    title = f"What {scheme.name} spends it on"
+    style.legend_above(lower, textwrap.fill(title, style.LINE), 3)
     for axes in (upper, lower):
-        axes.set_yticks(positions, [f"{layer} {kind}" for layer, kind in layers.items()])
-        axes.invert_yaxis()
-        axes.legend(frameon=False, loc="lower right", fontsize=style.TEXT - 1)
-        axes.margins(x=0.22)
+        axes.set_yticks(range(len(layers)), [scheme.layer_names[layer] for layer in layers])
+        axes.set_ylim(len(layers) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 
+def _compare(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) -> None:
+    """Draw two points for each layer, and write their values in columns beside them."""
+    places = range(len(layers))
+    of_float, of_integers = (
+        [_microjoules(rows, layer, arithmetic=arithmetic) for layer in layers]
+        for arithmetic in ("float", "integer")
+    )
+    axes.hlines(places, of_integers, of_float, color=style.FAINT, linewidth=1)
+    axes.plot(of_float, places, "s", color=style.ORANGE, markersize=5, label="FP32")
+    axes.plot(of_integers, places, "o", color=style.BLUE, markersize=5, label="integer")
+    _write_column(axes, 48, ["FP32", *(f"{value:,.4f}" for value in of_float)])
+    _write_column(axes, 90, ["integer", *(f"{value:,.4f}" for value in of_integers)])
+    axes.set_xscale("log")
+    axes.set_xlabel("energy of one image (µJ, logarithmic)")
+    axes.grid(axis="x", color=style.FAINT, alpha=0.2)
+    axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _write_column(axes: Axes, right: float, texts: Sequence[str]) -> None:
+    """Write a head and a text for each row, which end `right` points from the axes."""
+    for row, text in enumerate(texts, start=-1):
+        axes.annotate(
+            text, (1, row), (right, 0), ("axes fraction", "data"), "offset points",
+            ha="right", va="center", fontsize=style.TEXT - 1,
+        )  # fmt: skip
+
+
 def _stack_operations(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) -> None:
-    """Draw a bar for each layer, its integer energy in pieces by kind of operation."""
+    """Draw a bar for each layer, in pieces by kind of operation that are 100 together."""
     starts = [0.0] * len(layers)
+    sums = [_microjoules(rows, layer, arithmetic="integer") for layer in layers]
     for kind, color in OPERATION_COLORS.items():
-        widths = [_microjoules(rows, layer, arithmetic="integer", kind=kind) for layer in layers]
+        parts = [_microjoules(rows, layer, arithmetic="integer", kind=kind) for layer in layers]
+        widths = [
+            100 * part / whole if whole else 0.0 for part, whole in zip(parts, sums, strict=True)
+        ]
         label = kind.replace("_", " ")
         axes.barh(range(len(layers)), widths, 0.7, starts, color=color, label=label)
         starts = [start + width for start, width in zip(starts, widths, strict=True)]
-    _write_values(axes, starts)
-
-
-def _write_values(axes: Axes, widths: Sequence[float], offset: float = 0) -> None:
-    """Write the value at the end of each bar, three digits of it."""
-    for row, width in enumerate(widths):
-        axes.annotate(
-            f"{width:.3g}", (width, row + offset), (4, 0), textcoords="offset points",
-            va="center", fontsize=style.TEXT - 1,
-        )  # fmt: skip
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the layer's energy (%)")
 
 
 def _microjoules(rows: Sequence[Row], layer: int, **keys: str) -> float:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from powtwo.report.figures.style import BLUE, FAINT, ORANGE, TEXT, canvas, project_style
+from powtwo.report.figures.style import (
+    BLUE,
+    FAINT,
+    LEGEND,
+    LINE,
+    ORANGE,
+    TEXT,
+    canvas,
+    project_style,
+)
 from powtwo.report.results import Row, SchemeResult
 
 TENSORS = {"weight": "weights", "output": "outputs"}
@@ -21,16 +33,20 @@ def histograms(scheme: SchemeResult) -> Figure:
     are what one looks for.
     """
     rows = scheme.plots["histograms"]
-    kinds = {row["layer"]: row["kind"] for row in scheme.plots["layers"]}
-    figure = canvas(0.7 + 0.62 * len(kinds))
-    grid = figure.subplots(len(kinds), len(TENSORS), squeeze=False)
-    for line, (layer, kind) in zip(grid, kinds.items(), strict=True):
+    names = {row["layer"]: scheme.layer_names[row["layer"]] for row in scheme.plots["layers"]}
+    figure = canvas(0.9 + 0.62 * len(names))
+    grid = figure.subplots(len(names), len(TENSORS), squeeze=False)
+    for line, (layer, name) in zip(grid, names.items(), strict=True):
         for axes, tensor in zip(line, TENSORS, strict=True):
             _draw(axes, [row for row in rows if (row["layer"], row["tensor"]) == (layer, tensor)])
-        line[0].set_ylabel(f"{layer} {kind}", rotation=0, ha="right", va="center")
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for axes, title in zip(grid[0], TENSORS.values(), strict=True):
         axes.set_title(title)
-    figure.suptitle(f"Codes of {scheme.name}", x=0.01, ha="left", weight="bold", fontsize=10)
+    title = f"Weights and outputs of {scheme.name} before rounding, in units of their scale"
+    figure.suptitle(textwrap.fill(title, LINE), x=0.01, ha="left", weight="bold", fontsize=10)
+    keys = [Patch(color=BLUE, alpha=0.75, label="how many (logarithmic)"),
+            Line2D([], [], color=ORANGE, label="lowest and highest code")]  # fmt: skip
+    figure.legend(handles=keys, loc="outside lower left", ncols=2, **LEGEND)
     figure.align_ylabels()
     return figure
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
@@ -27,11 +29,21 @@ from scipy.optimize import isotonic_regression
 from powtwo.core import files
 
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"  # source 1
-INK, FAINT = "#1b1f24", "#8b929b"
+INK, QUIET, FAINT, PAPER = "#1b1f24", "#525a64", "#8b929b", "#fefefe"
+# Of cells, from nothing to much: sky and blue a shade off, so that each color is there once.
+HEAT = ("#f1f3f5", "#cfe6f5", "#9dd0f0", "#56b4e8", "#0072b1", "#00507d", "#00304d")
 # Colors that the page chooses anew for light and dark, and its names for them.
-CSS_VARIABLES = {INK: "--ink", FAINT: "--faint", BLUE: "--blue", ORANGE: "--orange", SKY: "--sky"}
-WIDTH = 4.2  # inches: as wide as a telephone, so that nothing need be drawn twice
+CSS_VARIABLES = {
+    INK: "--ink", QUIET: "--quiet", FAINT: "--faint", PAPER: "--paper", BLUE: "--blue",
+    ORANGE: "--orange", SKY: "--sky", **{color: f"--heat{i}" for i, color in enumerate(HEAT)},
+}  # fmt: skip
+WIDTH = 3.8  # inches: as wide as a telephone, so that nothing need be drawn twice
 TEXT = 9  # points
+LINE = 42  # characters of a title
+LEGEND: Mapping[str, Any] = {
+    "frameon": False, "fontsize": TEXT - 1, "handlelength": 1.2, "handletextpad": 0.5,
+    "columnspacing": 1.2, "borderpad": 0,
+}  # fmt: skip
 SETTINGS = Path(__file__).with_name("powtwo.mplstyle")
 
 
@@ -47,6 +59,14 @@ def canvas(height: float) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
     return figure
+
+
+def legend_above(axes: Axes, title: str, columns: int, **options: Any) -> None:
+    """Write a title, and below it a legend that covers nothing of the axes."""
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns,
+                         borderaxespad=0.3, **LEGEND, **options)  # fmt: skip
+    rows = -(-len(legend.get_texts()) // columns)
+    axes.set_title(title, pad=4 + 13 * rows)
 
 
 @project_style()

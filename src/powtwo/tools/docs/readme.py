@@ -170,7 +170,7 @@ def _cell(runs: Sequence[Run], scheme: str, column: Column) -> str:
     if None in values:
         return MISSING
     if column.name == "p_value":  # a test of each training; a mean would be of none
-        return ", ".join(format(value, column.form) for value in values)
+        return ", ".join(f"{value:.2g}" for value in values)
     return mean_deviation(values, column.form)
 
 
