@@ -66,7 +66,7 @@ def repro(
     if not context.config.run.dry:
         _mend_lock()
     stages = [stage for words in targets or [] for stage in words.replace(",", " ").split()]
-    run(context, "dvc", "repro", *stages, *rest())
+    run(context, "python", "-m", "powtwo.tools.repro", *stages, *rest())
 
 
 def _mend_lock() -> None:
@@ -112,8 +112,7 @@ def diff(context: Context, old: str | None = None, new: str | None = None) -> No
     """Compare parameters and metrics with HEAD, or OLD with NEW"""
     need_git("diff")
     revisions = [revision for revision in (old, new) if revision]
-    run(context, "dvc", "params", "diff", *revisions)
-    run(context, "dvc", "metrics", "diff", *revisions)
+    run(context, "python", "-m", "powtwo.tools.diff", *revisions)
 
 
 @task
@@ -236,11 +235,17 @@ def verify(context: Context, train: bool = False) -> None:
     run(context, "python", "-m", "powtwo.tools.verify", *["--train"] * train)
 
 
-@task(positional=["name"], help={"name": "a folder of results/, of a-z, 0-9 and -"})
-def publish(context: Context, name: str) -> None:
+@task(
+    positional=["name"],
+    help={
+        "name": "a folder of results/, of a-z, 0-9 and -",
+        "force": "replace a run of other parameters or images that has this name",
+    },
+)
+def publish(context: Context, name: str, force: bool = False) -> None:
     """Freeze the current run as results/NAME"""
     need_git("publish")
-    run(context, "python", "-m", "powtwo.tools.publish", name)
+    run(context, "python", "-m", "powtwo.tools.publish", name, *["--force"] * force)
 
 
 @task(

@@ -71,6 +71,7 @@ def changed(key: str, value: Any = None) -> Any:
         ("data.sha256", "abc", "data.sha256 = 'abc': String should match pattern"),
         ("data.name", "mnist", "data.name = 'mnist': Input should be 'mnist5k'"),
         ("export.schemes", ["x"], "export = .*: schemes: 'x' is no scheme; add it or leave it out"),
+        ("export.schemes", ["lab", "lab"], "schemes: 'lab' is there twice; leave one out"),
         ("export.formats", ["tflite"], "export.formats.0 = 'tflite': Input should be 'c99'"),
         ("seed", -1, "seed = -1: Input should be greater than or equal to 0"),
     ],

@@ -107,6 +107,15 @@ def test_a_manifest_that_is_not_the_networks_is_seen(
     assert lines["small/golden.npz"].startswith("differs: layers.0.output:")
 
 
+def test_a_manifest_that_was_edited_is_seen_by_its_own_digest(tmp_path: Path) -> None:
+    folder = project(tmp_path, small_network(), ("course",))
+    path = folder / manifest.FILE
+    assert outcomes(tmp_path) == {}
+    path.write_bytes(path.read_bytes() + b"\n")
+    expected = "differs: manifest.json is not as its own sha256 says; export again"
+    assert outcomes(tmp_path)["small/manifest.json"] == expected
+
+
 def test_what_needs_a_missing_tool_is_skipped_and_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow  # each test starts Invoke
 BOTH = "<-n> <logical> <--dist> <worksteal>"  # on every processor
 PROGRAMS = ("dvc", "pytest", "ruff", "mypy", "python", "pre-commit")
 EXPERIMENTS = "powtwo.tools.experiments"
+REPRO = "python <-m> <powtwo.tools.repro>"
 PIP = "<-m> <pip> <install> <--quiet> <-r> <requirements.txt>"
 STUB = """#!/bin/sh
 echo "$(basename "$0")" >>"$CALLS"
@@ -98,10 +99,10 @@ def test_tasks_import_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "commands"),
     [
-        ("repro", ["dvc <repro>"]),
-        ("repro --targets train", ["dvc <repro> <train>"]),
-        ("repro -t train -t evaluate@lab", ["dvc <repro> <train> <evaluate@lab>"]),
-        ("repro --targets train,compare -- --force", ["dvc <repro> <train> <compare> <--force>"]),
+        ("repro", [REPRO]),
+        ("repro --targets train", [f"{REPRO} <train>"]),
+        ("repro -t train -t evaluate@lab", [f"{REPRO} <train> <evaluate@lab>"]),
+        ("repro --targets train,compare -- --force", [f"{REPRO} <train> <compare> <--force>"]),
         ("setup", [f"python {PIP}"]),
         ("setup --hooks", [f"python {PIP}", "pre-commit <install>"]),
         ("status", ["python <-m> <powtwo.tools.status>"]),
@@ -109,9 +110,9 @@ def test_tasks_import_nothing_heavy() -> None:
         ("prune -- --dry-run", ["python <-m> <powtwo.tools.prune> <--dry-run>"]),
         ("metrics", ["dvc <metrics> <show>"]),
         ("metrics -- --md", ["dvc <metrics> <show> <--md>"]),
-        ("diff", ["dvc <params> <diff>", "dvc <metrics> <diff>"]),
-        ("diff v1", ["dvc <params> <diff> <v1>", "dvc <metrics> <diff> <v1>"]),
-        ("diff v1 v2", ["dvc <params> <diff> <v1> <v2>", "dvc <metrics> <diff> <v1> <v2>"]),
+        ("diff", ["python <-m> <powtwo.tools.diff>"]),
+        ("diff v1", ["python <-m> <powtwo.tools.diff> <v1>"]),
+        ("diff v1 v2", ["python <-m> <powtwo.tools.diff> <v1> <v2>"]),
         (
             "experiments -- --csv",
             [
@@ -131,6 +132,7 @@ def test_tasks_import_nothing_heavy() -> None:
         ("bench engine", ["python <benchmarks/engine.py>"]),
         ("bench engine -- --quick", ["python <benchmarks/engine.py> <--quick>"]),
         ("publish a-run", ["python <-m> <powtwo.tools.publish> <a-run>"]),
+        ("publish a-run --force", ["python <-m> <powtwo.tools.publish> <a-run> <--force>"]),
         (
             "evaluate --network /n --data /d",
             ["python <-m> <powtwo.tools.evaluate_network> <--network> </n> <--data> </d>"],
@@ -211,7 +213,7 @@ def test_debug_shows_tracebacks_of_whatever_a_task_starts(project: Project) -> N
 
 @pytest.mark.parametrize("task", ["repro", "metrics", "diff", "test", "lint"])
 def test_exit_codes_pass_without_a_traceback(project: Project, task: str) -> None:
-    for program in ("dvc", "pytest", "ruff"):
+    for program in ("dvc", "pytest", "python", "ruff"):
         project.stub(program, code=5)
     failed = project.inv(task)
     assert failed.returncode == 5

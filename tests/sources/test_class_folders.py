@@ -166,21 +166,24 @@ def test_fewer_than_two_classes_are_refused(files, tmp_path, suffix):
     fails(pack(tmp_path / f"one{suffix}", one), "only class 'a'; there must be at least two")
 
 
+CONTROL = "its name is not UTF-8, or has control or invisible characters; rename the folder"
+INVISIBLE = ("a\u200b", "a\u202eb", "a\u2066b", "\ufeffa")  # no width, or the text turned around
+
+
 @pytest.mark.parametrize("suffix", ["", ".tar"])
 def test_a_class_whose_name_is_not_utf8_is_refused(files, tmp_path, suffix):
     latin = os.fsdecode(b"caf\xe9")
     more = {f"{half}/{latin}/0.png": png() for half in ("train", "test")}
     path = pack(tmp_path / f"images{suffix}", files | more)
-    fails(path, r"class 'caf\xe9': its name is not UTF-8 or has control characters; rename")
+    fails(path, r"class 'caf\xe9': " + CONTROL)
 
 
-CONTROL = "its name is not UTF-8 or has control characters; rename the folder"
 ALIKE = "differ in case or Unicode form alone; rename one, or move their images together"
 
 
 @pytest.mark.parametrize(
     ("name", "rule"),
-    [*((name, CONTROL) for name in ("a\nb", "a\tb", "a\x7f", "a\u2028b")),
+    [*((name, CONTROL) for name in ("a\nb", "a\tb", "a\x7f", "a\u2028b", *INVISIBLE)),
      *((name, ALIKE) for name in ("A", "B Cat", "U\u0308", "ü"))],
 )  # fmt: skip
 def test_a_class_whose_name_is_not_told_apart_is_refused(files, tmp_path, name, rule):

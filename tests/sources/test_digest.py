@@ -185,8 +185,8 @@ LAST = Images("images", "sha256:ab", (45_000, 5_000, 10_000))
 def test_without_a_path_the_last_run_s_images_stay() -> None:
     assert last_run.reused(source(), LAST) == "sha256:ab"
     assert last_run.told(Images("images", "sha256:ab"), LAST, None) == (
-        "images (no path: the last run's): images, sha256 ab: 45,000 training, 5,000 validation, "
-        "10,000 test images"
+        "images (no path: the committed run's): images, sha256 ab: 45,000 training, 5,000 "
+        "validation, 10,000 test images"
     )
 
 
@@ -207,6 +207,10 @@ def test_a_line_says_which_images(tmp_path: Path) -> None:
     assert last_run.told(now, None, tmp_path) == "images: images, folder-sha256 cdcdcdcdcdcd"
     told = last_run.told(now, LAST, tmp_path)
     assert told.startswith("images: images, folder-sha256 cdcdcdcdcdcd; the last run had images, ")
+    assert last_run.told(LAST, LAST, tmp_path).startswith("images (as in the committed run): ")
+    assert last_run.told(LAST, LAST, None).startswith("images (no path: the committed run's): ")
+    last_run.DATASET.parent.mkdir()
+    last_run.DATASET.touch()
     assert last_run.told(LAST, LAST, tmp_path).startswith("images (as in the last run): images, ")
 
 

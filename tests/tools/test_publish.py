@@ -127,6 +127,33 @@ def test_a_name_is_replaced_whole_or_not_at_all(
     assert "x/old.txt" not in contents(root / "results")
 
 
+def test_a_run_of_others_is_replaced_by_force_alone(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish.main(["x"])
+    assert capsys.readouterr().out.startswith("results/x: published; ")
+    write_run(root, seed=5)
+    before = contents(root / "results")
+    with pytest.raises(SystemExit, match="^1$"):
+        publish.main(["x"])
+    rule = "was published with another seed; choose another name, or replace it by --force"
+    assert capsys.readouterr().err == f"publish: results/x: {rule}\n"
+    assert contents(root / "results") == before
+    publish.main(["x", "--force"])
+    assert capsys.readouterr().out.startswith("results/x: replaced; ")
+    assert published.parameters(root / "results/x")["seed"] == 5
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "metrics/download.json"])
+def test_a_damaged_run_is_replaced_by_force_alone(root: Path, name: str) -> None:
+    publish.publish(root, "x")
+    (root / "results/x" / name).unlink()
+    with pytest.raises(ValueError, match="another state: it is not whole; choose"):
+        publish.publish(root, "x")
+    publish.publish(root, "x", force=True)
+    assert (root / "results/x" / name).is_file()
+
+
 def test_a_log_of_another_run_is_not_believed(root: Path) -> None:
     written = (root / "metrics/train.json").stat().st_mtime
     for age, known in ((50, True), (70, False)):

@@ -47,6 +47,8 @@ class Params(Section):
         unknown = [name for name in export.schemes if name not in info.data.get("schemes", name)]
         if unknown:
             raise ValueError(f"schemes: {unknown[0]!r} is no scheme; add it or leave it out")
+        if twice := {name for name in export.schemes if export.schemes.count(name) > 1}:
+            raise ValueError(f"schemes: {min(twice)!r} is there twice; leave one out")
         return export
 
 

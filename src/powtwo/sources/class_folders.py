@@ -18,7 +18,8 @@ from powtwo.sources import archives
 from powtwo.sources.decode import FORMATS, decode
 
 HALVES = ("train", "test")  # in lower or upper case
-_UNPRINTABLE = {"Cs", "Cc", "Zl", "Zp"}  # Unicode: escaped bytes, controls, ends of lines
+# Unicode: escaped bytes, controls, ends of lines; signs that have no width or turn the text around.
+_UNPRINTABLE = {"Cs", "Cc", "Zl", "Zp", "Cf"}
 
 Parts = tuple[str, ...]  # of a path
 
@@ -134,8 +135,8 @@ class _ClassFolders:
         for label in sorted(self.classes):
             if _UNPRINTABLE & set(map(unicodedata.category, label)):
                 raise ValueError(
-                    f"{self.path}: class '{_shown(label)}': its name is not UTF-8 or has control "
-                    "characters; rename the folder"
+                    f"{self.path}: class '{_shown(label)}': its name is not UTF-8, or has control "
+                    "or invisible characters; rename the folder"
                 )
             other = known.setdefault(unicodedata.normalize("NFC", label).casefold(), label)
             if other != label:

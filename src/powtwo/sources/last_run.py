@@ -10,6 +10,7 @@ from powtwo.sources import digest, place
 from powtwo.sources.params import Source
 
 RECORD = Path("metrics/download.json")
+DATASET = Path("data/dataset.npz")  # which a run leaves, and no clone has
 PARTS = ("train", "validation", "test")
 
 
@@ -69,8 +70,12 @@ def reused(source: Source, last: Images | None) -> str:
 
 
 def told(now: Images, last: Images | None, path: Path | None) -> str:
-    """Say in one line which images a run will have, and whether they are the last run's."""
+    """Say in one line which images a run will have, and whether they are the last run's.
+
+    In a new clone, the last run is the one whose record is committed.
+    """
     if last is not None and (now.name, now.digest) == (last.name, last.digest):
-        kept = "as in the last run" if path or now.name != "images" else "no path: the last run's"
+        run = "last run" if DATASET.exists() else "committed run"
+        kept = f"as in the {run}" if path or now.name != "images" else f"no path: the {run}'s"
         return f"images ({kept}): {last}"
     return f"images: {now}" + (f"; the last run had {last}" if last else "")

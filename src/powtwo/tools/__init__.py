@@ -4,6 +4,8 @@ Its modules:
 
     verify            what follows training, run again in a clean copy
     check             is what is committed current: lock, metrics, pages, published runs
+    repro             `dvc repro` without hints, and where the report is
+    diff              what differs in parameters and metrics, or that nothing does
     status            which stages are not up to date, whether there are other images
     prune             files of removed schemes and of killed stages, removed
     commands          what tasks.py is written with
@@ -16,7 +18,7 @@ Its modules:
     evaluate_network  an integer network's file on test images
     export_network    an integer network's file, exported
     torchvision_import  torchvision where its compiled operators are missing
-    dvc_lock          dvc.lock after a kill
+    dvc_lock          dvc.lock, read and after a kill
     layers            the float network's layers: shapes, parameters, MACs, bytes
     exports           every file of `exports/` run against its network
 """

@@ -10,14 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from powtwo.core import files
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar.one_line import one_line_errors
-from powtwo.tools import published, status
+from powtwo.tools import dvc_lock, published, status
 from powtwo.tools.docs import markdown, pages, screenshot
 
 CACHED = ("data/", "models/", "exports/", "report/")  # in no commit, and absent from a new clone
@@ -42,29 +38,9 @@ def lock(root: Path) -> Iterator[str]:
         if not path.startswith(CACHED):
             yield f"{path}: {change} since dvc.lock was written by {stage}; run `inv repro`"
     defined = status.stages(root)
-    for stage in locked(root):
+    for stage in dvc_lock.read(root / dvc_lock.LOCK):
         if stage not in defined:
             yield f"dvc.lock: {stage}: dvc.yaml has no such stage; run `inv prune`"
-
-
-def locked(root: Path) -> dict[str, dict[str, Any]]:
-    """Return what dvc.lock says of each stage.
-
-    Raises:
-        ValueError: where it is no lock.
-    """
-    try:
-        stages: dict[str, dict[str, Any]] = yaml.safe_load(files.read_text(root / "dvc.lock"))[
-            "stages"
-        ]
-        for stage in stages.values():
-            _ = (
-                stage["cmd"],
-                [[each["path"] for each in stage.get(key, [])] for key in ("deps", "outs")],
-            )
-    except (yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"dvc.lock: broken ({_line(error)}); restore it from Git") from None
-    return stages
 
 
 def passages(root: Path) -> Iterator[str]:

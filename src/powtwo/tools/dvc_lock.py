@@ -42,9 +42,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _is_whole(stage: dict[str, Any]) -> bool:
-    """Tell whether a stage has its command, and each file its md5 to the last digit."""
+    """Tell whether a stage has its command, and each file its path and md5 to the last digit."""
     entries = [*stage.get("deps", []), *stage.get("outs", [])]
-    return bool(stage["cmd"]) and all(_MD5.fullmatch(entry["md5"]) for entry in entries)
+    return bool(stage["cmd"]) and all(
+        entry["path"] and _MD5.fullmatch(entry["md5"]) for entry in entries
+    )
 
 
 def mend(root: Path) -> None:

@@ -1,5 +1,7 @@
 """Freeze the run in the work tree as `results/NAME/`: `python -m powtwo.tools.publish NAME`.
 
+A published run of the same parameters and images is replaced whole; one of others only by --force.
+
 The folder has the run's parameters, lock, metrics and tables, what trained it, the integer network
 of the scheme that validation images choose, and the report with the tables that it links to. A name
 that ends in `-seedN` is for the recipe of the name before it from another seed; such a run has
@@ -8,6 +10,7 @@ figures alone: neither network nor report.
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
@@ -32,22 +35,27 @@ SLACK = 60  # seconds that a log may be older than what its stage wrote, as afte
 
 def main(arguments: list[str]) -> None:
     """Publish, and say what was written, or in one line why nothing was."""
+    parser = argparse.ArgumentParser(prog="inv publish", description=__doc__)
+    parser.add_argument("name", nargs="?", default="", help="of a-z, 0-9 and -")
+    parser.add_argument("--force", action="store_true", help="replace a run of other parameters")
+    options = parser.parse_args(arguments)
     with one_line_errors("publish"):
-        info = publish(Path(), arguments[0] if len(arguments) == 1 else "")
-        print(f"results/{arguments[0]}: published; the best scheme is {info['scheme']}")
+        done = "replaced" if (published.RESULTS / options.name).is_dir() else "published"
+        info = publish(Path(), options.name, force=options.force)
+        print(f"results/{options.name}: {done}; the best scheme is {info['scheme']}")
         if info["stages"]["train"] is None:
             print("what trained it is unknown: logs/train.json is missing or of another run")
         if info["commit"] is None:
             print("the code is of no commit: commit it before you publish, so that others find it")
 
 
-def publish(root: Path, name: str) -> dict[str, Any]:
+def publish(root: Path, name: str, *, force: bool = False) -> dict[str, Any]:
     """Write `results/NAME/` under `root`, whole or not at all, and return what `run.json` says.
 
     Raises:
         ValueError: where the name is not of [a-z0-9-], or is that of a preset which sets
-            something else; the run is not up to date; or a run of the same name but for the seed
-            has other parameters.
+            something else; the run is not up to date; a run of the same name but for the seed has
+            other parameters; or, without `force`, one of the very name has.
     """
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
@@ -58,6 +66,8 @@ def publish(root: Path, name: str) -> dict[str, Any]:
     best, folder = published.choose([published.load(root)]), root / published.RESULTS / name
     published.check_recipe(root, published.other_seeds(root, name))
     _check_preset(root, name)
+    if folder.exists() and not force:
+        _check_replaceable(root, folder)
     network = None if published.recipe(name) != name else f"{best}.safetensors"
     info = {
         "scheme": best,
@@ -101,6 +111,19 @@ def _check_preset(root: Path, name: str) -> None:
             raise ValueError(
                 f"NAME = {name}: preset {preset} has another {key}; choose another name"
             )
+
+
+def _check_replaceable(root: Path, folder: Path) -> None:
+    """Refuse to replace a published run that other parameters or images made."""
+    try:
+        differ = published.differences(root, folder) - {"data.path"}
+    except (OSError, ValueError, LookupError):
+        differ = {"state: it is not whole"}
+    if differ:
+        raise ValueError(
+            f"results/{folder.name}: was published with another {min(differ)}; choose another "
+            "name, or replace it by --force"
+        )
 
 
 def _kept(root: Path, *, with_report: bool) -> Iterator[Path]:

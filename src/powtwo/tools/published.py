@@ -133,10 +133,8 @@ def check_recipe(folder: Path, others: Sequence[Path]) -> None:
     Raises:
         ValueError: naming the other run and what differs.
     """
-    own = _identity(folder)
     for other in others:
-        theirs = _identity(other)
-        differ = {key for key in own | theirs if own.get(key) != theirs.get(key)}
+        differ = differences(folder, other)
         if wrong := sorted(differ - MAY_DIFFER):
             raise ValueError(
                 f"{RESULTS.name}/{other.name}: has another {wrong[0]}; runs named alike but for "
@@ -144,9 +142,15 @@ def check_recipe(folder: Path, others: Sequence[Path]) -> None:
             )
         if "seed" not in differ:
             raise ValueError(
-                f"{RESULTS.name}/{other.name}: has seed {own['seed']} too; change seed in "
-                "params.yaml and run `inv repro`"
+                f"{RESULTS.name}/{other.name}: has seed {parameters(folder)['seed']} too; change "
+                "seed in params.yaml and run `inv repro`"
             )
+
+
+def differences(one: Path, other: Path) -> set[str]:
+    """Return the keys of the parameters that differ between two runs, and "images" if those do."""
+    own, theirs = _identity(one), _identity(other)
+    return {key for key in own | theirs if own.get(key) != theirs.get(key)}
 
 
 def is_of_run(seeds: Path, folder: Path) -> bool:

@@ -26,7 +26,7 @@ from typing import Any
 
 from powtwo.core import files
 from powtwo.sidecar.one_line import one_line_errors
-from powtwo.tools import check, status
+from powtwo.tools import dvc_lock, status
 
 TRAIN = "train"
 LOG, METRICS = "logs/train.json", "metrics/train.json"
@@ -59,7 +59,7 @@ def verify(root: Path, copy: Path, *, train: bool) -> int:
     Raises:
         ValueError: where `dvc.lock` lacks a stage, an input is nowhere, or a stage fails.
     """
-    stages = locked(root)
+    stages = stages_in_order(root)
     before = ancestors(stages, TRAIN)
     make_copy(root, copy)
     for stage in before:
@@ -82,13 +82,15 @@ def verify(root: Path, copy: Path, *, train: bool) -> int:
     return int(faults > 0)
 
 
-def locked(root: Path) -> dict[str, Stage]:
+def stages_in_order(root: Path) -> dict[str, Stage]:
     """Return the stages of `dvc.lock`, each after those whose outputs it reads.
 
     Raises:
         ValueError: where it is broken, or lacks a stage of dvc.yaml.
     """
-    stages = {name: _stage(name, values) for name, values in check.locked(root).items()}
+    stages = {
+        name: _stage(name, values) for name, values in dvc_lock.read(root / dvc_lock.LOCK).items()
+    }
     for name in [*status.stages(root), TRAIN]:
         if name not in stages:
             raise ValueError(f"dvc.lock: has no stage {name}; run `inv repro` first")

@@ -12,6 +12,7 @@ from powtwo.tools import layers, published
 from powtwo.tools.docs import energy_page, markdown
 from powtwo.tools.docs.energy_page import CLASSES, HIDDEN, LAYOUT
 from powtwo.tools.published import Run
+from powtwo.training.learning_rate import PLATEAU_PATIENCE
 
 RECIPES = ("cifar10-jpeg-lab", "cifar10-jpeg-lab-adam")  # the lab's first and second
 COURSE = {"cifar10-jpeg-lab": 0.8460, "cifar10-jpeg-lab-adam": 0.7225}  # its accuracy on CIFAR-10
@@ -26,6 +27,7 @@ def passages(root: Path) -> dict[str, Callable[[], str]]:
         "layers": layer_table,
         "curves": partial(curves, root / published.RESULTS / RECIPES[0]),
         "recipes": partial(recipes, root),
+        "adam": partial(adam, root / published.RESULTS / RECIPES[1]),
         "energy": lambda: "\n".join(energy_page.last_layer()),
     }
 
@@ -73,6 +75,28 @@ def recipes(root: Path) -> str:
     rows = [[f"`{key}`", *(f"`{values[key]}`" for values in parameters)] for key in KEYS]
     rows += [[title, *map(cell, runs)] for title, cell in _REACHED.items()]
     return "\n".join(markdown.table(["", *(f"`{run.folder.name}`" for run in runs)], rows))
+
+
+def adam(folder: Path) -> str:
+    """Return why the course's run of its second recipe ended low, as far as a run here tells."""
+    if not folder.is_dir():
+        return ""
+    run = published.load(folder)
+    before = _epochs(folder)[: PLATEAU_PATIENCE + 2]  # whatever a plateau watches
+    best = max(row["validation_accuracy"] for row in before)
+    watched = (
+        f"Nor is a plateau that watched the wrong quantity, such as accuracy without "
+        f'`mode="max"`: it can lower the rate after epoch {len(before)} at the earliest, and by '
+        f"then the network had {best:.2%} validation accuracy, which the early stop keeps. "
+    )
+    return (
+        f"*Why did the course's Adam run end at {COURSE[folder.name]:.0%}?* Its notes do not say. "
+        f"The same recipe to the letter ends here at {run.train['test_accuracy']:.2%} test "
+        "accuracy, on the same images saved as JPEG. So neither Adam nor its coupled weight decay "
+        f"is why. {watched if best > COURSE[folder.name] else ''}What is left is a guess: it took "
+        "ten times as long as the SGD run, so it may have been cut short, or run on another "
+        "machine with another setting that the notes do not name."
+    )
 
 
 _REACHED: dict[str, Callable[[Run], str]] = {

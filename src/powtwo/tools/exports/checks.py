@@ -15,7 +15,7 @@ from powtwo.tools.exports.exported import DifferenceError, Export, SkippedError,
 
 
 def check_manifest(export: Export) -> str:
-    """Compare the sha256 of every file, and the layers with the network's."""
+    """Compare the sha256 of every file, and its own if it has one, and the layers."""
     listed = export.manifest["files"]
     for name, entry in listed.items():
         path = export.folder / name
@@ -23,6 +23,9 @@ def check_manifest(export: Export) -> str:
             raise DifferenceError(f"{name} is missing; export again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
             raise DifferenceError(f"{name} has another sha256; export again")
+    sealed = manifest.SEAL in export.manifest
+    if sealed and manifest.files_if_sealed((export.folder / manifest.FILE).read_bytes()) is None:
+        raise DifferenceError(f"{manifest.FILE} is not as its own sha256 says; export again")
     stored = copy.deepcopy(export.manifest)
     for layer in stored["layers"]:
         layer.pop("memory", None)  # where its images lie: no property of the network
