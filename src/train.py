@@ -2,6 +2,7 @@
 
 import powtwo.sidecar.from_the_start  # noqa: F401
 
+import sys
 from pathlib import Path
 
 import torch
@@ -50,6 +51,8 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     architecture = Architecture.of(params.model, len(dataset.classes))
     network = architecture.build()
     checkpoints = Checkpoints(depends_on(params, dataset, at_start()), group=group)
+    if warning := "" if group.rank else reporting.few_steps(params.train, len(dataset.y_train)):
+        print(warning, file=sys.stderr, flush=True)
     reporter = reporting.Reporter(params.train.epochs, len(dataset.y_train))
     fit = loop.fit(
         network, dataset, normalization, params.train, seed=params.seed,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from training_runs import OUTPUTS, ROOT, STATEFUL, outputs, workplace
+from training_runs import OUTPUTS, ROOT, STATEFUL, outputs, recipe, workplace
 
 from powtwo.core import files
 from powtwo.dataset.images import Dataset
@@ -87,7 +87,7 @@ def test_a_diverging_run_stops_with_one_line_and_no_network(
     with pytest.raises(SystemExit) as caught:
         stage.main()
     assert caught.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    _, line = capsys.readouterr().err.splitlines()  # the first warns of few steps
     assert line.startswith("train: loss = ")
     assert "step " in line
     assert not any(Path(name).exists() for name in OUTPUTS)
@@ -112,6 +112,24 @@ def test_the_lab_s_recipe_runs(stage: Any, monkeypatch: pytest.MonkeyPatch, tmp_
     changes["augment"] = default | changes["augment"]
     monkeypatch.chdir(workplace(tmp_path / "lab", **changes | {"epochs": 2, "batch_size": 8}))
     stage.main()
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "said"),
+    [
+        (3600, 4, ""),
+        (72, 4, "make 4 steps of 72 images, and a network learns little in fewer than 100; lower"),
+        (3199, 4, "make 96 steps of 128 images, and a network learns little"),
+        (3200, 4, ""),
+        (127, 100, "make 100 steps of 127 images, not 128, so each takes all of them; lower"),
+        (128, 100, ""),
+    ],
+)
+def test_too_few_steps_are_warned_of(images: int, epochs: int, said: str) -> None:
+    line = reporting.few_steps(recipe(batch_size=128, epochs=epochs), images)
+    assert said in line
+    assert line.startswith("warning: ") == bool(said)
+    assert "train.batch_size" in line or not said
 
 
 def test_speed_is_of_the_last_epoch_and_time_left_of_the_usual_one(

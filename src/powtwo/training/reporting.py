@@ -14,8 +14,12 @@ from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.training.history import Epoch, evaluate
 from powtwo.training.loop import Fit
+from powtwo.training.params import Train
 
 FLOAT_BYTES = 4  # of a weight in FP32
+# The default recipe takes 112 steps for the digits. With 20, a network for 4 × 20 of them is no
+# better than chance.
+FEW_STEPS = 100
 
 
 class Reporter:
@@ -43,6 +47,21 @@ class Reporter:
             f"{self._images / self._seconds[-1]:.0f} images/s, {left:.0f} s left",
             flush=True,
         )
+
+
+def few_steps(recipe: Train, images: int) -> str:
+    """Say in a line that so many training images make too few steps to learn from, or nothing."""
+    batch = min(recipe.batch_size, images)
+    steps = recipe.epochs * (images // batch)
+    said = f"warning: {images} training images make {steps} steps of {batch} images"
+    if steps < FEW_STEPS:
+        return (
+            f"{said}, and a network learns little in fewer than {FEW_STEPS}; lower "
+            "train.batch_size, or raise train.epochs"
+        )
+    if batch < recipe.batch_size:
+        return f"{said}, not {recipe.batch_size}, so each takes all of them; lower train.batch_size"
+    return ""
 
 
 def write_curves(history: Sequence[Epoch]) -> None:
