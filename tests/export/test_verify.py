@@ -107,6 +107,14 @@ def test_a_manifest_that_is_not_the_networks_is_seen(
     assert lines["small/golden.npz"].startswith("differs: layers.0.output:")
 
 
+def test_a_folder_in_the_place_of_a_manifest_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / manifest.FILE
+    path.mkdir()
+    with pytest.raises(ValueError, match=": no manifest .Is a directory.; export again$") as error:
+        manifest.load(tmp_path)
+    assert str(error.value).count(str(path)) == 1
+
+
 def test_a_manifest_that_was_edited_is_seen_by_its_own_digest(tmp_path: Path) -> None:
     folder = project(tmp_path, small_network(), ("course",))
     path = folder / manifest.FILE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,13 @@ def test_damaged_metrics(content: bytes, reason: str, tmp_path: Path) -> None:
 def test_a_damaged_table(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     refused(lambda: reading.read_csv(tmp_path, "t.csv"), "t.csv", reason)
+
+
+@pytest.mark.parametrize("read", [reading.read_csv, reading.read_json])
+def test_a_folder_in_the_place_of_a_file_is_named_once(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "plots/x.csv").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"^plots/x\.csv: no such file; make it with `inv repro`$"):
+        read(tmp_path, "plots/x.csv")
 
 
 def test_a_missing_key_is_named_at_any_depth(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def load(folder: Path | str) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no manifest ({error}); export again") from None
+        reason = error.strerror if isinstance(error, OSError) else error  # without the path
+        raise ValueError(f"{path}: no manifest ({reason}); export again") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"{path}: format must be {FORMAT}; export again with this version")
     return values

@@ -49,7 +49,8 @@ def read_csv(root: Path, name: str) -> list[Row]:
     Raises:
         ValueError: where there is none, or it is damaged.
     """
-    with strict.refused(name, REMEDY), _present(root, name).open(encoding="utf-8", newline="") as f:
+    path = _present(root, name)
+    with strict.refused(name, REMEDY), path.open(encoding="utf-8", newline="") as f:
         try:
             header, *lines = list(csv.reader(f, strict=True)) or [[]]
         except csv.Error as error:  # which is no ValueError
