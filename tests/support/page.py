@@ -5,7 +5,8 @@ A block is what stands between ``` and ```. What is done with it, its language s
 sh       a shell runs it at the repository's root; each command must succeed
 text     after a `sh`: lines that its output has, whatever their numbers
 python   runs with the Python blocks before it, as one program
-yaml     goes into params.yaml; an indented one is of `schemes`
+yaml     goes into params.yaml; an indented one is of `schemes`, one of other keys is only parsed
+bash     a script for another machine: only parsed
 verilog  declarations for one module, simulated in exports/lab
 c        is written to a file
 
@@ -108,7 +109,12 @@ class Reader:
         else:
             values = yaml.safe_load(text)
             values = {"schemes": values} if text.startswith(" ") else values
-            self.clone.edit_params(lambda params: merge(params, values))
+            self.clone.edit_params(
+                lambda params: merge(params, values) if values.keys() <= params.keys() else None
+            )
+
+    def _bash(self, block: Block, text: str) -> None:
+        self._run(block, "bash", "-n", self._write(block, text))
 
     def _verilog(self, block: Block, text: str) -> None:
         file = self._write(block, text + "endmodule\n", first="module page;")
