@@ -4,7 +4,8 @@ A block is what stands between ``` and ```. What is done with it, its language s
 
 sh       a shell runs it at the repository's root; each command must succeed
 text     after a `sh`: lines that its output has, whatever their numbers
-python   runs with the Python blocks before it, as one program
+python   runs with the Python blocks before it, as one program; with PYTHONPATH=src where the
+         sentence before says so
 yaml     goes into params.yaml; an indented one is of `schemes`, one of other keys is only parsed
 bash     a script for another machine: only parsed
 verilog  declarations for one module, simulated in exports/lab
@@ -101,7 +102,8 @@ class Reader:
         if file := block.target("end of"):
             self.clone.edit(file, new="\n\n" + text)
         else:
-            self._run(block, ".venv/bin/python", self._write(block, text))
+            path = ["env", "PYTHONPATH=src"] if "PYTHONPATH=src" in block.before else []
+            self._run(block, *path, ".venv/bin/python", self._write(block, text))
 
     def _yaml(self, block: Block, text: str) -> None:
         if file := block.target("as"):

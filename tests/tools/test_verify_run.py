@@ -134,8 +134,8 @@ def test_each_output_that_differs_is_named(
     [
         ("rm -r models .dvc/cache/*", "models/float: neither the work tree nor DVC's cache has"),
         ("echo 'raise OSError(1)' > src/after.py", "after: failed: OSError: 1"),
-        ("echo 'stages: [' > dvc.lock", "dvc.lock: broken (while parsing"),
-        ("echo 'stages: {a: {}}' > dvc.lock", "dvc.lock: broken (no 'cmd'); restore it from Git"),
+        ("echo 'stages: [' > dvc.lock", "dvc.lock: broken, perhaps cut by a kill; run `inv repro`"),
+        ("echo 'stages: {a: {}}' > dvc.lock", "dvc.lock: broken, perhaps cut by a kill; run"),
         ("rm dvc.lock", "PROJECT/dvc.lock: No such file or directory; correct the path"),
         ("rm -r .git; dvc config core.no_scm true", "git ls-files: fails here"),
     ],
