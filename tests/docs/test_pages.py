@@ -201,12 +201,12 @@ def test_every_option_in_the_table_of_tasks_exists(monkeypatch: pytest.MonkeyPat
         contexts = [parse(task, monkeypatch)[0] for task in tasks]
         option = r"(--?[a-z][a-z-]*)"
         named = {*re.findall(f"[` ]{option}", first), *re.findall(f"`{option}", text)}
-        assert named <= {flag for context in contexts for flag in context.flags}, tasks
+        known: set[str] = set()
         for context in contexts:
-            flags: dict[str, set[str]] = {}
-            for flag, argument in context.flags.items():
-                flags.setdefault(argument.name, set()).add(flag)
-            positional = {argument.name for argument in context.positional_args}
-            for name in flags.keys() - positional:
-                assert flags[name] & named, f"docs/tasks.md: {context.name}: --{name}: missing"
+            for argument in context.args.values():
+                flags = {"-" * min(2, len(name)) + name for name in argument.names}
+                known |= flags
+                told = flags & named or argument in context.positional_args
+                assert told, f"docs/tasks.md: {context.name}: {min(flags)}: missing"
+        assert named <= known, f"docs/tasks.md: {first}: {named - known}: no such option"
     assert all(f"`{path.stem}`" in page for path in (ROOT / "benchmarks").glob("[!_]*.py"))
