@@ -25,6 +25,7 @@ from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.engine.base import Engine
 from powtwo.engine.choose import make
+from powtwo.engine.floats import Float
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 from powtwo.network.architecture import Architecture
@@ -40,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
 STEPS = 64  # of each measurement
 BATCH, TURNS, IMAGES_PER_SECOND = 1000, 7, 200_000  # of the engines; the last is the goal
-REFERENCE_IMAGES, ENGINE_IMAGES = 8, 1000  # compared with the reference, and with a CPU's engine
+REFERENCE_IMAGES, ENGINE_IMAGES = 4, 1000  # compared with the reference, and with a CPU's engine
 # Kernels of convolutions and matrix products; what torch.compile made is named triton_….
 MATRIX = re.compile(r"(?!triton_).*(gemm|nvjet|cutlass|xmma|wgrad|dgrad|fprop|conv2d|splitk)", re.I)
 MATRIX_ON_CPU = re.compile(r"aten::(mkldnn_convolution|convolution_backward|addmm|mm)$")
@@ -150,26 +151,26 @@ def _equal(engine: Engine, network: IntegerNetwork, pixels: torch.Tensor) -> boo
     few, many = pixels[:REFERENCE_IMAGES], pixels[:ENGINE_IMAGES]
     pairs = zip(engine.outputs(few), network.outputs(few), strict=True)
     return all(torch.equal(ours, right) for ours, (_, right) in pairs) and torch.equal(
-        engine.logits(many, BATCH), make(network, device="cpu").logits(many)
+        engine.logits(many, BATCH), Float(network).logits(many)
     )
 
 
 def _speeds(network: IntegerNetwork, pixels: torch.Tensor, device: str) -> dict[str, Any]:
-    engine = make(network, "gpu", device)
-    batch = pixels[:1].expand(BATCH if device == "cuda" else 50, *pixels.shape[1:]).contiguous()
-    result: dict[str, Any] = {"batch": len(batch)}
+    engine, on_gpu = make(network, "gpu", device), device == "cuda"
+    size, calls, turns = (BATCH, 10, TURNS) if on_gpu else (8, 1, 1)
+    batch = pixels[:1].expand(size, *pixels.shape[1:]).contiguous()
+    result: dict[str, Any] = {"batch": size}
     for name, there in (("from_host", batch), ("on_device", batch.to(device))):
 
         def run(there: torch.Tensor = there) -> None:
-            for _ in range(10 if device == "cuda" else 1):
-                engine.logits(there, len(there))
-            if device == "cuda":
+            for _ in range(calls):
+                engine.logits(there, size)
+            if on_gpu:
                 torch.cuda.synchronize()
 
         run()
-        times = 10 if device == "cuda" else 1
-        seconds = statistics.median(_timed(run) for _ in range(TURNS)) / times
-        result[f"images_per_second_{name}"] = round(len(batch) / seconds)
+        seconds = statistics.median(_timed(run) for _ in range(turns)) / calls
+        result[f"images_per_second_{name}"] = round(size / seconds)
     result["reaches_goal"] = result["images_per_second_on_device"] >= IMAGES_PER_SECOND
     return result
 
