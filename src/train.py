@@ -62,7 +62,7 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     )  # fmt: skip
     note(
         **devices.circumstances(params.train.device, params.train.precision),
-        processes=params.train.processes, earlier_seconds=fit.earlier_seconds,
+        processes=params.train.processes, earlier_seconds=fit.earlier_seconds, steps=fit.steps,
     )  # fmt: skip
     if group.rank == 0:
         with files.atomic("models/float.safetensors") as path:

@@ -15,16 +15,23 @@ from powtwo.engine import choose, int8
 from powtwo.engine.base import Engine, Reference
 from powtwo.engine.choose import make
 from powtwo.engine.floats import Float, FloatStep, exact_parts
+from powtwo.engine.gpu import Gpu
 from powtwo.engine.int8 import Int8, fits
-from powtwo.integer.layer import ActivationQParams, Layer, accumulate
+from powtwo.integer.layer import (
+    ActivationQParams,
+    Layer,
+    accumulate,
+    pool_or_flatten,
+    requantize_output,
+)
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
-FAST = [Float, pytest.param(Int8, marks=needs_vnni)]
+FAST = [Float, pytest.param(Int8, marks=needs_vnni), Gpu]
 
 
 def assert_equal(candidate: type[Engine], network: IntegerNetwork, pixels: torch.Tensor) -> None:
-    engine, expected = candidate(network), [output for _, output in network.outputs(pixels)]
+    engine, expected = candidate(network, "cpu"), [output for _, output in network.outputs(pixels)]
     for index, (ours, right) in enumerate(zip(engine.outputs(pixels), expected, strict=True)):
         assert ours.dtype == right.dtype, index
         assert torch.equal(ours, right), index
@@ -137,14 +144,68 @@ def test_auto_falls_back_and_says_so(
     assert "engine int8 is not exact here (layer 0 differs" in capsys.readouterr().err
 
 
+def test_auto_takes_the_gpu_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here the CPU plays it, and a GPU that is not there is passed over."""
+    assert isinstance(make(random_network(0), device="cpu"), Int8 if VNNI else Float)
+    real = Gpu.__init__
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Gpu, "__init__", lambda self, network, _: real(self, network, "cpu"))
+    assert isinstance(make(random_network(0)), Gpu)
+    assert capsys.readouterr().err == ""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr(Gpu, "outputs", fail)
+    assert not isinstance(make(random_network(0)), Gpu)
+    assert "engine gpu is not exact here (it cannot run: gone)" in capsys.readouterr().err
+
+
+def test_products_that_alone_could_leave_int32_are_refused() -> None:
+    """Few codes bound a sum; the offset of 128 does not know of them."""
+    weight = torch.full((1, 140_000), 127, dtype=torch.int8)
+    layer = Layer("linear", weight, torch.zeros(1).int(), input=ActivationQParams(0, 0, 2))
+    with pytest.raises(ValueError, match="could leave int32; use another engine"):
+        Gpu(network_of(layer), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(5, 2, 1), (1, 1, 0), (3, 3, 2), (2, 1, 1)]
+)
+@pytest.mark.parametrize("zero_point", [0, 128])
+def test_a_gpu_s_patches_are_those_of_any_convolution(
+    kernel: int, stride: int, padding: int, zero_point: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-127, 128, (9, 3, kernel, kernel), generator=generator).to(torch.int8)
+    bias, codes = torch.arange(9, dtype=torch.int32), ActivationQParams(0, zero_point)
+    layer = Layer("conv2d", weight, bias, weight_exponent=-6, input=codes, output=codes,
+                  kernel=kernel, stride=stride, padding=padding)  # fmt: skip
+    pool = Layer("maxpool2d", kernel=3, stride=2)
+    first = random_network(0).input
+    network = replace(network_of(layer, pool), input=replace(first, codes=codes))
+    step = Gpu(network, "cpu").steps
+    x = random_pixels(1, size=11)
+    u = x.permute(0, 2, 3, 1).bitwise_xor(128).view(torch.int8)
+    expected = requantize_output(layer, accumulate(layer, x), Rounding.FLOOR)
+    ours = step[0](u)
+    assert torch.equal(ours.view(torch.uint8).bitwise_xor(128).permute(0, 3, 1, 2), expected)
+    pooled = step[1](ours).view(torch.uint8).bitwise_xor(128).permute(0, 3, 1, 2)
+    assert torch.equal(pooled, pool_or_flatten(pool, expected))
+
+
 def test_auto_ends_at_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "_inexact", lambda *_: "broken on purpose")
     assert isinstance(make(random_network(0)), Reference)
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(ValueError, match="engine = 'gpu': must be auto, float, int8, reference"):
-        make(random_network(0), "gpu")
+    with pytest.raises(
+        ValueError, match="engine = 'tpu': must be auto, float, gpu, int8, reference"
+    ):
+        make(random_network(0), "tpu")
 
 
 def test_of_equal_logits_the_first_class_wins() -> None:

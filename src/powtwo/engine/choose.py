@@ -8,31 +8,43 @@ import torch
 
 from powtwo.engine.base import Engine, Reference
 from powtwo.engine.floats import Float
+from powtwo.engine.gpu import Gpu
 from powtwo.engine.int8 import Int8
 from powtwo.integer.network import IntegerNetwork
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Int8, Float, Reference)}
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Gpu, Int8, Float, Reference)}
 PROBE_IMAGES = 4
 
 
-def make(network: IntegerNetwork, name: str = "auto", device: str = "cpu") -> Engine:
+def make(network: IntegerNetwork, name: str = "auto", device: str | None = None) -> Engine:
     """Return an engine for a network.
 
-    `auto` tries `int8` and `float` in turn on a few random images and takes the first whose every
-    code equals the reference's; it says on stderr which it passed over. Kernels for CPUs without
-    VNNI add products in 16 bits and saturate: only a comparison on the machine itself can tell.
+    `auto` tries engines in turn on a few random images and takes the first whose every code equals
+    the reference's; it says on stderr which it passed over. Kernels for CPUs without VNNI add
+    products in 16 bits and saturate: only a comparison on the machine itself can tell. The first
+    is `gpu` where PyTorch sees a GPU (none with `CUDA_VISIBLE_DEVICES=`): no result depends on it.
+
+    Args:
+        network: what to run.
+        name: of an engine, or `auto`.
+        device: cpu or cuda; None is a GPU where there is one.
 
     Raises:
         ValueError: where no engine has this name.
     """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() and name in {"auto", Gpu.name} else "cpu"
     if name in ENGINES:
         return ENGINES[name](network, device)
     if name != "auto":
         raise ValueError(f"engine = {name!r}: must be auto, {', '.join(sorted(ENGINES))}")
-    for candidate in (Int8, Float) if device == "cpu" else (Float,):
-        reason = _inexact(candidate, network, device)
+    candidates: list[tuple[type[Engine], str]] = [(Int8, "cpu"), (Float, "cpu")]
+    if device != "cpu":
+        candidates.insert(0, (Gpu, device))
+    for candidate, place in candidates:
+        reason = _inexact(candidate, network, place)
         if reason is None:
-            return candidate(network, device)
+            return candidate(network, place)
         print(
             f"engine {candidate.name} is not exact here ({reason}); falling back", file=sys.stderr
         )

@@ -2,6 +2,8 @@
 
 params         the section `train` of params.yaml
 loop           epochs of steps, each followed by a validation
+steps          the steps of an epoch, launched one operator after another
+graph          the same as one launch each, on a GPU
 trainer        one step: forward, backward, optimizer, running average of the weights
 learning_rate  the schedules: a learning rate for each step
 draws          everything random of an epoch, drawn before it begins

@@ -81,13 +81,19 @@ def describe(name: str) -> str:
     by the variable that oneDNN has for it (source 2), has given other bytes.
     """
     if name == "cuda" and torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+        compiled = "" if may_compile() else ", nothing compiled"
+        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}{compiled}"
     # PyTorch's capability leaves out AMX, which makes convolutions in bfloat16 twice as fast.
     amx = " and AMX" if torch.cpu._is_amx_tile_supported() else ""
     instructions = torch.backends.cpu.get_cpu_capability()
     limits = {os.environ[name] for name in _ISA_LIMITS if name in os.environ}
     limited = "".join(f", held to {limit}" for limit in sorted(limits))
     return f"{processor() or platform.machine()} ({instructions}{amx}{limited})"
+
+
+def may_compile() -> bool:
+    """Tell whether PyTorch's own variable lets `torch.compile` compile."""
+    return os.environ.get("TORCH_COMPILE_DISABLE", "0") != "1"
 
 
 def circumstances(name: str, precision_name: str) -> dict[str, Any]:

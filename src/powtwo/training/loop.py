@@ -13,18 +13,22 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.training.augment import TrainingImages
 from powtwo.training.checkpoints import Checkpoints, State
-from powtwo.training.draws import AugmentSampler
+from powtwo.training.draws import AugmentParams, AugmentSampler
+from powtwo.training.graph import StaticSteps, capture_steps
 from powtwo.training.history import Best, Epoch, Measure, evaluate
 from powtwo.training.learning_rate import learning_rates
 from powtwo.training.params import Train
 from powtwo.training.processes import SINGLE_PROCESS, Group
+from powtwo.training.steps import EagerSteps
 from powtwo.training.trainer import Trainer
+
+# Between two checkpoints: on a GPU, writing one takes as long as half an epoch.
+CHECKPOINT_SECONDS = {"cpu": 0.0, "cuda": 5.0}
 
 
 class TrainingError(ArithmeticError):
@@ -38,6 +42,7 @@ class Fit(NamedTuple):
     best_epoch: int
     weights: dict[str, Tensor]  # state of the best epoch, which the network now has
     earlier_seconds: float  # of the epochs before the checkpoint that the run resumed from
+    steps: str  # how they were taken: eager, captured, or captured and compiled
 
 
 def fit(
@@ -73,15 +78,17 @@ def fit(
         earlier_seconds = state["seconds"]
         if on_resume is not None:
             on_resume(run.history)
+    due = started
     while not run.ended:
         run.epoch()
-        if checkpoints:
-            seconds = earlier_seconds + time.perf_counter() - started
-            checkpoints.write(run.state() | {"seconds": seconds})
+        now = time.perf_counter()
+        if checkpoints and (now >= due or run.ended):
+            checkpoints.write(run.state() | {"seconds": earlier_seconds + now - started})
+            due = now + CHECKPOINT_SECONDS[run.trainer.device.type]
         if on_epoch is not None:
             on_epoch(run.history)
     network.load_state_dict(run.best.weights)
-    return Fit(run.history, run.best.epoch, run.best.weights, earlier_seconds)
+    return Fit(run.history, run.best.epoch, run.best.weights, earlier_seconds, run.steps_kind)
 
 
 class TrainingRun:
@@ -103,7 +110,7 @@ class TrainingRun:
         self.history: list[Epoch] = []
         self.best = Best()
         self._batch_size = min(recipe.batch_size, len(images))
-        self._share = group.share(self._batch_size)
+        group.share(self._batch_size)  # or refuses
         self._steps = len(images) // self._batch_size
         self._images = TrainingImages(images, recipe.augment, device)
         self._sampler = AugmentSampler(len(images), recipe.augment, seed)
@@ -112,6 +119,7 @@ class TrainingRun:
             for array in (dataset.y_train, dataset.x_validation, dataset.y_validation)
         )
         self._normalization, self._recipe, self._group = normalization, recipe, group
+        self._take_steps: StaticSteps | EagerSteps | None = None
 
     @property
     def ended(self) -> bool:
@@ -119,6 +127,11 @@ class TrainingRun:
         patience = self._recipe.patience or math.inf
         out_of_patience = self.best.epochs_without_improvement >= patience
         return out_of_patience or len(self.history) == self._recipe.epochs
+
+    @property
+    def steps_kind(self) -> str:
+        """Return how the steps were taken; none were where a run had ended before."""
+        return self._take_steps.kind if self._take_steps else "none"
 
     def epoch(self) -> None:
         """Train for one epoch, and evaluate it on the validation images."""
@@ -145,6 +158,7 @@ class TrainingRun:
     def restore(self, state: State) -> None:
         """Resume from what `state` returned."""
         self.trainer.restore(state["trainer"])
+        self._take_steps = None  # what was captured is of other tensors
         self._sampler.restore(state["sampler"])
         self.history = [Epoch(*row) for row in state["history"]]
         self.best = Best(**state["best"])
@@ -152,24 +166,24 @@ class TrainingRun:
     def _train(self, number: int, rates: Sequence[float]) -> Measure:
         """Take a step for each rate; only after the last is anything read back from the device."""
         draws = self._sampler.epoch(number, self._steps, self._batch_size)
-        steps = tqdm(
-            draws.steps(self.trainer.device, self._share),
-            desc=f"epoch {number}/{self._recipe.epochs}",
-            leave=False,
-            disable=True if self._group.rank else None,  # None: where there is no terminal
-        )
         self.trainer.network.train()
-        log = torch.stack([
-            self.trainer.step(
-                self._normalization(self._images.batch(drawn)), self._labels[drawn.rows], rate
-            )
-            for drawn, rate in zip(steps, rates, strict=True)
-        ])  # fmt: skip
+        if self._take_steps is None:
+            self._take_steps = self._choose_steps(draws)
+        log = self._take_steps(draws, rates, f"epoch {number}/{self._recipe.epochs}")
         self._group.average([log])
         minimized, plain, correct = log.double().cpu().unbind(1)
         _check_finite(minimized.tolist(), number)
-        images = len(log) * (self._share.stop - self._share.start)
+        images = len(log) * self._batch_size // self._group.size
         return Measure(plain.mean().item(), correct.sum().item() / images)
+
+    def _choose_steps(self, draws: AugmentParams) -> StaticSteps | EagerSteps:
+        """Return captured steps on one GPU that can capture them, else eager ones."""
+        parts = (self.trainer, self._images, self._labels, self._normalization)
+        if self.trainer.device.type == "cuda" and self._group.size == 1:
+            static = StaticSteps(*parts)
+            if capture_steps(static, self.trainer, draws, self._recipe.epochs * self._steps):
+                return static
+        return EagerSteps(*parts, self._group)
 
     def _validate(self, number: int) -> Measure:
         """Evaluate on the validation images; the result of process 0 holds for all."""

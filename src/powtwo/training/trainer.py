@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from powtwo.training.params import Train
 from powtwo.training.processes import SINGLE_PROCESS, Group
 
 ADAM_SECOND_BETA = 0.999  # PyTorch's default
+Measure = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Trainer:
@@ -50,10 +52,11 @@ class Trainer:
         self.eval_model = copy.deepcopy(self.network) if recipe.average else self.network
         self._average_decay, self._steps = recipe.average, 0
         self._averages, self._weights = _floats(self.eval_model), _floats(self.network)
-        self._forward = group.wrap(pool_first(self.network), self.device)
+        self._network_forward = group.wrap(pool_first(self.network), self.device)
+        self.measure: Measure = self.forward  # or the same, compiled
         self._smoothing = recipe.label_smoothing
         self._bfloat16 = devices.precision(recipe.precision, self.device) == "bfloat16"
-        self._optimizer = _optimizer(self.network, recipe)
+        self._optimizer = _optimizer(self.network, recipe, self.device)
 
     def step(self, x: Tensor, labels: Tensor, learning_rate: float) -> Tensor:
         """Learn from normalized images (N, C, H, W) and labels (N,).
@@ -62,21 +65,42 @@ class Trainer:
             On the device, so that nothing waits for it: the loss that was minimized and the plain
             one (nats, means), and the number of images that were classified correctly.
         """
+        (share,) = self.next_shares(1)
+        return self.update(x, labels, learning_rate, share)
+
+    def next_shares(self, steps: int) -> list[float]:
+        """Count so many steps more, and return the share of the average that each replaces.
+
+        The first steps count for more (source 6).
+        """
+        numbers = range(self._steps + 1, self._steps + steps + 1)
+        self._steps += steps
+        return [1 - min(self._average_decay, (1 + step) / (10 + step)) for step in numbers]
+
+    def update(
+        self, x: Tensor, labels: Tensor, learning_rate: float | Tensor, share: float | Tensor
+    ) -> Tensor:
+        """Do what `step` does, where rate and share may be numbers on the device, of shape ()."""
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = learning_rate
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            logits = self._forward(x)  # (N, classes)
-        logits = logits.float()
-        minimized = F.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+        minimized, measured = self.measure(x, labels)
         self._optimizer.zero_grad(set_to_none=True)
         minimized.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        self._steps += 1
         if self._average_decay:
-            self._update_average()
+            with torch.no_grad():
+                move_average(self._averages, self._weights, share)
+        return measured
+
+    def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss to minimize, and what `step` returns."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            logits = self._network_forward(x)  # (N, classes)
+        logits = logits.float()
+        minimized = F.cross_entropy(logits, labels, label_smoothing=self._smoothing)
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
-            return torch.stack([minimized, F.cross_entropy(logits, labels), correct])
+            return minimized, torch.stack([minimized, F.cross_entropy(logits, labels), correct])
 
     def batch_norm_statistics(self) -> list[Tensor]:
         """List the running statistics of every batch norm, which processes do not share."""
@@ -100,11 +124,32 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._steps = state["steps"]
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Take in the weights after a step; the first steps count for more (source 6)."""
-        decay = min(self._average_decay, (1 + self._steps) / (10 + self._steps))
-        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+    def undo(self, state: dict[str, Any]) -> None:
+        """Return to a copy of what `state` returned before some steps, in the same memory.
+
+        `restore` replaces the optimizer's tensors, of which a captured step knows the addresses.
+        """
+        self.network.load_state_dict(state["network"])
+        self.eval_model.load_state_dict(state["eval_model"])
+        earlier = state["optimizer"]["state"]  # by the parameter's number; none before a first step
+        groups = self._optimizer.param_groups
+        for index, parameter in enumerate(p for group in groups for p in group["params"]):
+            for name, tensor in self._optimizer.state[parameter].items():
+                before = earlier.get(index, {}).get(name)
+                tensor.zero_() if before is None else tensor.copy_(before)
+
+
+def move_average(averages: list[Tensor], weights: list[Tensor], share: float | Tensor) -> None:
+    """Move averages towards weights by a share of the way, in place."""
+    if isinstance(share, Tensor) and share.device.type == "cpu":
+        share = share.item()
+    if not isinstance(share, Tensor):
+        torch._foreach_lerp_(averages, weights, share)
+        return
+    # A lerp by a number on a GPU is a launch for each tensor; these are three for all.
+    moves = torch._foreach_sub(weights, averages)
+    torch._foreach_mul_(moves, share)
+    torch._foreach_add_(averages, moves)
 
 
 def pool_first(network: nn.Sequential) -> nn.Sequential:
@@ -120,18 +165,22 @@ def pool_first(network: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-def _optimizer(network: nn.Module, recipe: Train) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, recipe: Train, device: torch.device) -> torch.optim.Optimizer:
     parameters = list(network.parameters())
     decaying = [p for p in parameters if p.ndim > 1 or recipe.decay == "all"]
     others = [p for p in parameters if p.ndim < 2 and recipe.decay == "weights"]  # source 4
     groups = [{"params": decaying, "weight_decay": recipe.weight_decay}]
     groups += [{"params": others, "weight_decay": 0.0}] if others else []
+    gpu = device.type == "cuda"  # where one kernel updates all, and Adam may count steps as well
     if recipe.optimizer == "adam":
-        betas = (recipe.momentum, ADAM_SECOND_BETA)
-        return torch.optim.Adam(groups, lr=recipe.learning_rate, betas=betas)
+        return torch.optim.Adam(
+            groups, lr=recipe.learning_rate, betas=(recipe.momentum, ADAM_SECOND_BETA),
+            fused=gpu or None, capturable=gpu,
+        )  # fmt: skip
     return torch.optim.SGD(
-        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov
-    )
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov,
+        fused=gpu or None,
+    )  # fmt: skip
 
 
 def _floats(network: nn.Module) -> list[Tensor]:
