@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -150,9 +151,11 @@ def test_auto_takes_the_gpu_where_there_is_one(
     """Here the CPU plays it, and a GPU that is not there is passed over."""
     assert isinstance(make(random_network(0), device="cpu"), Int8 if VNNI else Float)
     real = Gpu.__init__
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Gpu, "__init__", lambda self, network, _: real(self, network, "cpu"))
     assert isinstance(make(random_network(0)), Gpu)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert capsys.readouterr().err == ""
 
     def fail(*_: object) -> None:

@@ -10,6 +10,7 @@ import torch
 pytest.importorskip("hypothesis")  # which `networks` wants
 from networks import ROUNDINGS, random_network, random_pixels
 
+from powtwo.core.stages import repeatable
 from powtwo.engine.choose import make
 from powtwo.engine.gpu import Gpu
 
@@ -30,5 +31,10 @@ def test_every_code_equals_the_reference_s(rounding: str, bits: int) -> None:
             assert torch.equal(next(ours), expected), index
 
 
-def test_auto_takes_it() -> None:
-    assert isinstance(make(random_network(0)), Gpu)
+def test_auto_takes_it_in_the_mode_of_a_stage() -> None:
+    mode = torch.get_deterministic_debug_mode()
+    try:
+        repeatable(0)
+        assert isinstance(make(random_network(0)), Gpu)
+    finally:
+        torch.set_deterministic_debug_mode(mode)

@@ -14,6 +14,7 @@ Source: integer-only inference, Jacob et al. 2018, https://arxiv.org/abs/1712.05
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -43,6 +44,8 @@ class Gpu(Engine):
             ValueError: where products alone could leave int32.
         """
         super().__init__(network, device)
+        # In PyTorch's deterministic mode, which stages are in, cuBLAS may refuse to run without.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         self.steps = [_step(layer, network.rounding, self.device) for layer in network.layers]
 
     def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
