@@ -87,12 +87,14 @@ def adam(folder: Path) -> str:
     watched = (
         f"Nor is a plateau that watched the wrong quantity, such as accuracy without "
         f'`mode="max"`: it can lower the rate after epoch {len(before)} at the earliest, and by '
-        f"then the network had {best:.2%} validation accuracy, which the early stop keeps. "
+        f"then the network had {best:.2%} validation accuracy, which an early stop that "
+        "keeps the best epoch does not lose. "
     )
     return (
         f"*Why did the course's Adam run end at {COURSE[folder.name]:.0%}?* Its notes do not say. "
         f"The same recipe to the letter ends here at {run.train['test_accuracy']:.2%} test "
-        "accuracy, on the same images saved as JPEG. So neither Adam nor its coupled weight decay "
+        "accuracy, from one seed, on the same images saved as JPEG. So neither Adam nor its "
+        "coupled weight decay "
         f"is why. {watched if best > COURSE[folder.name] else ''}What is left is a guess: it took "
         "ten times as long as the SGD run, so it may have been cut short, or run on another "
         "machine with another setting that the notes do not name."
