@@ -16,7 +16,7 @@ from powtwo.engine import choose, int8
 from powtwo.engine.base import Engine, Reference
 from powtwo.engine.choose import make
 from powtwo.engine.floats import Float, FloatStep, exact_parts
-from powtwo.engine.gpu import Gpu
+from powtwo.engine.gpu import Gpu, on_centered
 from powtwo.engine.int8 import Int8, fits
 from powtwo.integer.layer import (
     ActivationQParams,
@@ -218,3 +218,17 @@ def test_of_equal_logits_the_first_class_wins() -> None:
     network = replace(network, layers=(*network.layers[:5], tied))
     for name in ("reference", "float", "int8"):
         assert make(network, name).predict(random_pixels(0), batch_size=5).tolist() == [1] * 6
+
+
+@given(networks)
+def test_one_layer_on_a_gpu_s_products_equals_one_on_floats(network: IntegerNetwork) -> None:
+    cpu = torch.device("cpu")
+    codes = random_pixels(3).to(torch.int16) - network.input.codes.zero_point
+    for layer in network.layers:
+        step = FloatStep(layer, network.rounding, cpu)
+        if layer.output is None:
+            codes = step(codes.float()).to(torch.int16)
+            continue
+        expected = step(codes.float()).to(torch.int16)
+        assert torch.equal(on_centered(layer, network.rounding, cpu)(codes), expected)
+        codes = expected

@@ -34,7 +34,7 @@ from powtwo.calibration.learned_rounding import Moments
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
 from powtwo.conversion.to_integer import convert_layer
-from powtwo.engine.floats import FloatStep
+from powtwo.engine.choose import layer_step
 from powtwo.integer.fixedpoint import by_channel, by_output, power_of_two, scaled
 from powtwo.integer.layer import Layer
 from powtwo.network.folded import FoldedLayer
@@ -88,10 +88,8 @@ def reconstruct(
             integer = convert_layer(index, layers[index], qparams, scheme)
         if integer.output is None:
             break
-        step = FloatStep(integer, scheme.rounding, torch.device("cpu"))
-        codes = [
-            step(batch.float()).to(torch.int16) for batch in torch.split(inputs.codes, batch_size)
-        ]
+        step = layer_step(integer, scheme.rounding)
+        codes = [step(batch) for batch in torch.split(inputs.codes, batch_size)]
         inputs.exact, inputs.codes, qparams = exact, torch.cat(codes), integer.output
     return replace(calibrated, layers=tuple(layers))
 

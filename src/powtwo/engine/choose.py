@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
+from powtwo.engine import gpu
 from powtwo.engine.base import Engine, Reference
-from powtwo.engine.floats import Float
+from powtwo.engine.floats import Float, FloatStep
 from powtwo.engine.gpu import Gpu
 from powtwo.engine.int8 import Int8
+from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Gpu, Int8, Float, Reference)}
 PROBE_IMAGES = 4
@@ -49,6 +54,17 @@ def make(network: IntegerNetwork, name: str = "auto", device: str | None = None)
             f"engine {candidate.name} is not exact here ({reason}); falling back", file=sys.stderr
         )
     return Reference(network)
+
+
+def layer_step(layer: Layer, rounding: Rounding) -> Callable[[Tensor], Tensor]:
+    """Return one layer that gives codes, exact, on a GPU where there is one.
+
+    It takes and gives centered codes x̄ − z, int16 (N, C, H, W) or (N, C).
+    """
+    if torch.cuda.is_available():
+        return gpu.on_centered(layer, rounding, torch.device("cuda"))
+    step = FloatStep(layer, rounding, torch.device("cpu"))
+    return lambda codes: step(codes.float()).to(torch.int16)
 
 
 def _inexact(candidate: type[Engine], network: IntegerNetwork, device: str) -> str | None:

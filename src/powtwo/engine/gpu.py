@@ -65,6 +65,23 @@ class Gpu(Engine):
             yield x
 
 
+def on_centered(
+    layer: Layer, rounding: Rounding, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Return a layer that gives codes, on centered ones: int16 x̄ − z (N, C, H, W) or (N, C)."""
+    assert layer.input is not None
+    assert layer.output is not None
+    product, moved = _Product(layer, rounding, device), layer.input.zero_point - OFFSET
+    centering = OFFSET - layer.output.zero_point
+
+    def run(codes: Tensor) -> Tensor:
+        x = (codes.to(device) + moved).to(torch.int8)
+        y = product(x.permute(0, 2, 3, 1) if x.dim() == 4 else x).to(torch.int16) + centering
+        return (y.permute(0, 3, 1, 2) if y.dim() == 4 else y).contiguous().to(codes.device)
+
+    return run
+
+
 def _step(layer: Layer, rounding: Rounding, device: torch.device) -> Callable[[Tensor], Tensor]:
     if layer.has_weights:
         return _Product(layer, rounding, device)
