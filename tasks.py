@@ -218,9 +218,9 @@ def bench(context: Context, name: str | None = None) -> None:
 
 
 @task(help={"classes": "outputs of the last layer, 10 by default"})
-def layers(context: Context, classes: int = 10) -> None:
+def layers(context: Context, classes: str = "10") -> None:
     """List the network's layers: shapes, parameters, MACs, bytes"""
-    run(context, "python", "-m", "powtwo.tools.layers", "--classes", str(classes))
+    run(context, "python", "-m", "powtwo.tools.layers", "--classes", classes)
 
 
 @task(name="verify-export")

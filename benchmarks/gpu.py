@@ -68,8 +68,8 @@ class Clock:
         return part, out
 
 
-def main() -> None:
-    """Run all parts, and print what came of them."""
+def main() -> int:
+    """Run all parts, and print what came of them; return 1 where one failed."""
     report: dict[str, Any] = {"device": DEVICE, "goal_seconds": GOAL_SECONDS}
     try:
         if missing := [package for name, package in NEEDED.items() if find_spec(name) is None]:
@@ -80,6 +80,8 @@ def main() -> None:
     except Exception as error:  # the line of JSON comes whatever happens
         report["error"] = f"{type(error).__name__}: {error}"
     print(json.dumps(report, sort_keys=True))
+    parts = [part for part in report.values() if isinstance(part, dict)]
+    return int("error" in report or not all(part.get("ok", True) for part in parts))
 
 
 def measure(archive: Path, folder: Path, report: dict[str, Any]) -> None:
@@ -91,11 +93,15 @@ def measure(archive: Path, folder: Path, report: dict[str, Any]) -> None:
         print(f"{name}: {json.dumps(part)}", file=sys.stderr, flush=True)
 
     say("machine", of_json(clock, ["machine"], folder, 60))
+    if DEVICE == "cuda" and report["machine"].get("gpu") is None:
+        raise RuntimeError("PyTorch sees no GPU; POWTWO_GPU_DEVICE=cpu tries the script out")
     places = {recipe: workplace(folder / recipe, recipe) for recipe in RECIPES}
     first, *others = places.values()
     for stage in ("source", "download"):
         part, _ = clock.run([str(ROOT / f"src/{stage}.py")], first, 120, POWTWO_DATA=str(archive))
         say(stage, part)
+        if not part["ok"]:
+            raise RuntimeError(f"{stage} failed, and the other parts need its images")
     for other in others:
         (other / "data").symlink_to(first / "data")
     for recipe, place in places.items():
@@ -179,4 +185,4 @@ def of_json(clock: Clock, command: list[str], folder: Path, limit: float) -> Par
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -226,10 +226,9 @@ def test_a_tensor_that_is_not_finite_is_refused_by_name(name: str, bad: float) -
 
 
 def test_an_unknown_observer_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"observer = 'median': must be one of .*\bkl, lab, minmax-ceil"
-    ):
-        Observer("median", WEIGHTS)
+    with pytest.raises(ValueError, match=r"observer = 'none-such': must be one of ") as refused:
+        Observer("none-such", WEIGHTS)
+    assert str(refused.value).endswith(", ".join(NAMES))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,10 +12,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -57,15 +59,30 @@ def call(context: Context, *command: str) -> int:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     if context.config.run.dry:
         return 0
-    # The command gets a Ctrl-C as well, and must have time to end its stages. A handler that does
-    # nothing is the command's default again; one that is ignored it would inherit.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        return subprocess.Popen(command, cwd=ROOT, env=environment).wait()
+        child = subprocess.Popen(command, cwd=ROOT, env=environment)
     except FileNotFoundError:
         raise Exit(f"{command[0]}: not found; use ./inv, or activate .venv", 127) from None
+    with _passed_on(child):
+        return child.wait()
+
+
+@contextmanager
+def _passed_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Wait through signals, so that the command has time to end its stages.
+
+    It gets a Ctrl-C by itself, and what is sent to this process alone from here.
+    """
+    handlers: dict[int, Any] = {signal.SIGINT: lambda *_: None}
+    others = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers |= dict.fromkeys(others, lambda number, _: child.send_signal(number))
+    ours = {n for n in handlers if signal.getsignal(n) is not signal.SIG_IGN}  # as under nohup
+    before = {number: signal.signal(number, handlers[number]) for number in ours}
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def need_git(task: str) -> None:

@@ -7,6 +7,7 @@ are what hardware must provide.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -125,11 +126,13 @@ def plain_text(modules: list[ModuleShape]) -> str:
 def main() -> None:
     """Print the layers of the network in params.yaml."""
     parser = argparse.ArgumentParser(description="list the layers of the network in params.yaml")
-    parser.add_argument("--classes", type=int, default=10, help="outputs of the last layer")
-    arguments = parser.parse_args()
+    parser.add_argument("--classes", default="10", help="outputs of the last layer")
+    classes = parser.parse_args().classes
     with one_line_errors("layers"):
+        if not re.fullmatch("[1-9][0-9]{0,5}", classes):
+            raise ValueError(f"--classes {classes}: must be a number from 1 on")
         model = Reads.read(read_params()).model
-        print(plain_text(list(of_model(Architecture.of(model, arguments.classes)))))
+        print(plain_text(list(of_model(Architecture.of(model, int(classes))))))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ is free was left by a process that was killed, and the next one removes it.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,8 @@ from powtwo.tools.experiments.worktree import WorkTree, clean_environment, exper
 FOLDER = Path(".dvc/tmp/experiments")
 LOGS = Path("logs/experiments")
 PATIENCE = 20  # seconds that stages have to end after Ctrl-C
+# Of Git; DVC commits an experiment, and needs a name for it.
+CONFIG = {"user.name": "experiment", "user.email": "experiment@localhost", "core.autocrlf": ""}
 QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false")
 
 
@@ -149,9 +152,13 @@ def _make(folder: Path, start: WorkTree, text: str) -> None:
     files.write_text(folder / ".git/objects/info/alternates", f"{shared / 'objects'}\n")
     if (shared / "shallow").is_file():
         shutil.copyfile(shared / "shallow", folder / ".git/shallow")
-    for key in ("user.name", "user.email", "core.autocrlf"):
-        with suppress(ValueError):  # not set
-            git(folder, "config", key, git(start.root, "config", key))
+    for key, otherwise in CONFIG.items():
+        try:
+            value = git(start.root, "config", key)
+        except ValueError:  # not set
+            value = otherwise
+        if value:
+            git(folder, "config", key, value)
     git(folder, "update-ref", "--no-deref", "HEAD", start.head)
     git(folder, *QUIET, "read-tree", "--reset", "-u", start.tree)
     files.write_text(folder / "params.yaml", text)
@@ -236,7 +243,9 @@ def _reason(log: str) -> str:
     errors = [index for index, line in enumerate(lines) if line.startswith("ERROR:")]
     if not errors:
         return lines[-1] if lines else "dvc exp run: said nothing"
-    before = lines[: errors[0]]
+    before = [line for line in lines[: errors[0]] if "warning: " not in line]
+    if re.search(r"exited with -\d+$", lines[errors[0]]):  # by a signal, and could say nothing
+        return lines[errors[0]].removeprefix("ERROR: ")
     if not before or before[-1].startswith(("> ", "Stage '", "Updating lock", "Reproducing exp")):
         return lines[errors[0]].removeprefix("ERROR: ")
     return before[-1]

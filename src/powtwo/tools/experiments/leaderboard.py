@@ -104,11 +104,16 @@ def _changed(measured: Mapping[str, outcomes.Outcome], name: str) -> list[str]:
 
 
 def differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys whose values differ, those that all have first; a path is no difference."""
+    """Return the keys whose values differ, those that all have first; a path is no difference.
+
+    `code` is one of them: which code the stages were.
+    """
     keys = dict.fromkeys(key for each in params for key in each if key != "data.path")
     values = {key: [each.get(key, ...) for each in params] for key in keys}
     found = [key for key in keys if any(value != values[key][0] for value in values[key])]
-    return sorted(found, key=lambda key: values[key].count(...) > 0)
+    # First what differs most, which is what was swept.
+    distinct = {key: len({str(value) for value in values[key]}) for key in found}
+    return sorted(found, key=lambda key: (values[key].count(...) > 0, -distinct[key]))
 
 
 def _row(name: str, outcome: outcomes.Outcome, scheme: str, keys: Sequence[str]) -> Row:
@@ -127,7 +132,8 @@ def ordered(board: list[Row], key: str) -> list[Row]:
     """
     columns = list(board[0])
     names = short_names(columns[len(TITLES) :])
-    key = next((long for long, short in names.items() if short == key), key)
+    titles = names | TITLES
+    key = next((long for long, short in titles.items() if key in {long, short}), key)
     if key not in columns:
         raise ValueError(f"--sort {key}: no such column; use one of {', '.join(columns)}")
     sign = -1 if key in HIGHEST_FIRST else 1

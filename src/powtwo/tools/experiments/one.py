@@ -75,7 +75,10 @@ def _source(changes: overrides.Overrides) -> str:
 
 def _best(outcome: outcomes.Outcome, changes: overrides.Overrides) -> str:
     best = outcome.best(changes)
-    return f"{best.scheme} {best.validation_accuracy:.2%} validation, {best.accuracy:.2%} test"
+    return (
+        f"of the highest validation accuracy: {best.scheme}, {best.validation_accuracy:.2%} "
+        f"validation, {best.accuracy:.2%} test"
+    )
 
 
 def _show(line: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from powtwo.core import files
 from powtwo.core.params import parse_yaml
-from powtwo.tools.experiments.worktree import git_bytes
+from powtwo.tools.experiments.worktree import WorkTree, code_digest, git_bytes
 from powtwo.tools.published import flat
 
 ACCURACY, COMPARE, PARAMS = "metrics/accuracy.json", "metrics/compare.json", "params.yaml"
@@ -36,11 +36,12 @@ class Outcome:
     params: Mapping[str, Any]
     accuracy: Mapping[str, Any]
     compare: Mapping[str, Any]
+    code: str = ""  # a digest of what stages run
 
     @cached_property
     def flat(self) -> dict[str, Any]:
-        """The parameters by dotted keys."""
-        return flat(self.params)
+        """The parameters by dotted keys, and as `code` which code it was."""
+        return {"code": self.code[:7], **flat(self.params)}
 
     def schemes(self) -> list[str]:
         """Name the schemes that were measured."""
@@ -77,7 +78,8 @@ def committed(root: Path, revision: str) -> Outcome | None:
         return git_bytes(root, "cat-file", "blob", f"{revision}:{name}").decode()
 
     try:
-        return _outcome(text(PARAMS), json.loads(text(ACCURACY)), json.loads(text(COMPARE)))
+        code = code_digest(root, revision)
+        return _outcome(text(PARAMS), json.loads(text(ACCURACY)), json.loads(text(COMPARE)), code)
     except (ValueError, LookupError, TypeError):
         return None
 
@@ -86,13 +88,20 @@ def workspace(root: Path) -> Outcome | None:
     """Return what was measured last in the work tree; None where nothing was."""
     try:
         metrics = (files.read_json(root / name) for name in (ACCURACY, COMPARE))
-        return _outcome(files.read_text(root / PARAMS), *metrics)
+        accuracy, compare = metrics
+        code = code_digest(root, WorkTree.read(root).tree)
+        return _outcome(files.read_text(root / PARAMS), accuracy, compare, code)
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def _outcome(params: str, accuracy: Any, compare: Any) -> Outcome:
-    outcome = Outcome(parse_yaml(params), accuracy, compare)
+def _outcome(params: str, accuracy: Any, compare: Any, code: str) -> Outcome:
+    outcome = Outcome(parse_yaml(params), accuracy, compare, code)
+    figures = [*outcome.accuracy.values(), *outcome.compare["validation_accuracy"].values()]
+    if not isinstance(outcome.params, dict) or not all(
+        isinstance(each, float | int) for each in figures
+    ):
+        raise ValueError("other types")
     for scheme in outcome.schemes():
         outcome.result(scheme)
     if not outcome.schemes():

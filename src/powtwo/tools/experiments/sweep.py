@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,10 @@ def read(path: Path, start: WorkTree) -> list[Point]:
     Raises:
         ValueError: where the file or a point cannot be, or two points are the same.
     """
-    listed = validate(
-        Points, overrides.parse(files.read_text(path), str(path)), str(path)
-    ).overrides()
+    values = overrides.parse(files.read_text(path), str(path))
+    if values is None:
+        raise ValueError(f"{path}: is empty; must have grid or points, see docs/experiments.md")
+    listed = validate(Points, values, str(path)).overrides()
     points: dict[str, Point] = {}
     for number, changes in enumerate(listed, 1):
         source = f"{path}: point {number} ({overrides.said(changes)})"
@@ -116,37 +118,48 @@ def _stem(path: Path) -> str:
 def sweep(start: WorkTree, points: Sequence[Point], *, dry_run: bool) -> int:
     """Run the points that are not done, and return 1 where one failed."""
     began = time.time()
+    if not points:
+        print("no point in this part")
+        return 0
     table = Table(start.root, points)
     print(table.head, flush=True)
     if not dry_run:
         clone.remove_stale(start.root)
-    states = []
+    states: dict[str, str] = {}
     for point in points:
         table.show_running(point, dry_run=dry_run)
-        state = state_of(start.root, point) if dry_run else run(start, point, began)
-        print(table.line(point, state), flush=True)
-        states.append(state)
-    if len(points) != states.count(DONE):
-        counts = {state: states.count(state) for state in (DONE, FAILED, RUNNING, WAITING)}
-        print("; ".join(f"{count} {state}" for state, count in counts.items() if count))
-    return int(FAILED in states and not dry_run)
+        state, error = (state_of(start.root, point), "") if dry_run else run(start, point, began)
+        print(table.line(point, state, error), flush=True)
+        states[point.name] = state
+    for point in points:  # what another worker ran may have ended since
+        if states[point.name] == RUNNING:
+            states[point.name] = state_of(start.root, point)
+    counts = Counter(states.values())
+    if len(points) != counts[DONE]:
+        listed = (DONE, FAILED, RUNNING, WAITING)
+        print("; ".join(f"{counts[state]} {state}" for state in listed if counts[state]))
+    return int(counts[FAILED] > 0 and not dry_run)
 
 
-def run(start: WorkTree, point: Point, began: float) -> str:
-    """Run a point unless it is done, runs elsewhere, or has failed since `began`."""
+def run(start: WorkTree, point: Point, began: float) -> tuple[str, str]:
+    """Run a point unless it is done, runs elsewhere, or has failed since `began`.
+
+    Returns:
+        Its state, and why it failed, if it did.
+    """
     with clone.claimed(start.root, point.name) as ours:
         if not ours:
-            return RUNNING
+            return RUNNING, ""
         if point.name in experiments(start.root):
-            return DONE
+            return DONE, ""
         failure = clone.failure(start.root, point.name)
         if failure and failure.ended >= began:  # in another process
-            return FAILED
+            return FAILED, failure.error
         try:
             clone.run(start, point, ONE_CORE, lambda _: None)
-        except ValueError:
-            return FAILED
-        return DONE
+        except ValueError as error:
+            return FAILED, str(error)
+        return DONE, ""
 
 
 def state_of(root: Path, point: Point) -> str:
@@ -174,13 +187,13 @@ class Table:
             "#", "experiment", "changes", "state", "seconds", "scheme, validation, test"
         )
 
-    def line(self, point: Point, state: str) -> str:
-        """Return a point's line."""
+    def line(self, point: Point, state: str, error: str = "") -> str:
+        """Return a point's line; the error of a failure comes from its note where none is given."""
         seconds = clone.seconds(self._root, point.name) if state in {DONE, FAILED} else None
         shown = "" if seconds is None else f"{seconds:.0f}"
         said = self._said[point.name]
         return self._form.format(
-            point.number, point.name, said, state, shown, self._result(point, state)
+            point.number, point.name, said, state, shown, self._result(point, state, error)
         ).rstrip()
 
     def show_running(self, point: Point, *, dry_run: bool) -> None:
@@ -190,9 +203,11 @@ class Table:
             text = self._form.format(point.number, point.name, said, "…", "", "")
             print(text.rstrip(), end="\r", flush=True)
 
-    def _result(self, point: Point, state: str) -> str:
-        if state == FAILED and (failure := clone.failure(self._root, point.name)):
-            return f"{failure.error}; log: {clone.LOGS / point.name}.log"
+    def _result(self, point: Point, state: str, error: str) -> str:
+        if state == FAILED:
+            noted = None if error else clone.failure(self._root, point.name)
+            error = noted.error if noted else error
+            return f"{error or 'unknown'}; log: {clone.LOGS / point.name}.log"
         if state != DONE:
             return ""
         outcome = outcomes.committed(self._root, experiments(self._root)[point.name])

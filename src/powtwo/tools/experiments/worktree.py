@@ -62,9 +62,7 @@ class WorkTree:
 
     @cached_property
     def _code(self) -> str:
-        listed = git(self.root, "ls-tree", "-r", self.tree, "--", *CODE).splitlines()
-        code = [line for line in listed if not line.partition("\t")[2].startswith(NO_STAGE)]
-        return hashlib.sha256("\n".join(code).encode()).hexdigest()
+        return code_digest(self.root, self.tree)
 
     def identity(self, params: schema.Params) -> str:
         """Return a digest of all that results depend on: code, parameters, and images.
@@ -75,6 +73,13 @@ class WorkTree:
         values = params.model_dump_json(exclude={"data": {"path"}})  # where they lie is no matter
         images = _images(params.data, place.location(params.data))
         return hashlib.sha256("\n".join((self._code, values, images)).encode()).hexdigest()
+
+
+def code_digest(root: Path, tree: str) -> str:
+    """Return a digest of the code that stages run, in a commit or a tree."""
+    listed = git(root, "ls-tree", "-r", tree, "--", *CODE).splitlines()
+    code = [line for line in listed if not line.partition("\t")[2].startswith(NO_STAGE)]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()
 
 
 def _refuse_large(root: Path) -> None:
