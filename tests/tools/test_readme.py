@@ -24,7 +24,7 @@ def test_a_recipe_has_a_line_with_mean_and_deviation_over_its_seeds(tmp_path: Pa
     publish_as(tmp_path, "x")
     assert last_line(tmp_path) == (
         "| `x` | 1 | `mnist5k`: 3,600, 400, 1,000 | 12 | 98.20% | `lab` | 90.00% | 0.20 | 0.5 "
-        "| 17.523 | 13.94 | `lab` | 40 | 2 threads, EPYC, float32, PyTorch 2.13.0 |"
+        "| 17.523 | 13.9 | `lab` | 40 | 2 threads, EPYC, float32, PyTorch 2.13.0 |"
     )
     publish_as(tmp_path, "x-seed2", seed=2, drop_points=0.4, p_value=0.01)
     # Two values d apart: the mean is halfway, the sample deviation d / sqrt(2).
@@ -83,7 +83,15 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
     assert "82.00% ± 2.00% test accuracy" in sentence
     assert "of 3 trainings" in sentence
     accuracy = "92.00% ± 2.00% | 95.00% | 2.00 ± 2.65"
-    assert lab == f"| `lab` | {accuracy} | 0, 1, 5 | 0.00% | – | 0.00 | 17.523 | 13.94 |"
+    assert lab == f"| `lab` | {accuracy} | 0, 1, 5 | 0.00% | – | 0.00 | 17.523 | 13.9 |"
+    table = readme.best(tmp_path / "results/x").splitlines()
+    assert table[2:6] == [
+        "| scheme | accuracy, % | drop | µJ | ratio |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| FP32 | 82.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 | – | 244.193 | 1 |",
+        "| **`lab`** | 92.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 "
+        "| 2.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.65 | 17.523 | 13.9 |",
+    ]
     opening = readme.headline(tmp_path / "results/x")
     assert opening.startswith("**Integer-only inference has 92.00% ± 2.00% top-1 accuracy, FP32")
     assert "FP32 82.00% ± 2.00%, for 13.9 times less energy of arithmetic" in opening
