@@ -111,7 +111,7 @@ def words(key: str) -> str:
     if operation:
         first, second, rest = operation.groups("")
         key = first.upper() + second.replace("x", "×") + rest
-    return re.sub(r"^dram\b", "DRAM", key.replace("_", " "))
+    return re.sub(r"^(dram|msb)\b", lambda name: name[0].upper(), key.replace("_", " "))
 
 
 def typeset(value: float | None, form: str) -> str:

@@ -56,7 +56,7 @@ def render(
         seed=seed,
         noise=[
             scheme.name
-            for scheme in results.schemes
+            for scheme in results.best_first
             if scheme["drop_points_low"] <= 0 <= scheme["drop_points_high"]
         ],
     )  # fmt: skip

@@ -64,7 +64,7 @@ def _compare(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("µJ of one image, logarithmic")
     axes.grid(axis="x", color=style.FAINT, alpha=0.2)
-    ticks = decades([value for value in (*of_float, *of_integers) if value])
+    ticks = decades([value for value in (*of_float, *of_integers) if value] or [1.0])
     axes.set_xlim(ticks[0], ticks[-1])
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from powtwo.core import files
-from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column
+from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column, shown
 from powtwo.report.figures.pareto import accuracy_and_energy, pareto_front
 from powtwo.report.results import Row
 from powtwo.tools import published
@@ -75,7 +75,7 @@ def best(folder: Path) -> str:
     float_accuracy = _percent([run.float_accuracy for run in runs])
     rows = [["FP32", float_accuracy, MISSING, f"{_float_uj(first):.3f}", "1"]]
     selected = published.choose(runs)
-    for name in _shown(runs):
+    for name in _rows_of_readme(runs):
         cells = [
             _percent(published.column(runs, name, "accuracy")),
             *(
@@ -107,14 +107,14 @@ def headline_figure(folder: Path) -> Figure:
 
     rows = {
         name: point(*(published.column(runs, name, key) for key in ("energy_uj", "accuracy")))
-        for name in _shown(runs)
+        for name in _rows_of_readme(runs)
     }
     fp32 = point([_float_uj(runs[0])], [run.float_accuracy for run in runs])
     title = f"Accuracy (%), mean ± SD of {len(runs)} trainings"
     return accuracy_and_energy(rows, published.choose(runs), fp32, title)
 
 
-def _shown(runs: Sequence[Run]) -> list[str]:
+def _rows_of_readme(runs: Sequence[Run]) -> list[str]:
     """Name the lab's scheme and those that no other beats, the cheapest last."""
     points = {
         name: (mean(published.column(runs, name, "energy_uj")),
@@ -122,8 +122,8 @@ def _shown(runs: Sequence[Run]) -> list[str]:
         for name in runs[0].schemes
     }  # fmt: skip
     front = pareto_front(list(points.values()))
-    shown = [name for name, point in points.items() if point in front or name == "lab"]
-    return sorted(shown, key=lambda name: -points[name][0])[-MOST_ROWS + 1 :]
+    names = [name for name, point in points.items() if point in front or name == "lab"]
+    return sorted(names, key=lambda name: -points[name][0])[-MOST_ROWS + 1 :]
 
 
 def _float_uj(run: Run) -> float:
@@ -195,7 +195,7 @@ def _cell(runs: Sequence[Run], scheme: str, column: Column) -> str:
     if None in values:
         return MISSING
     if column.name == "p_value":  # a test of each training; a mean would be of none
-        return ", ".join(f"{value:.2g}" for value in values)
+        return ", ".join(shown(value, column.form) for value in values)
     return mean_deviation(values, column.form)
 
 
@@ -231,7 +231,7 @@ def _recipe_cells(runs: Sequence[Run]) -> dict[str, str]:
         "scheme": f"`{scheme}`",
         "accuracy": of_scheme("accuracy", ".2%"),
         "drop, points": of_scheme("drop_points", ".2f"),
-        "p-value": ", ".join(f"{p:.2g}" for p in published.column(runs, scheme, "p_value")),
+        "p-value": ", ".join(shown(p, "p") for p in published.column(runs, scheme, "p_value")),
         "energy, µJ": of_scheme("energy_uj", ".3f"),
         "energy ratio": of_scheme("ratio", ".1f"),
         "prices": ", ".join(dict.fromkeys(f"`{run.prices}`" for run in runs)),
