@@ -94,12 +94,23 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
         "| **`lab`** | 92.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 "
         "| 2.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.65 | 17.523 | 13.9 |",
     ]
+    axes = readme.headline_figure(tmp_path / "results/x").axes[0]
+    assert axes.get_title(loc="left") == "Accuracy (%), mean ± SD of 3 trainings"
+    bars = [list(line.get_ydata()) for line in axes.get_lines() if len(line.get_ydata()) == 2]
+    assert sorted(bars) == [pytest.approx(bar) for bar in ([80, 84], [90, 94], [98, 100])]
     opening = readme.headline(tmp_path / "results/x")
     assert opening.startswith("**Integer-only inference has 92.00% ± 2.00% top-1 accuracy, FP32")
     assert "FP32 82.00% ± 2.00%, for 13.9 times less energy of arithmetic" in opening
     assert "and 9.3 times less with memory**" in opening
     assert "1,000 test images; 2.00 ± 2.65 points are lost): the scheme `lab` of [x]" in opening
     assert opening.endswith("with weights in `dram` and activations in `sram`.")
+
+
+def test_the_picture_has_the_rows_of_the_table(tmp_path: Path) -> None:
+    folder = publish_as(tmp_path, "x", accuracy=1.0, energy_uj=10.0)  # no other is as good
+    names = [line.split("|")[1].strip(" *`") for line in readme.best(folder).splitlines()[4:]]
+    texts = [text.get_text() for text in readme.headline_figure(folder).axes[0].texts]
+    assert sorted(filter(None, texts)) == sorted(names) == ["FP32", "lab"]
 
 
 def test_a_run_of_other_schemes_has_no_edit_to_show(tmp_path: Path) -> None:
