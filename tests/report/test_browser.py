@@ -102,6 +102,30 @@ def test_numbers_of_a_column_end_at_one_place(chrome: WebDriver, tree: Path, wid
     assert len({tuple(row) for row in ends}) == 1
 
 
+def test_a_telephone_s_first_screen_has_the_selected_scheme(chrome: WebDriver, tree: Path) -> None:
+    show(chrome, tree / "report/index.html", 375, "light")
+    row = "document.querySelector('#comparison .marked').getBoundingClientRect().bottom"
+    assert chrome.execute_script(f"return {row}") < 700
+    chrome.execute_script(OPEN_DETAILS)
+    for selector, displayed in ((".pointer", False), ("td:empty", False), ("caption", True)):
+        elements = chrome.find_elements(By.CSS_SELECTOR, selector)
+        assert elements
+        assert {element.is_displayed() for element in elements} == {displayed}
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_an_arrow_moves_no_column(chrome: WebDriver, tree: Path, width: int) -> None:
+    show(chrome, tree / "report/index.html", width, "light")
+    places = """
+      return [...document.querySelectorAll('#comparison th button')].map(
+        head => Object.values(head.getBoundingClientRect().toJSON()))
+    """
+    before = chrome.execute_script(places)
+    for head in chrome.find_elements(By.CSS_SELECTOR, "#comparison th button"):
+        head.click()  # also the head "scheme", on a telephone too
+        assert chrome.execute_script(places) == before
+
+
 @LIGHTS
 def test_every_text_stands_out(chrome: WebDriver, page: Path, light: str) -> None:
     show(chrome, page, 1280, light)

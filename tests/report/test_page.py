@@ -14,8 +14,9 @@ from report_page import FIGURES, Page, render, render_text, values_at
 
 from powtwo.core import files
 from powtwo.report import page, results, tables
-from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, uniform
+from powtwo.report.columns import LAYER_COLUMNS, LAYER_RANGES, MISSING, uniform, words
 from powtwo.report.figures import style
+from powtwo.report.fp32 import fp32_row
 from powtwo.report.tables import Cell, Table
 
 
@@ -107,7 +108,7 @@ def test_titles_of_columns_say_what_the_cells_hold(run: results.Results) -> None
     for table in (f(run.schemes[0]) for f in (tables.conventions_by_layer, tables.memory_by_layer)):
         for row in table.rows:
             for title, cell in list(zip(table.titles, row, strict=True))[1:]:
-                names = title.removesuffix(", pJ").replace(" ", "_").split(":_")
+                names = title.lower().removesuffix(", pj").replace(" ", "_").split(":_")
                 assert cell.source.split(", ")[1 : 1 + len(names)] == names
 
 
@@ -133,18 +134,29 @@ def test_ratios_of_one_row_assume_the_same(tmp_path: Path) -> None:
         files.write_csv(tmp_path / f"plots/assumptions/{name}.csv", columns, rows)
     table = tables.energy_assumptions(results.read(tmp_path, list(schemes)))
     assert [[cell.text for cell in row] for row in table.rows] == [
-        ["zero_point = folded", "lab", "of zero_point", "2.00", MISSING],
-        ["weights_in = dram", "lab", "of weights_in", "20.00", MISSING],
-        ["zero_point = folded", "qtools", "of zero_point", "3.00", "4.00"],
-        ["weights_in = dram", "qtools", "of weights_in", "30.00", "40.00"],
+        ["zero point: folded", "lab", "of zero point", MISSING, "2.0"],
+        ["weights in: DRAM", "lab", "of weights in", MISSING, "20.0"],
+        ["zero point: folded", "qtools", "of zero point", "4.0", "3.0"],
+        ["weights in: DRAM", "qtools", "of weights in", "40.0", "30.0"],
     ]
 
 
-def test_both_tables_of_schemes_end_with_fp32(run: results.Results) -> None:
-    for table in (tables.overview(run, dict.fromkeys(RECORDED, "")), tables.compare_schemes(run)):
+def test_both_tables_of_schemes_begin_with_the_best_and_end_with_fp32(run: results.Results) -> None:
+    fp32 = fp32_row(run)
+    overview, compared = (
+        tables.overview(run, dict.fromkeys(RECORDED, "")),
+        tables.compare_schemes(run),
+    )
+    low, high = fp32["accuracy_low"], fp32["accuracy_high"]
+    assert overview.total[1].half == f"± {50 * (high - low):.2f}"
+    assert compared.total[2].text == f"{100 * low:.2f} to {high:.2%}"
+    for table in (overview, compared):
+        assert [row[0].text for row in table.rows] == ["shift", "lab", "minmax-ceil"]
         cells = {title: cell.text for title, cell in zip(table.titles, table.total, strict=True)}
         energy, size = cells["energy, µJ"], cells.get("size, MB") or cells["file, MB"]
-        assert (cells["scheme"], energy) == ("FP32", f"{run.fp32[0]:,.3f}")
+        assert (cells["scheme"], energy) == ("FP32", f"{fp32['energy_uj']:,.3f}")
+        ratio = cells.get("ratio") or cells["energy ratio"]
+        assert (cells["drop, points"], ratio) == (MISSING, "1")
         assert size == f"{run.train['size_mb']:.2f}"
         assert len(table.total) == len(table.titles)
 
@@ -157,12 +169,45 @@ def test_every_column_of_numbers_has_one_format(run: results.Results) -> None:
     for table in drawn:
         for column in range(1, len(table.titles)):
             texts = [row[column].text for row in (*table.rows, table.total) if row]
+            texts = [text for text in texts if text != "1"]  # the ratio of FP32 to itself
             decimals = {
                 len(text.partition(".")[2].rstrip("%"))
                 for text in texts if re.fullmatch(r"−?[\d,]+(\.\d+)?%?", text)
             }  # fmt: skip
             assert len(decimals) <= 1, (table.titles[column], texts)
             assert not any("e+" in text or "e-" in text for text in texts)
+
+
+def test_names_of_files_are_shown_in_words(html: str) -> None:
+    expected = {"sram_8kb": "8 kB SRAM", "sram_1mb": "1 MB SRAM", "dram_high": "DRAM high",
+                "msb_flip": "MSB flip",
+                "per_use": "per use", "int4x8_shift": "INT4×8 shift", "uint8_add": "UINT8 add",
+                "fp32_multiply": "FP32 multiply", "of what it was": "of what it was"}  # fmt: skip
+    assert {key: words(key) for key in expected} == expected
+    body = re.sub(r"<(style|script|svg).*?</\1>|<a .*?</a>", "", html, flags=re.DOTALL)
+    body = re.sub(r"<[^>]*>", "", body)  # keys are in titles
+    assert re.findall(r"\w+_\w+", body) == []
+
+
+def test_the_first_screen_and_its_fold_give_one_rule_of_selection(html: str) -> None:
+    text = " ".join(re.sub("<[^>]+>", "", html).split())
+    assert (
+        len(re.findall("the cheapest (scheme )?within one standard error of the best on", text))
+        == 2
+    )
+    first_screen = html[
+        html.index('<section id="comparison">') : html.index('<details id="evidence">')
+    ]
+    assert "<figcaption>" not in first_screen
+    assert "plots/schemes.csv" not in first_screen
+    assert "half the width of the 95% Wilson interval" in first_screen
+
+
+def test_tables_of_terms_say_which_arithmetic_they_are_of(run: results.Results, html: str) -> None:
+    for kind in ("float", "integer"):
+        table = tables.last_layer_terms(run.best, kind)
+        assert (table.caption, table.titles[0]) == (kind, "term")
+        assert html.count(f"<caption>{kind}</caption>") == len(RECORDED)
 
 
 def test_a_column_has_no_more_decimals_than_it_needs() -> None:
@@ -180,7 +225,7 @@ def test_layers_are_named_by_kind_and_place(run: results.Results) -> None:
 
 
 @pytest.mark.parametrize(
-    ("p_value", "told"), [(1.0, "p = 1."), (0.6875, "p = 0.69."), (3e-30, "p < 0.001.")]
+    ("p_value", "told"), [(1.0, "p = 1.000."), (0.6875, "p = 0.688."), (3e-30, "p < 0.001.")]
 )
 def test_the_text_tells_p_and_which_drops_are_noise(
     tmp_path: Path, p_value: float, told: str
@@ -192,7 +237,7 @@ def test_the_text_tells_p_and_which_drops_are_noise(
         metrics_tree.change_json(tmp_path / f"metrics/evaluate/{name}.json", p_value=p_value)
     text = " ".join(re.sub("<[^>]+>", "", render_text(results.read(tmp_path, RECORDED))).split())
     assert f"by McNemar's exact test, {told} The accuracy drop" in text.replace("&lt;", "<")
-    assert "The drop of lab, shift is within noise" in text
+    assert "The drop of shift, lab is within noise" in text
     assert "holds each weight as int8 whatever its bits" in text
 
 

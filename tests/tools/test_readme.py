@@ -23,13 +23,13 @@ def last_line(root: Path) -> str:
 def test_a_recipe_has_a_line_with_mean_and_deviation_over_its_seeds(tmp_path: Path) -> None:
     publish_as(tmp_path, "x")
     assert last_line(tmp_path) == (
-        "| `x` | 1 | `mnist5k`: 3,600, 400, 1,000 | 12 | 98.20% | `lab` | 90.00% | 0.20 | 0.5 "
-        "| 17.523 | 13.94 | `lab` | 40 | 2 threads, EPYC, float32, PyTorch 2.13.0 |"
+        "| `x` | 1 | `mnist5k`: 3,600, 400, 1,000 | 12 | 98.20% | `lab` | 90.00% | 0.20 | 0.500 "
+        "| 17.523 | 13.9 | `lab` | 40 | 2 threads, EPYC, float32, PyTorch 2.13.0 |"
     )
     publish_as(tmp_path, "x-seed2", seed=2, drop_points=0.4, p_value=0.01)
     # Two values d apart: the mean is halfway, the sample deviation d / sqrt(2).
     assert last_line(tmp_path).startswith("| `x` | 2 | ")
-    assert "| `lab` | 90.00% | 0.30 ± 0.14 | 0.5, 0.01 |" in last_line(tmp_path)
+    assert "| `lab` | 90.00% | 0.30 ± 0.14 | 0.500, 0.010 |" in last_line(tmp_path)
     assert "| 41 ± 1 |" in last_line(tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_the_run_in_the_work_tree_has_a_line_for_each_scheme(tmp_path: Path) -> 
     sentence, _, _, _, lab, ceil = readme.work_tree(write_run(tmp_path)).splitlines()
     assert sentence.startswith("The committed run: `mnist5k`, 3,600 training, 400 validation and")
     assert sentence.endswith("(one-standard-error rule): `lab`.")
-    assert lab.startswith("| `lab` | 90.00% | 95.00% | 0.20 | 0.5 | ")
+    assert lab.startswith("| `lab` | 90.00% | 95.00% | 0.20 | 0.500 | ")
     assert ceil.startswith("| `minmax-ceil` | 100.00% | 90.00% | ")
 
 
@@ -83,13 +83,34 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
     assert "82.00% ± 2.00% test accuracy" in sentence
     assert "of 3 trainings" in sentence
     accuracy = "92.00% ± 2.00% | 95.00% | 2.00 ± 2.65"
-    assert lab == f"| `lab` | {accuracy} | 0, 1, 5 | 0.00% | – | 0.00 | 17.523 | 13.94 |"
+    assert (
+        lab == f"| `lab` | {accuracy} | < 0.001, 1.000, 5.000 | 0.00% | – | 0.00 | 17.523 | 13.9 |"
+    )
+    table = readme.best(tmp_path / "results/x").splitlines()
+    assert table[2:6] == [
+        "| scheme | accuracy, % | drop | µJ | ratio |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| FP32 | 82.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 | – | 244.193 | 1 |",
+        "| **`lab`** | 92.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 "
+        "| 2.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.65 | 17.523 | 13.9 |",
+    ]
+    axes = readme.headline_figure(tmp_path / "results/x").axes[0]
+    assert axes.get_title(loc="left") == "Accuracy (%), mean ± SD of 3 trainings"
+    bars = [list(line.get_ydata()) for line in axes.get_lines() if len(line.get_ydata()) == 2]
+    assert sorted(bars) == [pytest.approx(bar) for bar in ([80, 84], [90, 94], [98, 100])]
     opening = readme.headline(tmp_path / "results/x")
     assert opening.startswith("**Integer-only inference has 92.00% ± 2.00% top-1 accuracy, FP32")
     assert "FP32 82.00% ± 2.00%, for 13.9 times less energy of arithmetic" in opening
     assert "and 9.3 times less with memory**" in opening
     assert "1,000 test images; 2.00 ± 2.65 points are lost): the scheme `lab` of [x]" in opening
     assert opening.endswith("with weights in `dram` and activations in `sram`.")
+
+
+def test_the_picture_has_the_rows_of_the_table(tmp_path: Path) -> None:
+    folder = publish_as(tmp_path, "x", accuracy=1.0, energy_uj=10.0)  # no other is as good
+    names = [line.split("|")[1].strip(" *`") for line in readme.best(folder).splitlines()[4:]]
+    texts = [text.get_text() for text in readme.headline_figure(folder).axes[0].texts]
+    assert sorted(filter(None, texts)) == sorted(names) == ["FP32", "lab"]
 
 
 def test_a_run_of_other_schemes_has_no_edit_to_show(tmp_path: Path) -> None:

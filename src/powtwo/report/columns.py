@@ -5,6 +5,7 @@ A column added here appears on the page and in plots/schemes.csv.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ SCHEME_COLUMNS = (
     Column("min_sqnr_db", "lowest SQNR, dB", "evaluate", "min_sqnr_db", ".1f"),
     Column("size_mb", "file, MB", "convert", "size_mb", ".2f"),
     Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
-    Column("ratio", "energy ratio", "energy", "ratio", ".2f"),
+    Column("ratio", "energy ratio", "energy", "ratio", ".1f"),
 )
 # Columns that begin a range, and those that end it.
 RANGES = {"accuracy_low": "accuracy_high", "drop_points_low": "drop_points_high"}
@@ -64,7 +65,7 @@ LAYER_COLUMNS = (
 )
 LAYER_WORDS = {"conv2d": "conv", "avgpool2d": "average"}  # in names; other kinds keep theirs
 # Columns with the range over all output channels, from <key>_min and <key>_max of plots/layers.
-LAYER_RANGES = {"weight_exponent": "weight exponent", "shift": "shift"}
+LAYER_RANGES = {"weight_exponent": "weight exponent", "shift": "right shift, bits"}
 
 # What metrics/compare.json has of each scheme, by its column. Accuracy is in metrics/accuracy.json:
 # `dvc exp show` calls a column by its key alone, so that all schemes fit a terminal.
@@ -96,6 +97,21 @@ def uniform(values: Iterable[float | None]) -> str:
 
 def _close(shown_value: float, value: float) -> bool:
     return abs(shown_value - value) <= 5e-4 * abs(value)
+
+
+def words(key: str) -> str:
+    """Return a name of the files in words: `1 MB SRAM` of sram_1mb, `INT4×8 shift` of int4x8_shift.
+
+    A name that is in words already stays as it is.
+    """
+    memory = re.fullmatch(r"sram_(\d+)([km])b", key)
+    if memory:
+        return f"{memory[1]} {memory[2].replace('m', 'M')}B SRAM"
+    operation = re.fullmatch(r"(u?int\d+|fp\d+)(x\d+)?(_.*)", key)
+    if operation:
+        first, second, rest = operation.groups("")
+        key = first.upper() + second.replace("x", "×") + rest
+    return re.sub(r"^(dram|msb)\b", lambda name: name[0].upper(), key.replace("_", " "))
 
 
 def typeset(value: float | None, form: str) -> str:

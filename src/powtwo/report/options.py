@@ -7,7 +7,7 @@ from typing import Any
 
 # What a value is called where it differs from what a scheme has without it.
 TENSOR_WORDS: Mapping[str, Mapping[Any, str]] = {
-    "kind": {"power_of_two": "±2^k"},
+    "kind": {"power_of_two": "±2ᵏ"},
     "per": {"channel": "per channel"},
     "rounding": {"learned": "learned rounding"},
 }
@@ -25,7 +25,7 @@ def describe(scheme: Mapping[str, Any]) -> str:
         f"{letter}{scheme[key].get('bits', 8)} {', '.join(_tensor(scheme[key]))}"
         for letter, key in (("W", "weights"), ("A", "activations"))
     ]
-    parts.append(scheme.get("rounding", "floor"))
+    parts.append(scheme.get("rounding", "floor").replace("_", " "))
     parts += _words(scheme, SCHEME_WORDS)
     parts += [f"{name}: {_layer(layer)}" for name, layer in scheme.get("layers", {}).items()]
     return " · ".join(parts)

@@ -15,6 +15,7 @@ from powtwo.report import tables
 from powtwo.report.columns import MISSING, typeset
 from powtwo.report.figures import energy, heatmaps, pareto, style, training
 from powtwo.report.figures.histograms import histograms
+from powtwo.report.fp32 import fp32_row
 from powtwo.report.results import Results
 
 
@@ -23,7 +24,7 @@ def draw_figures(results: Results) -> dict[str, Figure]:
     best = results.best
     return {
         "schemes": pareto.accuracy_and_energy(
-            {scheme.name: scheme.row for scheme in results.schemes}, best.name, results.fp32
+            {scheme.name: scheme.row for scheme in results.schemes}, best.name, fp32_row(results)
         ),
         "energy": energy.by_layer(best),
         "sqnr": heatmaps.sqnr(results),
@@ -49,14 +50,13 @@ def render(
     return templates().get_template("page.html.j2").render(
         results=results,
         best=best,
-        best_first=sorted(results.schemes, key=lambda scheme: scheme is not best),
         svg={name: Markup(style.svg_body(figure, name)) for name, figure in figures.items()},
         tables=tables,
         options=options,
         seed=seed,
         noise=[
             scheme.name
-            for scheme in results.schemes
+            for scheme in results.best_first
             if scheme["drop_points_low"] <= 0 <= scheme["drop_points_high"]
         ],
     )  # fmt: skip

@@ -155,6 +155,11 @@ class Results:
         return by_name[choose({name: scheme.row for name, scheme in by_name.items()}, images)]
 
     @property
+    def best_first(self) -> list[SchemeResult]:
+        """The schemes as the page shows them: the selected one, then the order of `params.yaml`."""
+        return sorted(self.schemes, key=lambda scheme: scheme is not self.best)
+
+    @property
     def energy_table(self) -> str:
         """The price table by which the schemes are compared."""
         return str(self.best.metrics["energy"]["table"])
@@ -163,11 +168,6 @@ class Results:
     def float_accuracy(self) -> float:
         """The float network's accuracy on the test images."""
         return float(self.schemes[0].metrics["evaluate"]["float_accuracy"])
-
-    @property
-    def fp32(self) -> tuple[float, float]:
-        """The float network's arithmetic energy in µJ, and its test accuracy in %."""
-        return float(self.best.metrics["energy"]["float_uj"]), 100 * self.float_accuracy
 
 
 def read(root: Path, schemes: Sequence[str]) -> Results:

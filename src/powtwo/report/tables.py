@@ -16,7 +16,9 @@ from powtwo.report.columns import (
     Column,
     typeset,
     uniform,
+    words,
 )
+from powtwo.report.fp32 import fp32_row
 from powtwo.report.results import Results, Row, SchemeResult
 
 MICROJOULES, PICOJOULES = ",.3f", ",.0f"  # of a whole network, and of a layer
@@ -41,6 +43,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     total: Sequence[Cell] = ()
     marked: str = ""  # the text of its first cell
+    caption: str = ""
 
 
 def number(value: float | None, source: str, form: str) -> Cell:
@@ -49,42 +52,40 @@ def number(value: float | None, source: str, form: str) -> Cell:
 
 
 def overview(results: Results, options: Mapping[str, str]) -> Table:
-    """Return what a scheme costs and saves, in six columns; FP32 comes last.
+    """Return what a scheme costs and saves, in six columns; the best first, FP32 last.
 
     Args:
         results: of a run.
         options: of each scheme, in a line.
     """
     rows = [[Cell(scheme.name, note=options[scheme.name]), *_costs(scheme)]
-            for scheme in results.schemes]  # fmt: skip
+            for scheme in results.best_first]  # fmt: skip
     of_float = _of_float(results)
     figures = ("accuracy", "drop_points", "energy_uj", "ratio", "size_mb")
     fp32 = [Cell(FP32, note="float network"), *(of_float.get(f, Cell(MISSING)) for f in figures)]
-    no_interval = "\N{NO-BREAK SPACE}"
-    fp32[1] = replace(fp32[1], text=fp32[1].text.removesuffix("%"), half=no_interval)
+    fp32[1] = _with_half(fp32[1], fp32_row(results))
     titles = ["scheme", "accuracy, %", "drop, points", "energy, µJ", "ratio", "size, MB"]
     return Table(titles, rows, fp32, results.best.name)
 
 
 def _costs(scheme: SchemeResult) -> list[Cell]:
-    half = 50 * (scheme["accuracy_high"] - scheme["accuracy_low"])
     cells = {column.name: _figure(scheme, column) for column in SCHEME_COLUMNS}
-    accuracy = cells["accuracy"]
-    return [
-        replace(accuracy, text=accuracy.text.removesuffix("%"), half=f"± {half:.2f}"),
-        cells["drop_points"],
-        cells["energy_uj"],
-        replace(cells["ratio"], text=typeset(scheme["ratio"], ".1f")),
-        cells["size_mb"],
-    ]
+    accuracy = _with_half(cells["accuracy"], scheme.row)
+    return [accuracy, *(cells[name] for name in ("drop_points", "energy_uj", "ratio", "size_mb"))]
+
+
+def _with_half(accuracy: Cell, row: Row) -> Cell:
+    """Return the cell of an accuracy with half the width of its interval."""
+    half = 50 * (row["accuracy_high"] - row["accuracy_low"])
+    return replace(accuracy, text=accuracy.text.removesuffix("%"), half=f"± {half:.2f}")
 
 
 def compare_schemes(results: Results) -> Table:
-    """Return every column of every scheme; FP32 comes last."""
+    """Return every column of every scheme; the best comes first, FP32 last."""
     columns = [column for column in SCHEME_COLUMNS if column.title]
     rows = [
         [Cell(scheme.name), *(_figure(scheme, column) for column in columns)]
-        for scheme in results.schemes
+        for scheme in results.best_first
     ]
     of_float = _of_float(results)
     fp32 = [Cell(FP32), *(of_float.get(column.name, Cell(MISSING)) for column in columns)]
@@ -93,12 +94,13 @@ def compare_schemes(results: Results) -> Table:
 
 def _figure(scheme: SchemeResult, column: Column) -> Cell:
     """Return a figure of a scheme, or the range that begins with it."""
-    value = scheme[column.name]
-    cell = number(value, scheme.source(column.part, column.key), column.form)
-    if column.name not in RANGES:
-        return cell
-    low, high = cell.text.removesuffix("%"), typeset(scheme[RANGES[column.name]], column.form)
-    return replace(cell, text=f"{low} to {high}")
+    cell = number(scheme[column.name], scheme.source(column.part, column.key), column.form)
+    return _range(cell, scheme.row, column) if column.name in RANGES else cell
+
+
+def _range(cell: Cell, row: Row, column: Column) -> Cell:
+    low, high = (typeset(row[key], column.form) for key in (column.name, RANGES[column.name]))
+    return replace(cell, text=f"{low.removesuffix('%')} to {high}")
 
 
 def _of_float(results: Results) -> dict[str, Cell]:
@@ -106,11 +108,14 @@ def _of_float(results: Results) -> dict[str, Cell]:
     best, train = results.best, results.train
     accuracy = best.source("evaluate", "float_accuracy")
     key, file = "validation_accuracy", "metrics/train.json"
+    row, columns = fp32_row(results), {column.name: column for column in SCHEME_COLUMNS}
     return {
         "accuracy": number(results.float_accuracy, accuracy, ".2%"),
+        "accuracy_low": _range(Cell(""), row, columns["accuracy_low"]),
+        "ratio": Cell("1"),
         key: number(train[key], f"{file}: {key}", ".2%"),
         "size_mb": number(train["size_mb"], f"{file}: size_mb", ".2f"),
-        "energy_uj": number(results.fp32[0], best.source("energy", "float_uj"), MICROJOULES),
+        "energy_uj": number(row["energy_uj"], best.source("energy", "float_uj"), MICROJOULES),
     }
 
 
@@ -139,13 +144,13 @@ def _layer(row: Row, name: str, file: str) -> list[Cell]:
 def zero_points(results: Results) -> Table:
     """Return the integer energy of each scheme under each zero-point convention, in µJ."""
     rows = []
-    for scheme in results.schemes:
+    for scheme in results.best_first:
         cells = [Cell(scheme.name), _energy(scheme, "float_uj", MICROJOULES)]
         for row in scheme.conventions().values():
             source = _assumption(scheme, row, "arithmetic_integer_uj")
             cells.append(number(row["arithmetic_integer_uj"], source, MICROJOULES))
         rows.append(cells)
-    titles = (f"{name}, µJ" for name in results.best.conventions())
+    titles = (f"{words(name)}, µJ" for name in results.best.conventions())
     return Table(["scheme", "FP32, µJ", *titles], rows)
 
 
@@ -168,13 +173,13 @@ def energy_assumptions(results: Results) -> Table:
     for scheme in results.schemes:
         for row in scheme.plots["assumptions"]:
             assumption = (row["table"], row["varied"], row["value"], row["ratio_of"])
-            cell = number(row["ratio"], _assumption(scheme, row, "ratio"), ".2f")
+            cell = number(row["ratio"], _assumption(scheme, row, "ratio"), ".1f")
             ratios[assumption][scheme.name] = cell
-    names = [scheme.name for scheme in results.schemes]
+    names = [scheme.name for scheme in results.best_first]
     rows = []
     for key in sorted(ratios, key=lambda key: key[0]):
         table, varied, value, ratio_of = key
-        cells = [Cell(f"{varied} = {value}"), Cell(table), Cell(ratio_of)]
+        cells = [Cell(f"{words(varied)}: {words(value)}"), Cell(table), Cell(words(ratio_of))]
         rows.append(cells + [ratios[key].get(name, Cell(MISSING)) for name in names])
     return Table(["assumed", "prices", "FP32 costs times as much in", *names], rows)
 
@@ -196,7 +201,8 @@ def last_layer_terms(scheme: SchemeResult, arithmetic: str) -> Table:
     )
     terms = [_term(row, f"plots/energy/{scheme.name}.csv", forms) for row in rows]
     total = [Cell("total"), Cell(""), Cell(""), Cell(""), _energy(scheme, key, forms["energy_pj"])]
-    return Table([arithmetic, "operation", "count", "pJ each", "pJ"], terms, total)
+    titles = ["term", "operation", "count", "pJ each", "pJ"]
+    return Table(titles, terms, total, caption=arithmetic)
 
 
 def _term(row: Row, file: str, forms: Mapping[str, str]) -> list[Cell]:
@@ -204,8 +210,8 @@ def _term(row: Row, file: str, forms: Mapping[str, str]) -> list[Cell]:
     source = ", ".join([f"{file}: layer {row['layer']}", *(row[name] for name in names)])
     count = f"{row['times']:,} × {row['each']:,} = {row['count']:,}"
     return [
-        Cell(row["kind"].replace("_", " ")),
-        Cell(row["operation"]),
+        Cell(words(row["kind"])),
+        Cell(words(row["operation"])),
         Cell(count, row["count"], f"{source}, count"),
         *(number(row[key], f"{source}, {key}", form) for key, form in forms.items()),
     ]
@@ -243,5 +249,5 @@ def _sums_by_layer(scheme: SchemeResult, part: str, folder: str, keys: Sequence[
 
 def _title(column: Sequence[str]) -> str:
     """Return `folded, pJ` of (folded, lab), `float: weights in, pJ` of (float, weights_in, lab)."""
-    first, *others, _table = column
-    return ": ".join([first, *(name.replace("_", " ") for name in others)]) + ", pJ"
+    *names, _table = column
+    return ": ".join(map(words, names)) + ", pJ"

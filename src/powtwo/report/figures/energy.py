@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from powtwo.report.figures import style
 from powtwo.report.figures.style import canvas, project_style
@@ -20,6 +21,8 @@ OPERATION_COLORS = {
     "requantize": style.PINK,
     "bias": style.GREEN,
 }
+
+VISIBLE = 0.5  # percent of a bar; what is less cannot be seen
 
 
 @project_style()
@@ -59,11 +62,21 @@ def _compare(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) -> None:
     _write_column(axes, 48, ["FP32", *(f"{value:,.4f}" for value in of_float)])
     _write_column(axes, 90, ["integer", *(f"{value:,.4f}" for value in of_integers)])
     axes.set_xscale("log")
-    axes.set_xlabel("energy of one image (µJ, logarithmic)")
+    axes.set_xlabel("µJ of one image, logarithmic")
     axes.grid(axis="x", color=style.FAINT, alpha=0.2)
-    axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    ticks = decades([value for value in (*of_float, *of_integers) if value] or [1.0])
+    axes.set_xlim(ticks[0], ticks[-1])
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
+
+
+def decades(values: Sequence[float]) -> list[float]:
+    """Return two to five powers of ten, evenly apart, between which all values lie."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    step = max(1, math.ceil((high - low) / 4))
+    count = max(1, math.ceil((high - low) / step))
+    return [10.0 ** (high - step * back) for back in range(count, -1, -1)]
 
 
 def _write_column(axes: Axes, right: float, texts: Sequence[str]) -> None:
@@ -84,7 +97,8 @@ def _stack_operations(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) ->
         widths = [
             100 * part / whole if whole else 0.0 for part, whole in zip(parts, sums, strict=True)
         ]
-        label = kind.replace("_", " ")
+        seen = max(widths, default=0.0) >= VISIBLE
+        label = kind.replace("_", " ") + ("" if seen else f" (<{VISIBLE:g}%)")
         axes.barh(range(len(layers)), widths, 0.7, starts, color=color, label=label)
         starts = [start + width for start, width in zip(starts, widths, strict=True)]
     axes.set_xlim(0, 100)

@@ -59,11 +59,11 @@ def confusion(scheme: SchemeResult) -> Figure:
 def sqnr(results: Results) -> Figure:
     """Draw the SQNR of each layer's output under each scheme, in dB."""
     values = np.array(
-        [[row["sqnr_db"] for row in scheme.plots["layers"]] for scheme in results.schemes]
+        [[row["sqnr_db"] for row in scheme.plots["layers"]] for scheme in results.best_first]
     )
     missing = values.max() - values  # low values are strong: they are what one looks for
     return _draw(
-        results.schemes,
+        results.best_first,
         {"SQNR of each layer's output (dB)": missing},
         {"SQNR of each layer's output (dB)": [[f"{value:.1f}" for value in row] for row in values]},
         max(1, missing.max()),
@@ -74,10 +74,10 @@ def sqnr(results: Results) -> Figure:
 def sensitivity(results: Results) -> Figure:
     """Draw what each layer costs when it alone is quantized, and gives when it alone is float.
 
-    A scheme without these accuracies is left out. Colors are the same in both, and an image more
-    or less is never strong.
+    A scheme without these accuracies is left out. Colors are of the size of the effect, the same in
+    both and for either sign, and an image more or less is never strong.
     """
-    schemes = [scheme for scheme in results.schemes if scheme.layer_sensitivity()]
+    schemes = [scheme for scheme in results.best_first if scheme.layer_sensitivity()]
     if not schemes:
         return _nothing_drawn("not measured: evaluate.sensitivity_images is 0")
     rows = [row for scheme in schemes for row in scheme.layer_sensitivity()]
@@ -91,13 +91,14 @@ def sensitivity(results: Results) -> Figure:
         "Quantized alone: points lost": -losses,
         "Left in float alone: points gained": gains,
     }
-    most = max(*(points.max() for points in panels.values()),
+    most = max(*(abs(points).max() for points in panels.values()),
                *(100 * FEW_IMAGES / row.images for row in rows))  # fmt: skip
     texts = {
         title: [[f"{value:z.2f}".replace("-", "−") for value in row] for row in points]
         for title, points in panels.items()
     }
-    return _draw(schemes, panels, texts, most)
+    sizes = {title: np.abs(points) for title, points in panels.items()}
+    return _draw(schemes, sizes, texts, most)
 
 
 def _nothing_drawn(why: str) -> Figure:

@@ -42,7 +42,10 @@ def histograms(scheme: SchemeResult) -> Figure:
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for axes, title in zip(grid[0], TENSORS.values(), strict=True):
         axes.set_title(title)
-    title = f"Weights and outputs of {scheme.name} before rounding, in units of their scale"
+    title = (
+        f"Weights and outputs of {scheme.name} before rounding, in units of their scale; the first "
+        "and the last bar hold all beyond"
+    )
     figure.suptitle(textwrap.fill(title, LINE), x=0.01, ha="left", weight="bold", fontsize=10)
     keys = [Patch(color=BLUE, alpha=0.75, label="how many (logarithmic)"),
             Line2D([], [], color=ORANGE, label="lowest and highest code")]  # fmt: skip

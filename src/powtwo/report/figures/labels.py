@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-DISTANCES = (7, 14, 24, 36, 50, 66, 84, 104)  # from a point to its label, in points
+DISTANCES = (6, 9, 14, 24, 36, 50, 66, 84, 104)  # from a point to its label, in points
 DIRECTIONS = 24  # tried around a point
 SWEEPS = 12  # at most; a few are enough
-CLOSE = 9  # points; a label so near needs no leader
+CLOSE = 7  # points; a label so near needs no leader
 
 
 class Box(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -21,71 +23,89 @@ RING: Mapping[str, Any] = {
     "linestyle": "", "marker": "o", "markersize": 11, "markerfacecolor": "none",
     "markeredgecolor": style.BLUE, "markeredgewidth": 1.4,
 }  # fmt: skip
+FEW = 8  # points; so many are all named
+LABEL = 24  # characters of a line
 TICKS = [step * 10**power for power in range(-3, 6) for step in (1, 2, 5)]  # µJ
 
 
 @project_style()
-def accuracy_and_energy(schemes: Mapping[str, Row], best: str, fp32: Point) -> Figure:
-    """Draw accuracy with its 95% interval against energy on a logarithmic axis, FP32 among them.
+def accuracy_and_energy(
+    schemes: Mapping[str, Row],
+    best: str,
+    fp32: Row,
+    title: str = "Test accuracy (%) with 95% intervals",
+) -> Figure:
+    """Draw accuracy with its interval against energy on a logarithmic axis, FP32 among them.
 
-    A dominated scheme whose name finds no room beside it has none.
+    Schemes whose figures are shown alike are one point. Among many points, a dominated one whose
+    name finds no room beside it has none.
 
     Args:
         schemes: `energy_uj` in µJ, `accuracy`, `accuracy_low`, `accuracy_high` as fractions.
         best: the selected scheme, which gets a ring.
-        fp32: energy in µJ and accuracy in % of the float network.
+        fp32: the same of the float network.
+        title: of the picture, which says what the intervals are.
     """
-    below = far_below(schemes, fp32[1])
-    inside = [row for name, row in schemes.items() if name not in below]
+    below = far_below(schemes, fp32)
+    inside = [row for name, row in schemes.items() if name not in below] + [fp32]
     figure = canvas(3.1 + 0.12 * max(0, len(schemes) - 5))
     axes = figure.subplots()
-    axes.set_title("Test accuracy (%) with 95% intervals")
+    axes.set_title(title)
     axes.set_xlabel("arithmetic energy of one image (µJ, logarithmic)")
     axes.grid(color=style.FAINT, alpha=0.2)
-    _frame(axes, inside, [row["energy_uj"] for row in schemes.values()], fp32)
-    measured = {name: (row["energy_uj"], 100 * row["accuracy"]) for name, row in schemes.items()}
-    front = pareto_front(list(measured.values()))
-    on_front = {name for name, point in measured.items() if point in front}
+    _frame(axes, inside, [row["energy_uj"] for row in (*schemes.values(), fp32)])
+    groups = _alike(schemes)
+    front = pareto_front(list(groups))
     bottom = axes.get_ylim()[0]
-    points = {name: (x, bottom if name in below else y) for name, (x, y) in measured.items()}
-    for name, row in schemes.items():
-        color = style.BLUE if name in on_front else style.FAINT
-        _draw(axes, row, points[name], color, below=name in below)
-    axes.plot(*fp32, "s", markersize=6, color=style.ORANGE)
-    axes.plot(*points[best], clip_on=False, **RING)
+    written = []
+    for shown, alike in groups.items():
+        row, lies_below = schemes[alike[0]], alike[0] in below
+        point = row["energy_uj"], bottom if lies_below else 100 * row["accuracy"]
+        color = style.BLUE if shown in front else style.FAINT
+        _draw(axes, row, point, color, "v" if lies_below else "o")
+        if best in alike:
+            axes.plot(*point, clip_on=False, **RING)
+        text = " = ".join(alike) + (f": {shown[1]:.2f}" if lies_below else "")
+        text = textwrap.fill(text, LABEL, break_long_words=False, break_on_hyphens=False)
+        needed = len(groups) <= FEW or shown in front or best in alike
+        written.append(Name(text, point, style.INK, "bold" if best in alike else "normal", needed))
+    point = fp32["energy_uj"], 100 * fp32["accuracy"]
+    _draw(axes, fp32, point, style.ORANGE, "s")
+    written.append(Name(FP32, point, style.ORANGE))
     _explain(figure, below=bool(below))
     figure.draw_without_rendering()  # fixes the layout, by which labels are placed
     figure.set_layout_engine("none")
-    texts = {name: f"{name}: {measured[name][1]:.1f}" for name in below}
-    written = [
-        Name(texts.get(name, name), point, weight="bold" if name == best else "normal",
-             needed=name in {*on_front, best})
-        for name, point in points.items()
-    ]  # fmt: skip
-    names.write(axes, [*written, Name(FP32, fp32, style.ORANGE)], list(map(_interval, inside)))
+    names.write(axes, written, list(map(_interval, inside)))
     return figure
 
 
-def far_below(schemes: Mapping[str, Row], float_accuracy: float) -> set[str]:
+def _alike(schemes: Mapping[str, Row]) -> dict[Point, list[str]]:
+    """Map energy in µJ and accuracy in %, as tables show them, to the schemes that have them."""
+    groups = defaultdict(list)
+    for name, row in schemes.items():
+        groups[round(row["energy_uj"], 3), round(100 * row["accuracy"], 2)].append(name)
+    return groups
+
+
+def far_below(schemes: Mapping[str, Row], fp32: Row) -> set[str]:
     """Name the few schemes so inaccurate that most of an axis down to them would be empty.
 
     They lie below a gap of more than half the axis, and are fewer than what lies above it.
     """
     accuracies = {name: 100 * row["accuracy"] for name, row in schemes.items()}
-    ordered = sorted([*accuracies.values(), float_accuracy])
+    ordered = sorted([*accuracies.values(), 100 * fp32["accuracy"]])
     gap, edge = max((high - low, low) for low, high in pairwise(ordered))
-    lowest, highest = _extent(list(schemes.values()), float_accuracy)
+    lowest, highest = _extent([*schemes.values(), fp32])
     below = {name for name, accuracy in accuracies.items() if accuracy <= edge}
     few = 2 * sum(accuracy <= edge for accuracy in ordered) < len(ordered)
     return below if few and gap > (highest - lowest) / 2 else set()
 
 
-def _draw(axes: Axes, row: Row, point: Point, color: str, *, below: bool) -> None:
-    """Draw a scheme, or a triangle where it lies below the axis."""
-    if not below:
-        axes.plot(*zip(*_interval(row), strict=True), color=color, linewidth=1, alpha=0.35,
-                  zorder=1.5)  # fmt: skip
-    axes.plot(*point, "v" if below else "o", markersize=5, color=color, clip_on=False)
+def _draw(axes: Axes, row: Row, point: Point, color: str, marker: str) -> None:
+    """Draw a point and its interval, none of a triangle, which lies below the axis."""
+    if marker != "v":
+        axes.plot(*zip(*_interval(row), strict=True), color=style.FAINT, linewidth=1, zorder=1.5)
+    axes.plot(*point, marker, markersize=5, color=color, clip_on=False)
 
 
 def _interval(row: Row) -> tuple[Point, Point]:
@@ -118,16 +138,16 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     ]
 
 
-def _extent(schemes: Sequence[Row], float_accuracy: float) -> Point:
+def _extent(rows: Sequence[Row]) -> Point:
     """Return the lowest and the highest accuracy in %, intervals included."""
-    low = min(float_accuracy, *(100 * scheme["accuracy_low"] for scheme in schemes))
-    return low, max(float_accuracy, *(100 * scheme["accuracy_high"] for scheme in schemes))
+    lows, highs = ([100 * row[f"accuracy_{end}"] for row in rows] for end in ("low", "high"))
+    return min(lows), max(highs)
 
 
-def _frame(axes: Axes, schemes: Sequence[Row], energies: Sequence[float], fp32: Point) -> None:
+def _frame(axes: Axes, rows: Sequence[Row], energies: Sequence[float]) -> None:
     """Leave room around the intervals, so that equal schemes do not look far apart."""
-    low, high = _extent(schemes, fp32[1])
-    first, last = min(fp32[0], *energies) / 2.2, max(fp32[0], *energies) * 1.5
+    low, high = _extent(rows)
+    first, last = min(energies) / 2.2, max(energies) * 1.5
     axes.set_xscale("log")
     axes.set_xlim(first, last)
     ticks = [tick for tick in TICKS if first < tick < last]

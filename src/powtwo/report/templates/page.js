@@ -14,7 +14,7 @@ for (const table of document.querySelectorAll("table")) {
   for (const cell of table.querySelectorAll("td")) {
     const head = heads[cell.cellIndex];
     cell.dataset.label = head.textContent.trim();
-    if (cell.classList.contains("number")) head.classList.add("number");
+    if (cell.matches("tbody .number")) head.classList.add("number");
   }
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const down = head.getAttribute("aria-sort") === "ascending";

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from powtwo.core import files
-from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column
+from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column, shown
 from powtwo.report.figures.pareto import accuracy_and_energy, pareto_front
+from powtwo.report.results import Row
 from powtwo.tools import published
 from powtwo.tools.docs import markdown
 from powtwo.tools.docs.markdown import mean_deviation
@@ -68,49 +69,73 @@ def edit(root: Path) -> str:
 
 
 def best(folder: Path) -> str:
-    """Return FP32, the lab's scheme and those that no other beats, the cheapest last."""
+    """Return the figures of FP32 and of `_rows_of_readme`."""
     runs = _of_recipe(folder)
     first = runs[0]
-    points = {
-        name: (mean(published.column(runs, name, "energy_uj")),
-               mean(published.column(runs, name, "accuracy")))
-        for name in first.schemes
-    }  # fmt: skip
-    front = pareto_front(list(points.values()))
-    shown = [name for name, point in points.items() if point in front or name == "lab"]
-    shown.sort(key=lambda name: -points[name][0])
-    float_uj = float(published.as_configured(first, shown[0])["arithmetic_float_uj"])
-    rows = [["FP32", _float_accuracy(runs), "", f"{float_uj:.1f}", "1"]]
+    float_accuracy = _percent([run.float_accuracy for run in runs])
+    rows = [["FP32", float_accuracy, MISSING, f"{_float_uj(first):.3f}", "1"]]
     selected = published.choose(runs)
-    for name in shown[-MOST_ROWS + 1 :]:
+    for name in _rows_of_readme(runs):
         cells = [
-            mean_deviation(published.column(runs, name, figure), form)
-            for figure, form in (("accuracy", ".2%"), ("drop_points", ".2f"),
-                                 ("energy_uj", ".1f"), ("ratio", ".1f"))
-        ]  # fmt: skip
+            _percent(published.column(runs, name, "accuracy")),
+            *(
+                _unbroken(mean_deviation(published.column(runs, name, figure), form))
+                for figure, form in (("drop_points", ".2f"), ("energy_uj", ".3f"), ("ratio", ".1f"))
+            ),
+        ]
         text = f"`{name}`"
         rows.append([f"**{text}**" if name == selected else text, *cells])
     _, _, test = published.images(first)
     sentence = (
         f"`{folder.name}` (CIFAR-10 saved as JPEG again, which is not CIFAR-10), {test} test "
-        f"images, mean ± sample standard deviation of {len(runs)} trainings; energy of arithmetic "
-        f"for one image by the prices `{first.prices}`. Bold: selected on the validation set."
+        f"images, mean ± sample standard deviation of {len(runs)} trainings. Drop: points of "
+        "accuracy lost against FP32. Energy of arithmetic for one image by the prices "
+        f"`{first.prices}`; ratio: FP32 over the scheme. Bold: selected on validation images."
     )
-    titles = ["scheme", "accuracy", "drop, points", "energy, µJ", "times less than FP32"]
+    titles = ["scheme", "accuracy, %", "drop", "µJ", "ratio"]
     return "\n".join([sentence, "", *markdown.table(titles, rows)])
 
 
 def headline_figure(folder: Path) -> Figure:
-    """Draw the schemes of a recipe as the report does, means over its trainings."""
+    """Draw the schemes of the table of `best` as the report does, over the trainings."""
     runs = _of_recipe(folder)
+
+    def point(energies: Sequence[float], accuracies: Sequence[float]) -> Row:
+        middle, deviation = mean(accuracies), stdev(accuracies) if len(runs) > 1 else 0.0
+        ends = {"accuracy_low": middle - deviation, "accuracy_high": middle + deviation}
+        return {"energy_uj": mean(energies), "accuracy": middle, **ends}
+
     rows = {
-        name: {column: mean(published.column(runs, name, column))
-               for column in ("accuracy", "accuracy_low", "accuracy_high", "energy_uj")}
+        name: point(*(published.column(runs, name, key) for key in ("energy_uj", "accuracy")))
+        for name in _rows_of_readme(runs)
+    }
+    fp32 = point([_float_uj(runs[0])], [run.float_accuracy for run in runs])
+    title = f"Accuracy (%), mean ± SD of {len(runs)} trainings"
+    return accuracy_and_energy(rows, published.choose(runs), fp32, title)
+
+
+def _rows_of_readme(runs: Sequence[Run]) -> list[str]:
+    """Name the lab's scheme, the selected one and those that no other beats, the cheapest last."""
+    points = {
+        name: (mean(published.column(runs, name, "energy_uj")),
+               mean(published.column(runs, name, "accuracy")))
         for name in runs[0].schemes
     }  # fmt: skip
-    float_uj = float(published.as_configured(runs[0], next(iter(rows)))["arithmetic_float_uj"])
-    fp32 = float_uj, 100 * mean(run.float_accuracy for run in runs)
-    return accuracy_and_energy(rows, published.choose(runs), fp32)
+    front, always = pareto_front(list(points.values())), {"lab", published.choose(runs)}
+    names = [name for name, point in points.items() if point in front or name in always]
+    return sorted(names, key=lambda name: -points[name][0])[-MOST_ROWS + 1 :]
+
+
+def _float_uj(run: Run) -> float:
+    return float(published.as_configured(run, next(iter(run.schemes)))["arithmetic_float_uj"])
+
+
+def _percent(fractions: Sequence[float]) -> str:
+    return _unbroken(mean_deviation([100 * fraction for fraction in fractions], ".2f"))
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def work_tree(root: Path) -> str:
@@ -170,7 +195,7 @@ def _cell(runs: Sequence[Run], scheme: str, column: Column) -> str:
     if None in values:
         return MISSING
     if column.name == "p_value":  # a test of each training; a mean would be of none
-        return ", ".join(f"{value:.2g}" for value in values)
+        return ", ".join(shown(value, column.form) for value in values)
     return mean_deviation(values, column.form)
 
 
@@ -206,9 +231,9 @@ def _recipe_cells(runs: Sequence[Run]) -> dict[str, str]:
         "scheme": f"`{scheme}`",
         "accuracy": of_scheme("accuracy", ".2%"),
         "drop, points": of_scheme("drop_points", ".2f"),
-        "p-value": ", ".join(f"{p:.2g}" for p in published.column(runs, scheme, "p_value")),
+        "p-value": ", ".join(shown(p, "p") for p in published.column(runs, scheme, "p_value")),
         "energy, µJ": of_scheme("energy_uj", ".3f"),
-        "energy ratio": of_scheme("ratio", ".2f"),
+        "energy ratio": of_scheme("ratio", ".1f"),
         "prices": ", ".join(dict.fromkeys(f"`{run.prices}`" for run in runs)),
         "training, s": mean_deviation(seconds, ",.0f") if all(logs) else "unknown",
         "machine": "; ".join(dict.fromkeys(map(_machine, logs))),
