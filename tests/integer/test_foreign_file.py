@@ -87,12 +87,10 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "network").exists()
 
 
-def test_published_networks_load_though_they_have_no_digest() -> None:
-    published = sorted(ROOT.glob("results/*/*.safetensors"))
-    for file in published:
-        network, _ = metadata.read(file)
-        assert (network.format, network.sha256) == (1, None)
-    assert published
+def test_published_networks_load_though_older_ones_have_no_digest() -> None:
+    published = [metadata.read(file)[0] for file in ROOT.glob("results/*/*.safetensors")]
+    assert {network.format for network in published} == {1}
+    assert None in {network.sha256 for network in published}
 
 
 def test_the_digest_is_that_of_the_docs(path: Path) -> None:
