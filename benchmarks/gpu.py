@@ -93,7 +93,7 @@ def measure(archive: Path, folder: Path, report: dict[str, Any]) -> None:
         print(f"{name}: {json.dumps(part)}", file=sys.stderr, flush=True)
 
     say("machine", of_json(clock, ["machine"], folder, 60))
-    if DEVICE == "cuda" and report["machine"].get("gpu") is None:
+    if DEVICE == "cuda" and report["machine"].get("gpu", DEVICE) is None:
         raise RuntimeError("PyTorch sees no GPU; POWTWO_GPU_DEVICE=cpu tries the script out")
     places = {recipe: workplace(folder / recipe, recipe) for recipe in RECIPES}
     first, *others = places.values()

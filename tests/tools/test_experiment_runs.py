@@ -41,7 +41,9 @@ def test_an_experiment_has_what_is_not_committed_and_leaves_the_work_tree(
     (small.root / "src/old.py").unlink()
     before = small.state()
     said = small.tool("one", "try", "-s", "seed=3", "-s", "train.epochs=7").stdout
-    assert said.splitlines()[-1].startswith("try: lab 98.30% validation, 98.30% test; ")
+    assert said.splitlines()[-1].startswith(
+        "try: of the highest validation accuracy: lab, 98.30% validation, 98.30% test; "
+    )
     assert "applied to your workspace" not in said
     assert small.state() == before
     assert small.experiments() == ["try"]

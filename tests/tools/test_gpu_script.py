@@ -17,6 +17,7 @@ from closure import ROOT
 from powtwo.sidecar import schema
 
 LOG = {"steps": "captured", "precision": "bfloat16", "gpu_peak_memory_mb": 700.0}
+IMAGES = ["download", "source"]
 METRICS = {"epochs_run": 2, "best_epoch": 1, "test_accuracy": 0.8}
 
 
@@ -43,7 +44,7 @@ def run(command: list[str], folder: Path, **env: str) -> tuple[dict[str, Any], s
         write(folder / "models/float.safetensors", folder.name)
     elif name == "-m":
         return {"ok": False, "seconds": 9.0}, "FAILED a::b - c\n1 failed, 7 passed in 8.10s\n"
-    return {"ok": True, "seconds": 25.0}, '{"all_equal": true}\n'
+    return {"ok": True, "seconds": 25.0}, '{"all_equal": true, "gpu": "a GPU"}\n'
 
 
 def write(path: Path, value: Any) -> None:
@@ -52,7 +53,7 @@ def write(path: Path, value: Any) -> None:
 
 
 def report_of(gpu: ModuleType, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    gpu.main()
+    assert gpu.main() == 1  # a part fails in each of these tests
     report: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return report
 
@@ -80,12 +81,13 @@ def test_all_parts_are_reported(
 def test_a_part_that_fails_does_not_stop_the_rest(
     gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each ends at once here, as where a package is missing."""
+    """All but the images' end at once here, as where a package is missing."""
     monkeypatch.setattr(gpu, "ROOT", ROOT)
     popen = subprocess.Popen
 
-    def failing(_: list[str], **options: Any) -> subprocess.Popen[str]:
-        return popen(["false"], **options)
+    def failing(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        images = any(word.endswith(("source.py", "download.py")) for word in command)
+        return popen(["true" if images else "false"], **options)
 
     monkeypatch.setattr(subprocess, "Popen", failing)
     monkeypatch.setattr(gpu, "find_spec", lambda name: None if name == "mlxtend" else name)
@@ -93,7 +95,20 @@ def test_a_part_that_fails_does_not_stop_the_rest(
     assert report["missing"] == ["mlxtend"]
     parts = [part for part in report.values() if isinstance(part, dict)]
     assert len(parts) == 11
-    assert not any(part["ok"] for part in parts)
+    assert [name for name, part in report.items() if part in parts and part["ok"]] == IMAGES
+
+
+def test_without_images_or_a_gpu_nothing_else_is_tried(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"ok": True, "seconds": 1.0}, '{"gpu": null}\n'
+    monkeypatch.setattr(gpu.Clock, "run", lambda *_, **__: said)
+    assert "PyTorch sees no GPU" in report_of(gpu, capsys)["error"]
+    monkeypatch.setattr(gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu.Clock, "run", lambda *_, **__: ({"ok": False, "seconds": 1.0}, ""))
+    report = report_of(gpu, capsys)
+    assert "source failed" in report["error"]
+    assert "download" not in report
 
 
 def test_no_time_and_too_much_of_it_are_told(
