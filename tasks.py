@@ -32,6 +32,10 @@ OUTPUTS = ("data/source.json", "data/dataset.npz", "models", "exports", "report"
            "dvc_plots")  # fmt: skip
 
 EXPERIMENTS = "powtwo.tools.experiments"
+# Help of options that several tasks have.
+IMAGES = "archive or folder of images, wherever it lies; sets POWTWO_DATA"
+OTHER_IMAGES = "archive or folder of images; without it, those that params.yaml names"
+NETWORK = "a file such as results/NAME/SCHEME.safetensors"
 DEBUG = "POWTWO_DEBUG"  # environment variable: 1 shows tracebacks, of whatever a task starts
 if "--debug" in takewhile(lambda word: word != "--", sys.argv):
     os.environ[DEBUG] = "1"
@@ -52,7 +56,7 @@ def setup(context: Context, hooks: bool = False) -> None:
     help={
         "preset": "a preset to use first; `inv use` lists them",
         "targets": "stages to run instead of all, such as evaluate@lab; may be repeated",
-        "data": "archive or folder of images, wherever it lies; sets POWTWO_DATA",
+        "data": IMAGES,
     },
 )
 def repro(
@@ -134,7 +138,7 @@ def experiments(context: Context) -> None:
     help={
         "name": "a new one, of letters, digits and . _ -",
         "set": "key=value of params.yaml, such as train.epochs=8; may be repeated",
-        "data": "archive or folder of images, wherever it lies; sets POWTWO_DATA",
+        "data": IMAGES,
     },
 )
 def exp(context: Context, name: str, set: list[str] | None = None, data: str = "") -> None:
@@ -152,7 +156,7 @@ def exp(context: Context, name: str, set: list[str] | None = None, data: str = "
         "file": "YAML: `grid` with values for each key, or `points`",
         "part": "K/N: every N-th point, from point K on",
         "dry-run": "list the points and their states",
-        "data": "archive or folder of images, wherever it lies; sets POWTWO_DATA",
+        "data": IMAGES,
     },
 )
 def sweep(
@@ -251,8 +255,8 @@ def publish(context: Context, name: str, force: bool = False) -> None:
 @task(
     positional=[],
     help={
-        "network": "a file such as results/NAME/SCHEME.safetensors",
-        "data": "archive or folder of images; without it, those that params.yaml names",
+        "network": NETWORK,
+        "data": OTHER_IMAGES,
     },
 )
 def evaluate(context: Context, network: str = "", data: str = "") -> None:
@@ -263,8 +267,8 @@ def evaluate(context: Context, network: str = "", data: str = "") -> None:
 @task(
     positional=[],
     help={
-        "network": "a file such as results/NAME/SCHEME.safetensors",
-        "data": "archive or folder of images; without it, those that params.yaml names",
+        "network": NETWORK,
+        "data": OTHER_IMAGES,
         "out": "the folder to write; build/export/SCHEME by default",
         "strict": "refuse what a format cannot express, instead of leaving the format out",
         "prefix": "of the names in C; the scheme by default",
