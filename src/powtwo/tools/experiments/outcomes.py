@@ -89,10 +89,17 @@ def workspace(root: Path) -> Outcome | None:
     try:
         metrics = (files.read_json(root / name) for name in (ACCURACY, COMPARE))
         accuracy, compare = metrics
-        code = code_digest(root, WorkTree.read(root).tree)
+        code = _code(root)
         return _outcome(files.read_text(root / PARAMS), accuracy, compare, code)
     except (OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def _code(root: Path) -> str:
+    try:
+        return WorkTree.read(root).code
+    except ValueError:  # it could be no experiment, as with large new files; it was measured still
+        return ""
 
 
 def _outcome(params: str, accuracy: Any, compare: Any, code: str) -> Outcome:

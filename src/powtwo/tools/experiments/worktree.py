@@ -61,7 +61,8 @@ class WorkTree:
         return git_bytes(self.root, "cat-file", "blob", f"{self.tree}:params.yaml").decode()
 
     @cached_property
-    def _code(self) -> str:
+    def code(self) -> str:
+        """A digest of the code that stages run."""
         return code_digest(self.root, self.tree)
 
     def identity(self, params: schema.Params) -> str:
@@ -72,7 +73,7 @@ class WorkTree:
         """
         values = params.model_dump_json(exclude={"data": {"path"}})  # where they lie is no matter
         images = _images(params.data, place.location(params.data))
-        return hashlib.sha256("\n".join((self._code, values, images)).encode()).hexdigest()
+        return hashlib.sha256("\n".join((self.code, values, images)).encode()).hexdigest()
 
 
 def code_digest(root: Path, tree: str) -> str:
