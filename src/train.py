@@ -5,7 +5,6 @@ import powtwo.sidecar.from_the_start  # noqa: F401
 import sys
 from pathlib import Path
 
-import torch
 from pydantic import Field
 
 from powtwo.core import files
@@ -19,7 +18,7 @@ from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.params import Model
 from powtwo.sidecar.run_log import note, observed
 from powtwo.training import devices, loop, processes, reporting
-from powtwo.training.checkpoints import Checkpoints
+from powtwo.training.checkpoints import Checkpoints, depends_on
 from powtwo.training.params import Train
 
 
@@ -50,7 +49,7 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     normalization = Normalization.of(params.normalize, dataset.x_train)
     architecture = Architecture.of(params.model, len(dataset.classes))
     network = architecture.build()
-    checkpoints = Checkpoints(depends_on(params, dataset, at_start()), group=group)
+    checkpoints = Checkpoints(depends_on(params.train, dataset, at_start()), group=group)
     if warning := "" if group.rank else reporting.few_steps(params.train, len(dataset.y_train)):
         print(warning, file=sys.stderr, flush=True)
     reporter = reporting.Reporter(params.train.epochs, len(dataset.y_train))
@@ -70,19 +69,6 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
         metrics = reporting.metrics(network, dataset, normalization, fit)
         files.write_json("metrics/train.json", metrics)
     return checkpoints
-
-
-def depends_on(params: Reads, dataset: Dataset, stage_depends_on: dict[str, str]) -> dict[str, str]:
-    """Name and hash all that the bytes of the weights depend on."""
-    return stage_depends_on | {
-        "the images": dataset.sha256(),
-        "PyTorch": torch.__version__,
-        "the processor": devices.describe(params.train.device),
-        # `auto` goes by instructions that the processor's kind does not tell.
-        "the precision": devices.precision(
-            params.train.precision, torch.device(params.train.device)
-        ),
-    }
 
 
 if __name__ == "__main__":

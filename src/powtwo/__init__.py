@@ -11,6 +11,7 @@ A package for each stage, and few below them that stages share:
     engine       fast engines, each equal to `integer` in every bit
     conversion   what a scheme may ask for; the calibrated network; from it to integers
     calibration  observers, exponents, equalization, reconstruction, bias correction
+    finetuning   training on the integer grid
     evaluation   accuracy, statistics, quality and sensitivity of layers
     energy       operations counted, prices, memory, tables as YAML
     export       C99, ONNX, RTL, course files, golden vectors, manifest

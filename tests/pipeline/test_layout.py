@@ -21,6 +21,7 @@ MAY_IMPORT = {  # the one place that says it
     "engine": {"core", "integer"},
     "conversion": {"core", "dataset", "network", "integer"},
     "calibration": BELOW_CALIBRATION,
+    "finetuning": BELOW_CALIBRATION | {"calibration", "training"},
     "evaluation": BELOW_CALIBRATION,
     "energy": {"core", "integer"},
     "export": {"core", "dataset", "integer"},

@@ -33,7 +33,9 @@ TINY = {
 
 def of_scheme(name: str) -> list[str]:
     """List the stages that run for a scheme."""
-    stages = ["calibrate", "convert", "evaluate", "energy"] + ["export"] * (name == EXPORTED)
+    stages = ["calibrate", "finetune", "convert", "evaluate", "energy"] + ["export"] * (
+        name == EXPORTED
+    )
     return [f"{stage}@{name}" for stage in stages]
 
 

@@ -1,4 +1,4 @@
-"""The stage train, killed where the environment variable KILL says.
+"""The stage train, or finetune where a scheme is named, killed where the variable KILL says.
 
 KILL is a point and how many times it is passed, such as `step 9`:
 
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import torch
 
+import finetune
 import train
 from powtwo.training import reporting
 from powtwo.training.trainer import Trainer
@@ -40,8 +41,9 @@ def main() -> None:
     point, count, *victim = os.environ["KILL"].split()
     if os.environ.get("RANK", "1") == "1":
         arm(point, int(count), os.getppid() if victim == ["torchrun"] else os.getpid())
-    train.__file__ = __file__  # what torchrun is to start
-    train.main()
+    stage = finetune if sys.argv[1:] else train
+    stage.__file__ = __file__  # what torchrun is to start
+    stage.main(*sys.argv[1:])
 
 
 def arm(point: str, count: int, victim: int) -> None:

@@ -12,7 +12,7 @@ from training_runs import KILLED, ROOT, STATEFUL, edit, outputs, run, workplace
 
 from powtwo.core import files, stages
 from powtwo.dataset.images import Dataset
-from powtwo.training.checkpoints import Checkpoints
+from powtwo.training.checkpoints import Checkpoints, depends_on
 
 EPOCHS = 6  # of 7 steps
 KILLS = [  # where, the epochs that are saved by then, the epochs that were printed by that run
@@ -65,8 +65,7 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def fingerprint(stage: Any) -> dict[str, str]:
     values = stages.read_params()
     params, of_stage = stage.Reads.read(values), stages.fingerprint("train", stage.Reads, values)
-    found: dict[str, str] = stage.depends_on(params, Dataset.load("data/dataset.npz"), of_stage)
-    return found
+    return depends_on(params.train, Dataset.load("data/dataset.npz"), of_stage)
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,9 @@ def calibrate(
     calibrated = [CalibratedLayer(layer) for layer in layers]
     grids = {INPUT: DYADIC.grid}
     for config in layer_config.of_scheme(layers, scheme):
-        exponent = _weight_exponent(config, layers[config.index], scheme.weights)
-        calibrated[config.index] = CalibratedLayer(layers[config.index], exponent, config.weights)
+        layer = layers[config.index]
+        exponent = weight_exponent(config, layer, scheme.weights)
+        calibrated[config.index] = CalibratedLayer(layer, exponent, config.weights)
         if config.output is not None:
             grids[config.index] = config.output
     normalize, batches = checkpoint.normalization, torch.split(images, batch_size)
@@ -68,7 +69,7 @@ def calibrate(
     return reconstruct(network, scheme, images, batch_size)
 
 
-def _weight_exponent(
+def weight_exponent(
     config: LayerQuantConfig, layer: FoldedLayer, quantizer: Quantizer
 ) -> int | tuple[int, ...]:
     """Choose the exponent of a layer's weights, or one for each of its output channels.

@@ -1,6 +1,7 @@
 """From a float network with exponents to integers.
 
 scheme        what params.yaml may ask for, checked without PyTorch
+finetune      its section on training on the integer grid
 layer_config  what a scheme asks of each weighted layer
 calibrated    the calibrated network, which conversion reads, and its file
 schema        what its file may say

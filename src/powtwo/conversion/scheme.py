@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 
+from powtwo.conversion.finetune import Finetune
 from powtwo.core.params import Section
 from powtwo.integer.rounding import Rounding
 
@@ -101,6 +102,7 @@ class Scheme(Section):
     equalize: bool = False
     bias_correction: bool = False
     layers: dict[LayerName, LayerBits] = Field(default_factory=dict)
+    finetune: Finetune | None = None
 
     @field_validator("layers")
     @classmethod

@@ -96,7 +96,7 @@ def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
 
 
 def nearest_power(x: Tensor) -> Tensor:
-    """Return the nearest of 0, ±1, ±2, ±4 … to float64 values; of two as near, the smaller."""
+    """Return the nearest of 0, ±1, ±2, ±4 … to floats; of two as near, the smaller."""
     mantissa, exponent = torch.frexp(x.abs())  # |x| = m · 2^e with m in [0.5, 1)
     below = (mantissa <= 0.75).to(torch.int32)  # 0.75 · 2^e is the middle of 2^(e−1) and 2^e
     power = torch.ldexp(torch.ones_like(x), (exponent - below).clamp(0, 62))

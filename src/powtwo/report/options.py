@@ -28,6 +28,8 @@ def describe(scheme: Mapping[str, Any]) -> str:
     parts.append(scheme.get("rounding", "floor").replace("_", " "))
     parts += _words(scheme, SCHEME_WORDS)
     parts += [f"{name}: {_layer(layer)}" for name, layer in scheme.get("layers", {}).items()]
+    if tuning := scheme.get("finetune"):
+        parts.append(f"fine-tuned {tuning['epochs']} epochs")
     return " · ".join(parts)
 
 

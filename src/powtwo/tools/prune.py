@@ -22,7 +22,7 @@ from powtwo.sidecar.one_line import one_line_errors
 from powtwo.tools import dvc_lock
 
 PARAMS = "params.yaml"
-MODELS = ("models/calibrated", "models/integer")
+MODELS = ("models/calibrated", "models/finetuned", "models/integer")
 
 
 def main(arguments: Sequence[str], root: Path = Path()) -> None:

@@ -70,6 +70,10 @@ def verify(root: Path, copy: Path, *, train: bool) -> int:
         bring(stages[TRAIN], root, copy)
     rerun = [stage for stage in stages.values() if stage not in before]
     for stage in rerun:
+        if is_tuned(stage, stages) and not train:  # training, which no other processor repeats
+            bring(stage, root, copy)
+            print(f"{stage.name}: brought; --train trains it again")
+            continue
         started = time.monotonic()
         run(stage, copy)
         differ = differences(stage, copy)
@@ -101,6 +105,14 @@ def stages_in_order(root: Path) -> dict[str, Stage]:
 def _stage(name: str, values: dict[str, Any]) -> Stage:
     outputs = {out["path"]: out["md5"] for out in values.get("outs", [])}
     return Stage(name, values["cmd"], [each["path"] for each in values.get("deps", [])], outputs)
+
+
+def is_tuned(stage: Stage, stages: dict[str, Stage]) -> bool:
+    """Tell whether a stage trained on the integer grid, instead of handing its file on."""
+    calibrated = stages.get(stage.name.replace("finetune@", "calibrate@"))
+    if calibrated is None or calibrated is stage:
+        return False
+    return not set(calibrated.outputs.values()) & set(stage.outputs.values())
 
 
 def _parents(stage: Stage, stages: dict[str, Stage]) -> list[str]:

@@ -19,6 +19,9 @@ from typing import Any, cast
 import torch
 
 from powtwo.core import files, strict
+from powtwo.dataset.images import Dataset
+from powtwo.training import devices
+from powtwo.training.params import Train
 from powtwo.training.processes import SINGLE_PROCESS, Group
 
 FOLDER = Path("checkpoints")  # neither DVC nor Git looks into it
@@ -119,6 +122,21 @@ class Checkpoints:
     def _print(self, line: str, path: Path | None = None) -> None:
         if self._group.rank == 0:
             print(f"{path or self._path}: {line}", flush=True)
+
+
+def depends_on(
+    train: Train, dataset: Dataset, stage_depends_on: Mapping[str, str]
+) -> dict[str, str]:
+    """Name and hash all that the bytes of a run's weights depend on."""
+    precision = devices.precision(train.precision, torch.device(train.device))
+    return {
+        **stage_depends_on,
+        "the images": dataset.sha256(),
+        "PyTorch": torch.__version__,
+        "the processor": devices.describe(train.device),
+        # `auto` goes by instructions that the processor's kind does not tell.
+        "the precision": precision,
+    }
 
 
 def _load(content: bytes) -> State:

@@ -69,10 +69,24 @@ def fit(
         ValueError: where `recipe.device` is a GPU and there is none, or the processes of
             `group` differ or cannot share a batch.
     """
+    return complete(
+        lambda: TrainingRun(network, dataset, normalization, recipe, seed=seed, group=group),
+        on_epoch=on_epoch, on_resume=on_resume, checkpoints=checkpoints,
+    )  # fmt: skip
+
+
+def complete(
+    make: Callable[[], TrainingRun],
+    *,
+    on_epoch: Callable[[Sequence[Epoch]], None] | None = None,
+    on_resume: Callable[[Sequence[Epoch]], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Fit:
+    """Make a run and train to its end, from its checkpoint on where it has one; see `fit`."""
     started, earlier_seconds = time.perf_counter(), 0.0
     if checkpoints:  # before anything is made that must be alike in all processes
         checkpoints.check_equal()
-    run = TrainingRun(network, dataset, normalization, recipe, seed=seed, group=group)
+    run = make()
     if checkpoints and (state := checkpoints.read()):
         run.restore(state)
         earlier_seconds = state["seconds"]
@@ -87,7 +101,7 @@ def fit(
             due = now + CHECKPOINT_SECONDS[run.trainer.device.type]
         if on_epoch is not None:
             on_epoch(run.history)
-    network.load_state_dict(run.best.weights)
+    run.trainer.network.load_state_dict(run.best.weights)
     return Fit(run.history, run.best.epoch, run.best.weights, earlier_seconds, run.steps_kind)
 
 
@@ -96,16 +110,16 @@ class TrainingRun:
 
     def __init__(
         self,
-        network: nn.Sequential,
+        network: nn.Module,
         dataset: Dataset,
         normalization: Normalization,
         recipe: Train,
         *,
         seed: int,
-        group: Group,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
         """Put network and images on the device; see `fit`."""
-        self.trainer = Trainer(network, recipe, group)
+        self.trainer = self._make_trainer(network, recipe, group)
         device, images = self.trainer.device, torch.from_numpy(dataset.x_train)
         self.history: list[Epoch] = []
         self.best = Best()
@@ -163,6 +177,9 @@ class TrainingRun:
         self.history = [Epoch(*row) for row in state["history"]]
         self.best = Best(**state["best"])
 
+    def _make_trainer(self, network: nn.Module, recipe: Train, group: Group) -> Trainer:
+        return Trainer(network, recipe, group)
+
     def _train(self, number: int, rates: Sequence[float]) -> Measure:
         """Take a step for each rate; only after the last is anything read back from the device."""
         draws = self._sampler.epoch(number, self._steps, self._batch_size)
@@ -187,10 +204,12 @@ class TrainingRun:
 
     def _validate(self, number: int) -> Measure:
         """Evaluate on the validation images; the result of process 0 holds for all."""
-        measure = evaluate(self.trainer.eval_model, self._x, self._y, self._normalization)
-        measure = self._group.broadcast(measure)
+        measure = self._group.broadcast(self._measure())
         _check_finite([measure.loss], number, self._steps)
         return measure
+
+    def _measure(self) -> Measure:
+        return evaluate(self.trainer.eval_model, self._x, self._y, self._normalization)
 
 
 def _check_finite(losses: Sequence[float], epoch: int, first_step: int = 1) -> None:

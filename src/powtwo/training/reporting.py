@@ -16,6 +16,7 @@ from powtwo.training.history import Epoch, evaluate
 from powtwo.training.loop import Fit
 from powtwo.training.params import Train
 
+CURVES = "plots/training.csv"  # of the float network
 FLOAT_BYTES = 4  # of a weight in FP32
 # The default recipe takes 112 steps for the digits. With 20, a network for 4 × 20 of them is no
 # better than chance.
@@ -25,15 +26,15 @@ FEW_STEPS = 100
 class Reporter:
     """Reports each epoch; speed and time are printed only, and stay out of the metrics."""
 
-    def __init__(self, epochs: int, images: int) -> None:
+    def __init__(self, epochs: int, images: int, curves: str = CURVES) -> None:
         """Begin to count the time of so many epochs of so many training images."""
-        self._epochs, self._images = epochs, images
+        self._epochs, self._images, self._curves = epochs, images, curves
         self._seconds: list[float] = []  # of each epoch that this process has run
         self._last = time.perf_counter()  # when the last one ended
 
     def __call__(self, history: Sequence[Epoch]) -> None:
         """Write the learning curves, and print a line about the last epoch."""
-        write_curves(history)
+        write_curves(history, self._curves)
         row = history[-1]
         now = time.perf_counter()
         self._seconds.append(now - self._last)
@@ -64,9 +65,9 @@ def few_steps(recipe: Train, images: int) -> str:
     return ""
 
 
-def write_curves(history: Sequence[Epoch]) -> None:
+def write_curves(history: Sequence[Epoch], path: str = CURVES) -> None:
     """Write the learning curves as a table."""
-    files.write_csv("plots/training.csv", Epoch._fields, history)
+    files.write_csv(path, Epoch._fields, history)
 
 
 def metrics(

@@ -35,9 +35,7 @@ Measure = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class Trainer:
     """A network and its optimizer; one call is one step."""
 
-    def __init__(
-        self, network: nn.Sequential, recipe: Train, group: Group = SINGLE_PROCESS
-    ) -> None:
+    def __init__(self, network: nn.Module, recipe: Train, group: Group = SINGLE_PROCESS) -> None:
         """Move the network to `recipe.device`; each process of `group` has its share of a batch.
 
         Raises:
@@ -52,7 +50,7 @@ class Trainer:
         self.eval_model = copy.deepcopy(self.network) if recipe.average else self.network
         self._average_decay, self._steps = recipe.average, 0
         self._averages, self._weights = _floats(self.eval_model), _floats(self.network)
-        self._network_forward = group.wrap(pool_first(self.network), self.device)
+        self._network_forward = group.wrap(_as_it_trains(self.network), self.device)
         self.measure: Measure = self.forward  # or the same, compiled
         self._smoothing = recipe.label_smoothing
         self._bfloat16 = devices.precision(recipe.precision, self.device) == "bfloat16"
@@ -86,6 +84,7 @@ class Trainer:
         minimized, measured = self.measure(x, labels)
         self._optimizer.zero_grad(set_to_none=True)
         minimized.backward()  # type: ignore[no-untyped-call]
+        self._before_update()
         self._optimizer.step()
         if self._average_decay:
             with torch.no_grad():
@@ -97,7 +96,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
             logits = self._network_forward(x)  # (N, classes)
         logits = logits.float()
-        minimized = F.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+        minimized = self._loss(x, logits, labels)
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
             return minimized, torch.stack([minimized, F.cross_entropy(logits, labels), correct])
@@ -138,6 +137,13 @@ class Trainer:
                 before = earlier.get(index, {}).get(name)
                 tensor.zero_() if before is None else tensor.copy_(before)
 
+    def _loss(self, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """Return what a step minimizes, nats, for images and their float32 logits (N, classes)."""
+        return F.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+
+    def _before_update(self) -> None:
+        """Change the gradients, where a training asks for it."""
+
 
 def move_average(averages: list[Tensor], weights: list[Tensor], share: float | Tensor) -> None:
     """Move averages towards weights by a share of the way, in place."""
@@ -150,6 +156,10 @@ def move_average(averages: list[Tensor], weights: list[Tensor], share: float | T
     moves = torch._foreach_sub(weights, averages)
     torch._foreach_mul_(moves, share)
     torch._foreach_add_(averages, moves)
+
+
+def _as_it_trains(network: nn.Module) -> nn.Module:
+    return pool_first(network) if isinstance(network, nn.Sequential) else network
 
 
 def pool_first(network: nn.Sequential) -> nn.Sequential:
