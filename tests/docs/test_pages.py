@@ -133,7 +133,8 @@ def test_every_block_of_a_page_works_in_its_order(page: Path, reader: Reader) ->
 
 def after_observer(reader: Reader) -> None:
     """What docs/observer.md says of its run."""
-    again = ["source", *(f"calibrate@{name}" for name in SCHEMES), *of_scheme("three-sigma")]
+    again = ["source", *of_scheme("three-sigma")]
+    again += [f"{stage}@{name}" for name in SCHEMES for stage in ("calibrate", "finetune")]
     assert sorted(re.findall(r"Running stage '([^']+)'", reader.printed)) == sorted(
         [*again, "compare"]
     )
