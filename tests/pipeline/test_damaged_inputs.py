@@ -12,7 +12,9 @@ from clone import Clone, tiny_run
 pytestmark = pytest.mark.pipeline
 
 DATA, FLOAT, CLASSES = "data/dataset.npz", "models/float.safetensors", "models/float-classes.npz"
-CALIBRATED, INTEGER = (f"models/{part}/lab.safetensors" for part in ("calibrated", "integer"))
+CALIBRATED, FINETUNED, INTEGER = (
+    f"models/{part}/lab.safetensors" for part in ("calibrated", "finetuned", "integer")
+)
 
 
 def flipped(content: bytes) -> bytes:
@@ -43,7 +45,7 @@ CASES: list[tuple[str, str, Damage]] = [
     ("evaluate_float", DATA, halved),
     ("evaluate_float", FLOAT, flipped),
     ("calibrate lab", FLOAT, halved),
-    ("convert lab", CALIBRATED, flipped),
+    ("convert lab", FINETUNED, flipped),
     ("evaluate lab", CALIBRATED, halved),
     ("evaluate lab", CLASSES, flipped),
     ("evaluate lab", INTEGER, flipped),

@@ -13,6 +13,5 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "loop": ["FineTuning"],
         "network": ["GridNetwork"],
-        "refit": ["refit"],
     },
 )
