@@ -8,7 +8,8 @@ Sources:
 1. Distillation: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; of a quantized network by its
    own float one: Mishra and Marr 2018, https://arxiv.org/abs/1711.05852
 2. Gradients clipped by their norm: Pascanu et al. 2013, https://arxiv.org/abs/1211.5063
-3. Weights that stay near a rounding threshold swing about it, so the end goes on with grids that
+3. A penalty on magnitudes makes weights 0: Han et al. 2015, https://arxiv.org/abs/1506.02626
+4. Weights that stay near a rounding threshold swing about it, so the end goes on with grids that
    stay: Nagel et al. 2022, https://arxiv.org/abs/2203.11086
 """
 
@@ -112,7 +113,7 @@ class Distillation(Trainer):
     ) -> None:
         super().__init__(network, recipe, group)
         self._teacher = [_at(layer, self.device) for layer in teacher]
-        self._share = finetune.distillation
+        self._share, self._sparsity = finetune.distillation, finetune.sparsity
 
     def _loss(self, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Mix the teacher's probabilities and the labels, and compare."""
@@ -128,6 +129,9 @@ class Distillation(Trainer):
 
     def _before_update(self) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        if self._sparsity:
+            for layer in self.network.weighted:
+                layer.pull_to_zero(self._sparsity)
 
 
 def _at(layer: FoldedLayer, device: torch.device) -> FoldedLayer:

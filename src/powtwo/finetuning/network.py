@@ -94,6 +94,11 @@ class GridLayer(nn.Module):
         scale = self.scale.to(accumulators.dtype)
         return requantize(accumulators, scale, self._scheme.rounding, self._limits)
 
+    def pull_to_zero(self, strength: float) -> None:
+        """Add to the gradient that of a penalty on |w|, `strength` steps of the codes large."""
+        assert self.weight.grad is not None
+        self.weight.grad.addcdiv_(self.weight.sign(), self.weight_inverse, value=strength)
+
     def calibrated(self) -> CalibratedLayer:
         """Return the layer as conversion reads it, with what was learned."""
         weight, bias = (p.detach().double().cpu().contiguous() for p in (self.weight, self.bias))
@@ -104,6 +109,21 @@ class GridLayer(nn.Module):
             output=output and replace(output, exponent=int(self.output_exponent)),
             adapted=replace(self.layer.folded, weight=weight, bias=bias),
         )
+
+    def on_grid(self) -> CalibratedLayer:
+        """Return what `calibrated` does, with weights and biases that are codes times their step.
+
+        Conversion rounds them to the same codes, and nothing else of them is handed on.
+        """
+        learned = self.calibrated()
+        source, exponents = learned.source, self.weight_exponent.cpu()
+        assert source.weight is not None
+        assert source.bias is not None
+        steps = by_channel(power_of_two(exponents), source.weight.dim() + 1)
+        weight = weight_codes(source.weight, 1 / steps, self.layer.weight_format.grid) * steps
+        steps = power_of_two(self.accumulator_exponent.cpu())
+        bias = bias_codes(source.bias, 1 / steps, self._scheme.bias == "floor") * steps
+        return replace(learned, adapted=replace(source, weight=weight, bias=bias))
 
     def settle(self, converted: Layer) -> None:
         """Take the exponents that conversion chose."""
@@ -163,10 +183,12 @@ class GridNetwork(nn.Module):
 
     def calibrated(self) -> Calibrated:
         """Return the network as conversion reads it, with what was learned."""
-        layers = list(self._calibrated.layers)
-        for index, layer in self.layers.items():
-            layers[int(index)] = layer.calibrated()  # type: ignore[operator]
-        return replace(self._calibrated, layers=tuple(layers))
+        return self._with(GridLayer.calibrated)
+
+    def on_grid(self) -> Calibrated:
+        """Return the network as the stage hands it on: its weights are codes times their step."""
+        self.settle()
+        return self._with(GridLayer.on_grid)
 
     def convert(self) -> IntegerNetwork:
         """Return the integer network that this one is now."""
@@ -177,6 +199,12 @@ class GridNetwork(nn.Module):
         converted = self.convert().layers
         for index, layer in self.layers.items():
             layer.settle(converted[int(index)])  # type: ignore[operator]
+
+    def _with(self, learned: Callable[[GridLayer], CalibratedLayer]) -> Calibrated:
+        layers = list(self._calibrated.layers)
+        for index, layer in self.layers.items():
+            layers[int(index)] = learned(layer)  # type: ignore[arg-type]
+        return replace(self._calibrated, layers=tuple(layers))
 
     def _steps(self) -> Iterator[Step]:
         for index, layer in enumerate(self._calibrated.layers):

@@ -52,9 +52,10 @@ class _Requantize(Function):
         ctx: Any, x: Tensor, scale: Tensor, rounding: Rounding, limits: tuple[int, int]
     ) -> Tensor:
         low, high = limits
-        codes = rounding.steps_(x * scale)
-        ctx.save_for_backward(scale, (codes >= low) & (codes <= high))
-        return codes.clamp_(low, high)
+        free = rounding.steps_(x * scale)
+        codes = free.clamp(low, high)
+        ctx.save_for_backward(scale, free == codes)
+        return codes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
