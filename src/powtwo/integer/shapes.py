@@ -178,4 +178,6 @@ def _layer_shape(
         output_zero_point=layer["output_zero_point"] if coded else None,
         weight_kind=layer.get("weight_kind", "uniform"),
         weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
+        accumulator_bits=layer.get("accumulator_bits", 32),
+        spills=layer.get("spills", 0),
     )
