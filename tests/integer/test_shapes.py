@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,10 @@ def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, object], messa
     write_integer_file(tmp_path / "a.safetensors", **changes)
     with pytest.raises(ValueError, match=message):
         shapes.read(tmp_path / "a.safetensors")
+
+
+def test_spilled_sums_are_counted_by_position() -> None:
+    (first, *_) = shapes.of_layout([32], [], 10)
+    tiled = replace(first, accumulator_bits=16, spills=96)
+    assert (first.accumulator_bits, first.spills, first.spilled) == (32, 0, 0)
+    assert tiled.spilled == 96 * 32 * 32
