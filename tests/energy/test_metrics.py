@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from energy_cases import FLIPPED, HOROWITZ, LAB, LAYERS, NARROW, PRICES, QTOOLS
+from energy_cases import EXACT, FLIPPED, HOROWITZ, LAB, LAYERS, NARROW, PRICES, QTOOLS
 
-from powtwo.energy.counts import CONVENTIONS, float_counts, integer_counts, total_energy
+from powtwo.energy.adder_tree import tree_sums
+from powtwo.energy.counts import (
+    CONVENTIONS,
+    accumulator_sums,
+    float_counts,
+    integer_counts,
+    total_energy,
+)
 from powtwo.energy.memory import memory_counts
 from powtwo.energy.metrics import (
     CONVENTION_COLUMNS,
@@ -33,6 +41,12 @@ FLIPPED_UJ = 5.84063114  # 53,085,440·0.11 + 123,274·0.01 pJ
 
 def configured(**changes: object) -> Prices:
     return load_prices(energy_page.CONFIGURED.model_copy(update=changes))
+
+
+def exact(**changes: object) -> Prices:
+    """Return prices by which a 4-bit addition has none in the table `lab`."""
+    prices = configured(**changes)
+    return replace(prices, tables=[EXACT if t.name == "lab" else t for t in prices.tables])
 
 
 def terms(layers: list[LayerShape], prices: Prices, part: str) -> list[dict[str, Any]]:
@@ -73,7 +87,7 @@ def test_a_scheme_that_the_table_lacks_is_null_there_and_priced_beside_it() -> N
 
 
 def test_a_table_is_judged_by_the_configured_convention_alone() -> None:
-    prices = configured(zero_point="msb_flip", all_widths=None)
+    prices = exact(zero_point="msb_flip", all_widths=None)
     lab, _ = totals(FLIPPED, prices)
     ratio = float(Fraction("244.193024") / Fraction("5.84063114"))
     assert (lab.integer_uj, lab.ratio, lab.last_integer_pj) == (FLIPPED_UJ, ratio, 140.9)
@@ -85,7 +99,7 @@ def test_a_table_is_judged_by_the_configured_convention_alone() -> None:
     pj = sum(row["energy_pj"] for row in rows if row["arithmetic"] == "integer")
     assert pj == pytest.approx(FLIPPED_UJ * 10**6)
     # Where the configured convention has no price, no other has figures by that table either.
-    assert {row["table"] for row in assumption_rows(FLIPPED, PRICES)} == {"qtools"}
+    assert {row["table"] for row in assumption_rows(FLIPPED, exact())} == {"qtools"}
     by_layer = [dict(zip(CONVENTION_COLUMNS, row, strict=True))
                 for row in convention_rows(FLIPPED, prices)]  # fmt: skip
     assert {row["zero_point"] for row in by_layer} == {"msb_flip"}
@@ -95,7 +109,7 @@ def test_a_table_is_judged_by_the_configured_convention_alone() -> None:
 @pytest.mark.parametrize("wider", [None, "lab"])
 @pytest.mark.parametrize("convention", ["per_use", "per_input", "folded"])
 def test_a_scheme_that_no_table_prices_is_an_error(convention: str, wider: str | None) -> None:
-    prices = configured(zero_point=convention, all_widths=wider)
+    prices = exact(zero_point=convention, all_widths=wider)
     for layers, operation in ((FLIPPED, "int4_add"), (NARROW, "int4x8_multiply")):
         with pytest.raises(
             UnpricedError, match=f"energy.table = lab: has no price for {operation}"
@@ -137,13 +151,15 @@ def test_what_does_not_fit_its_memory_level_is_named() -> None:
 
 def test_sensitivity_varies_one_assumption_at_a_time() -> None:
     rows = assumption_rows(LAYERS, PRICES)
-    assert len(rows) == 2 * (4 + 5 + 5)
+    assert len(rows) == 2 * (4 + 2 + 5 + 5)
     base = {"zero_point": "per_use", "weights_in": "dram", "activations_in": "sram_1mb"}
     for row in rows:
-        assert {name: row[name] for name in base} == base | {row["varied"]: row["value"]}
+        changed = {row["varied"]: row["value"]} if row["varied"] in base else {}
+        assert {name: row[name] for name in base} == base | changed
         table = {"lab": LAB, "qtools": QTOOLS}[row["table"]]
         exact = total_energy(float_counts(LAYERS), table)
-        integer = total_energy(integer_counts(LAYERS, row["zero_point"]), table)
+        sums = tree_sums if row["value"] == "tree" else accumulator_sums
+        integer = total_energy(integer_counts(LAYERS, row["zero_point"], sums), table)
         exact_memory, integer_memory = (
             total_energy(
                 memory_counts(LAYERS, kind, row["weights_in"], row["activations_in"]), HOROWITZ
@@ -154,24 +170,25 @@ def test_sensitivity_varies_one_assumption_at_a_time() -> None:
         assert row["memory_ratio"] == float(exact_memory / integer_memory)
         assert row["memory_integer_uj"] == float(integer_memory / 10**6)
         assert row["sum_ratio"] == float((exact + exact_memory) / (integer + integer_memory))
-        alone = row["varied"] == "zero_point"  # which moves no bit in memory
+        alone = row["varied"] in ("zero_point", "sums")  # which move no bit in memory
         assert row["ratio"] == row["arithmetic_ratio" if alone else "sum_ratio"]
         assert row["ratio_of"] == "arithmetic" + " and memory together" * (not alone)
 
 
-def test_sensitivity_without_memory_is_of_conventions_alone() -> None:
+def test_sensitivity_without_memory_is_of_conventions_and_sums_alone() -> None:
     rows = sensitivity_rows(LAYERS, [LAB], None, Energy(table="lab", zero_point="per_use"))
-    assert [row["value"] for row in rows] == list(CONVENTIONS)
+    assert [row["value"] for row in rows] == [*CONVENTIONS, "accumulator", "tree"]
     for key in ("sum_ratio", "memory_ratio", "weights_in", "activations_in"):
         assert {row[key] for row in rows} == {None}
 
 
 def test_a_convention_without_a_price_has_a_row_of_sensitivity_with_nulls() -> None:
-    rows = assumption_rows(FLIPPED, configured(zero_point="msb_flip"))
-    assert len(rows) == 2 * (4 + 5 + 5)
+    rows = assumption_rows(FLIPPED, exact(zero_point="msb_flip"))
+    assert len(rows) == 2 * (4 + 2 + 5 + 5)
     unknown = {"arithmetic_integer_uj", "arithmetic_ratio", "sum_ratio", "ratio"}
     for row in rows:
-        lacking = row["table"] == "lab" and row["zero_point"] != "msb_flip"
+        narrow = row["zero_point"] != "msb_flip" or row["value"] == "tree"  # needs narrow adders
+        lacking = row["table"] == "lab" and narrow
         assert {key for key in row if row[key] is None} == (unknown if lacking else set())
         assert row["arithmetic_float_uj"] == 244.193024
         assert lacking or row["table"] == "qtools" or row["arithmetic_integer_uj"] == FLIPPED_UJ

@@ -22,7 +22,8 @@ PRICES = load_prices(CONFIGURED)
 LAYERS = lab_layers()
 NARROW = NETWORKS["4-bit weights, 8-bit codes"]  # `lab` cannot price it
 SHIFTS = NETWORKS["the same, z = 0, int32 logits"]
-FLIPPED = lab_layers(bits=4, weights=SHIFT)  # `lab` prices msb_flip; the others need int4_add
+FLIPPED = lab_layers(bits=4, weights=SHIFT)  # all but msb_flip need int4_add, by EXACT no price
+EXACT = LAB.model_copy(update={"next_wider": []})  # takes no adder for a narrower one
 
 some_layers = st.lists(
     st.builds(

@@ -4,6 +4,7 @@ params            the section `energy` of params.yaml
 operation_prices  what a multiplication, an addition or a shift costs: prices/*.yaml
 memory            bits moved, and what a bit costs: prices/memory/*.yaml
 counts            operations of each layer, in FP32 and in integers
+adder_tree        the sums of a layer in a tree of adders
 sensitivity       the ratio to FP32 as one assumption varies
 metrics           everything that stage energy@S writes about a scheme
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -29,15 +30,17 @@ LAYOUT = (32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M")  # the lab's
 HIDDEN, CLASSES = (256, 128), 10
 CONFIGURED = Energy(table="lab", zero_point="per_use", all_widths="qtools", memory="horowitz")
 SHIFT = {"weight_kind": "power_of_two", "weight_code_bits": 4}
-OPERATIONS = ("fp32_multiply", "fp32_add", "int32_add", "int8_add", "int4_add", "int8_multiply",
-              "int4x8_multiply", "int4_multiply", "int2x8_multiply", "int4x8_shift", "int4_shift",
+OPERATIONS = ("fp32_multiply", "fp32_add", "int32_add", "int16_add", "int12_add", "int8_add",
+              "int4_add", "int8_multiply", "int4x8_multiply", "int4_multiply", "int4x8_shift",
+              "int4_shift", "int2x8_mux", "int2x4_mux", "int1x8_xor", "int4x1_and",
               "shift")  # fmt: skip
 UNKNOWN = "–"
 
 
-def lab_layers(**changes: Any) -> list[LayerShape]:
+def lab_layers(accumulator_bits: int = 32, **changes: Any) -> list[LayerShape]:
     """List the layers of the lab's network, whose logits are codes, with `of_layout`'s options."""
-    return of_layout(LAYOUT, HIDDEN, CLASSES, **changes)
+    layers = of_layout(LAYOUT, HIDDEN, CLASSES, **changes)
+    return [replace(layer, accumulator_bits=accumulator_bits) for layer in layers]
 
 
 NETWORKS: Mapping[str, Sequence[LayerShape]] = {
@@ -46,6 +49,9 @@ NETWORKS: Mapping[str, Sequence[LayerShape]] = {
     "4-bit weights and codes": lab_layers(bits=4),
     "4-bit 0 or ±2^k, 8-bit codes": lab_layers(weights=SHIFT),
     "the same, z = 0, int32 logits": lab_layers(weights=SHIFT, zero_point=0, logits="int32"),
+    "−1, 0, 1, 4-bit codes, z = 0, 12-bit sums": lab_layers(
+        12, weights={"weight_bits": 2}, bits=4, zero_point=0, logits="int32"
+    ),
 }
 
 
