@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.conversion.finetune import Finetune
 from powtwo.conversion.scheme import Scheme
@@ -79,6 +80,7 @@ class FineTuning(TrainingRun):
     ) -> None:
         """Begin with what calibration chose; `scheme.finetune` says how to go on."""
         assert scheme.finetune is not None
+        to_integer.convert(calibrated, "finetune", scheme)  # refuses what it could not after all
         self._finetune, self._calibrated = scheme.finetune, calibrated
         self.network = GridNetwork(calibrated, scheme)
         normalization = calibrated.input.normalization
@@ -91,6 +93,8 @@ class FineTuning(TrainingRun):
         """Choose the exponents again, as long as the scheme says, and train for one epoch."""
         if len(self.history) < self._finetune.refit * self._finetune.epochs:
             refit(self.network, self._refit_images.to(self.trainer.device))
+        else:
+            self.network.settle()
         super().epoch()
 
     def _make_trainer(self, network: nn.Module, recipe: Train, group: Group) -> Trainer:
@@ -129,9 +133,10 @@ class Distillation(Trainer):
 
     def _before_update(self) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
-        if self._sparsity:
-            for layer in self.network.weighted:
+        for layer in self.network.weighted:
+            if self._sparsity:
                 layer.pull_to_zero(self._sparsity)
+            layer.shrink()
 
 
 def _at(layer: FoldedLayer, device: torch.device) -> FoldedLayer:
