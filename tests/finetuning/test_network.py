@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from networks import identical_floats, networks, random_network, random_pixels
 from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
+from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.finetuning.network import GridNetwork
 from powtwo.finetuning.refit import refit
@@ -76,6 +77,24 @@ def test_they_are_so_after_exponents_were_chosen_anew(network: IntegerNetwork) -
     disturb(tuned)
     refit(tuned, network.input.normalization(random_pixels(1)))
     check_equal(tuned, torch.float32, random_pixels(2))
+
+
+@pytest.mark.parametrize("accumulator", [{"bits": 10}, {"bits": 12, "tiles": True}])
+def test_restricted_codes_are_taken_when_it_settles(accumulator: dict) -> None:
+    scheme = options_of(
+        weights={"per": "channel"},
+        activations={"bits": 4, "zero_point": 0},
+        accumulator=accumulator,
+        layers={"first": {"accumulator": 20}},
+    )
+    network = GridNetwork(calibration(scheme), scheme)
+    check_equal(network, torch.float32, IMAGES[:4])
+    disturb(network)
+    network.settle()
+    check_equal(network, torch.float32, IMAGES[:4])
+    again = to_integer.convert(network.calibrated(), "again", scheme)
+    assert not again.restrictions
+    assert not again.moves
 
 
 def test_weights_that_quadruple_have_exponents_two_higher() -> None:

@@ -20,7 +20,7 @@ from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
 from powtwo.finetuning.straight_through import bias_codes, requantize, weight_codes
 from powtwo.integer.fixedpoint import by_channel, power_of_two
-from powtwo.integer.layer import Layer, as_exponents
+from powtwo.integer.layer import INT32_BITS, Layer, as_exponents
 from powtwo.integer.network import IntegerNetwork
 
 
@@ -106,7 +106,7 @@ class GridLayer(nn.Module):
         )
 
     def settle(self, converted: Layer) -> None:
-        """Take the exponents that conversion chose."""
+        """Take the exponents that conversion chose, and the codes that it restricted."""
         assert converted.input is not None
         exponents = [
             (self.input_exponent, converted.input.exponent),
@@ -116,6 +116,17 @@ class GridLayer(nn.Module):
         for buffer, exponent in exponents:
             buffer.copy_(torch.tensor(exponent))
         self.prepare()
+        if converted.accumulator_bits < INT32_BITS:
+            self._take(converted)
+
+    @torch.no_grad()
+    def _take(self, converted: Layer) -> None:
+        """Move weights whose code is another than the converted layer's onto that code."""
+        assert converted.weight is not None
+        codes = weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
+        differs = codes != converted.weight.to(codes)
+        values = converted.weight_values.to(self.weight)
+        self.weight.copy_(torch.where(differs, values, self.weight))
 
 
 class Step(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd import Function
 
-from powtwo.integer.fixedpoint import Grid, nearest_power
+from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding
 
 
@@ -23,8 +23,7 @@ class _Weights(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, inverse: Tensor, grid: Grid) -> Tensor:
         ctx.save_for_backward(inverse)
-        steps = x * inverse
-        codes = nearest_power(steps) if grid.powers else steps.round_()
+        codes = grid.nearest(x * inverse)
         return codes.clamp_(grid.quant_min, grid.quant_max)
 
     @staticmethod
