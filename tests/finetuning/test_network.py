@@ -79,6 +79,24 @@ def test_they_are_so_after_exponents_were_chosen_anew(network: IntegerNetwork) -
     check_equal(tuned, torch.float32, random_pixels(2))
 
 
+@pytest.mark.parametrize("accumulator", [{"bits": 10}, {"bits": 12, "tiles": True}])
+def test_restricted_codes_are_taken_when_it_settles(accumulator: dict) -> None:
+    scheme = options_of(
+        weights={"per": "channel"},
+        activations={"bits": 4, "zero_point": 0},
+        accumulator=accumulator,
+        layers={"first": {"accumulator": 20}},
+    )
+    network = GridNetwork(calibration(scheme), scheme)
+    check_equal(network, torch.float32, IMAGES[:4])
+    disturb(network)
+    network.settle()
+    check_equal(network, torch.float32, IMAGES[:4])
+    again = to_integer.convert(network.calibrated(), "again", scheme)
+    assert not again.restrictions
+    assert not again.moves
+
+
 def test_weights_that_quadruple_have_exponents_two_higher() -> None:
     scheme = options_of(weights={"per": "channel"})
     network = GridNetwork(calibration(scheme), scheme)
@@ -160,6 +178,7 @@ def test_what_is_handed_on_lies_on_its_grid_and_converts_to_the_same_integers(
             assert torch.equal(one.weight, other.weight)
             assert torch.equal(one.bias, other.bias)
             assert torch.equal(layer.source.weight, other.weight_values)
+            assert torch.equal(layer.source.weight.signbit(), other.weight < 0)
             assert (one.weight_exponent, one.output) == (other.weight_exponent, other.output)
 
 
@@ -170,3 +189,30 @@ def test_a_penalty_pulls_each_weight_towards_0_by_a_share_of_its_step() -> None:
     layer.pull_to_zero(0.25)
     steps = by_channel(power_of_two(layer.weight_exponent), layer.weight.dim() + 1)
     assert torch.equal(layer.weight.grad.double(), layer.weight.sign() * 0.25 * steps)
+
+
+def test_shrunk_weights_have_few_codes_to_restrict() -> None:
+    scheme = options_of(
+        weights={"per": "channel", "bits": 4},
+        activations={"bits": 4, "zero_point": 0},
+        accumulator={"bits": 9},
+        layers={"first": {"accumulator": 20}},
+    )
+    network = GridNetwork(calibration(scheme), scheme)
+    with torch.no_grad():
+        for layer in network.weighted:
+            layer.weight.mul_(1.5)
+
+    def restricted() -> int:
+        return to_integer.convert(network.calibrated(), "s", scheme).restricted_weights
+
+    before = restricted()
+    first, *others = network.weighted
+    weight = first.weight.clone()
+    for _ in range(20):  # as often as training takes a step
+        for layer in network.weighted:
+            layer.shrink()
+    assert torch.equal(first.weight, weight)  # has accumulators wide enough
+    assert before > 0
+    assert restricted() < before / 10
+    assert all(bool(layer.weight.any()) for layer in others)

@@ -259,9 +259,12 @@ def _project(steps: Tensor, magnitudes: Tensor, sides: list[_Side], limit: Tenso
     large = steps.amax(1)
     for _ in range(HALVINGS):
         middle = (small + large) / 2
-        fits = sum(side.sums(middle) for side in sides) <= limit
+        fits = torch.stack([side.sums(middle) for side in sides]).sum(0) <= limit
         large, small = torch.where(fits, middle, large), torch.where(fits, small, middle)
-    below, above = (sum(side.codes(t, steps) for side in sides) for t in (large, small))
+    below, above = (
+        torch.stack([side.codes(threshold, steps) for side in sides]).sum(0)
+        for threshold in (large, small)
+    )
     members = torch.stack([side.members for side in sides]).any(0)
     over = (magnitudes * members).sum(1) > limit
     for row in torch.nonzero(over).flatten().tolist():

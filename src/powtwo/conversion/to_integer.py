@@ -8,9 +8,10 @@ w̄ = round(w / 2^e_w), clamped        b̄ = round or floor(b / 2^(e_x + e_w))
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 import torch
 
@@ -34,6 +35,7 @@ from powtwo.network.folded import FoldedLayer
 BIAS_LIMIT = 2.0**62  # of biases in int64, before it is known whether they fit int32
 SHIFT = "its shift within 0 to 31"  # what an exponent is moved for
 ACCUMULATORS = "accumulators below 2^{}"
+FEW = 8  # moves of a layer's channels that are told one by one
 WIDE = Accumulator()
 
 
@@ -53,6 +55,22 @@ class Move:
         return (
             f"layer {self.layer}{whose}: {self.tensor} exponent {self.before} -> {self.after}, "
             f"to keep {self.kept}"
+        )
+
+
+def _told(moves: Sequence[Move]) -> Iterator[str]:
+    """Yield a line for each move, and one for many channels of a layer together."""
+    for (layer, tensor, kept), group in groupby(
+        moves, lambda move: (move.layer, move.tensor, move.kept)
+    ):
+        alike = list(group)
+        if len(alike) <= FEW:
+            yield from map(str, alike)
+            continue
+        steps = [move.after - move.before for move in alike]
+        yield (
+            f"layer {layer}, {len(alike)} channels: {tensor} exponents {min(steps)} to "
+            f"{max(steps)} coarser, to keep {kept}"
         )
 
 
@@ -77,7 +95,7 @@ class Conversion:
         zeroed = [
             f"layer {i}: every weight becomes 0: all are below half a step" for i in self.zeroed
         ]
-        return [*map(str, self.moves), *map(str, self.restrictions), *zeroed]
+        return [*_told(self.moves), *map(str, self.restrictions), *zeroed]
 
 
 def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:

@@ -141,16 +141,17 @@ class GridLayer(nn.Module):
     def on_grid(self) -> CalibratedLayer:
         """Return what `calibrated` does, with weights and biases that are codes times their step.
 
-        Conversion rounds them to the same codes, and nothing else of them is handed on.
+        Conversion rounds them to the same codes, and nothing else is handed on: no sign of a 0.
         """
         learned = self.calibrated()
         source, exponents = learned.source, self.weight_exponent.cpu()
         assert source.weight is not None
         assert source.bias is not None
         steps = by_channel(power_of_two(exponents), source.weight.dim() + 1)
-        weight = weight_codes(source.weight, 1 / steps, self.layer.weight_format.grid) * steps
+        codes = weight_codes(source.weight, 1 / steps, self.layer.weight_format.grid)
+        weight = codes * steps + 0.0
         steps = power_of_two(self.accumulator_exponent.cpu())
-        bias = bias_codes(source.bias, 1 / steps, self._scheme.bias == "floor") * steps
+        bias = bias_codes(source.bias, 1 / steps, self._scheme.bias == "floor") * steps + 0.0
         return replace(learned, adapted=replace(source, weight=weight, bias=bias))
 
     def settle(self, converted: Layer) -> None:
