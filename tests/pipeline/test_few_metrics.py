@@ -29,7 +29,8 @@ KEYS = {
     "convert/lab": "size_mb min_shift max_shift accumulator_bits clipped_weights moved_exponents",
     "evaluate/lab": "test_images float_accuracy accuracy drop_points agreement gained lost p_value "
                     "min_sqnr_db",
-    "energy/lab": "float_uj integer_uj ratio last_float_pj last_integer_pj",
+    "energy/lab": "float_uj integer_uj ratio ratio_gated_dense ratio_gated_gated ratio_with_sram "
+                  "last_float_pj last_integer_pj",
 }  # fmt: skip
 
 

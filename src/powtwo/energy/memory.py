@@ -22,6 +22,7 @@ from powtwo.integer.shapes import LayerShape
 KINDS = ("weights_read", "activations_read", "activations_written")
 WORD_BITS = 32  # of FP32 values, of int32 biases and accumulators
 BITS_IN_KIB = 8 * 1024
+ON_CHIP = "sram_1mb"  # for a sum with arithmetic in which no memory is off the chip
 
 
 class MemoryLevel(Section):

@@ -22,6 +22,7 @@ class Column(NamedTuple):
     key: str  # in that part
     form: str  # format specification
     detail: bool = False  # left out where space is short
+    optional: bool = False  # None where a parameter leaves it out
 
 
 class LayerColumn(NamedTuple):
@@ -48,6 +49,9 @@ SCHEME_COLUMNS = (
     Column("size_mb", "file, MB", "convert", "size_mb", ".2f"),
     Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
     Column("ratio", "energy ratio", "energy", "ratio", ".1f"),
+    Column("ratio_gated_dense", "gated / dense FP32", "energy", "ratio_gated_dense", ".1f"),
+    Column("ratio_gated_gated", "gated / gated FP32", "energy", "ratio_gated_gated", ".1f"),
+    Column("ratio_with_sram", "with SRAM", "energy", "ratio_with_sram", ".1f", optional=True),
 )
 # Columns that begin a range, and those that end it.
 RANGES = {"accuracy_low": "accuracy_high", "drop_points_low": "drop_points_high"}

@@ -19,7 +19,7 @@ from powtwo.report.columns import (
     words,
 )
 from powtwo.report.fp32 import fp32_row
-from powtwo.report.results import Results, Row, SchemeResult
+from powtwo.report.results import FLOAT_ZEROS, Results, Row, SchemeResult
 
 MICROJOULES, PICOJOULES = ",.3f", ",.0f"  # of a whole network, and of a layer
 
@@ -139,6 +139,21 @@ def _layer(row: Row, name: str, file: str) -> list[Cell]:
         text = " to ".join(dict.fromkeys(typeset(end, "d") for end in (low, high)))
         cells.append(Cell(text, low, f"{place}, {key}_min"))
     return cells
+
+
+def zeros(results: Results, scheme: SchemeResult) -> Table:
+    """Return the shares of zeros in each layer of a scheme, and of the float network's products."""
+    file = f"plots/zeros/{scheme.name}.csv"
+    rows = []
+    for row, of_float in zip(scheme.plots["zeros"], results.float_zeros, strict=True):
+        layer = row["layer"]
+        cells = [Cell(scheme.layer_names[layer], layer, f"{file}: layer {layer}, layer")]
+        for key in ("weight_share", "input_share", "product_share"):
+            cells.append(number(row[key], f"{file}: layer {layer}, {key}", ".1%"))
+        source = f"{FLOAT_ZEROS}: layer {of_float['layer']}, product_share"
+        rows.append([*cells, number(of_float["product_share"], source, ".1%")])
+    titles = ["layer", "zero weights", "zero inputs", "zero products", "zero products, FP32"]
+    return Table(titles, rows)
 
 
 def zero_points(results: Results) -> Table:
