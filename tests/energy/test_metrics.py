@@ -205,9 +205,35 @@ def test_a_convention_without_a_price_has_a_row_of_sensitivity_with_nulls() -> N
         assert f"| arithmetic, `lab` | `zero_point` | `{name}` | {ratio} |" in table
 
 
+def test_another_process_node_has_a_row_of_its_own_fp32() -> None:
+    *rows, row = assumption_rows(LAYERS, configured(second_node="tpuv4i"))
+    assert rows == assumption_rows(LAYERS, PRICES)
+    assert (row["varied"], row["value"], row["table"]) == ("process", "7nm", "tpuv4i")
+    assert list(row) == list(rows[0])
+    macs, outputs = 53_085_440, 123_274
+    exact = macs * Fraction("1.69")
+    # a product, its int32 addition, an int8 subtraction of z_x; a shift, an int8 addition of z_y
+    integer = macs * Fraction("0.107") + outputs * Fraction("0.017")
+    assert row["ratio"] == row["arithmetic_ratio"] == float(exact / integer)
+    assert row["ratio_of"] == "arithmetic"
+    assert row["memory_ratio"] is not None
+    assert row["sum_ratio"] < row["ratio"]
+
+
+def test_another_process_node_that_lacks_a_width_or_a_memory_has_nulls() -> None:
+    *_, row = assumption_rows(NARROW, configured(second_node="tpuv4i"))
+    assert (row["ratio"], row["arithmetic_integer_uj"], row["sum_ratio"]) == (None, None, None)
+    assert row["arithmetic_float_uj"] == float(53_085_440 * Fraction("1.69") / 10**6)
+    *_, row = assumption_rows(LAYERS, configured(second_node="tpuv4i", weights_in="dram_high"))
+    assert (row["memory_ratio"], row["sum_ratio"], row["weights_in"]) == (None, None, None)
+    assert row["ratio"] is not None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"second_node": "none"}, "energy.second_node = none: no such table; name one of lab"),
+        ({"second_node": "lab"}, "energy.second_node = lab: no such table; name one of horowitz"),
         ({"table": "none"}, "energy.table = none: no such table; name one of lab, qtools"),
         ({"memory": "none"}, "energy.memory = none: no such table; name one of horowitz"),
         ({"memory": "horowitz", "weights_in": "disk"},

@@ -80,8 +80,8 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
         ("td", "metrics/convert"): schemes * 2,
         # five columns of the comparison, two of the overview, four conventions, FP32, two totals
         ("td", "plots/totals"): schemes * (5 + 2 + 1 + 2) + 2,
-        # conventions; under two tables: four, two sums, two kinds of tensors in five places
-        ("td", "plots/assumptions"): schemes * (4 + 2 * (4 + 2 + 2 * 5)),
+        # conventions; under two tables: four, two sums, two kinds of tensors in five places; a node
+        ("td", "plots/assumptions"): schemes * (4 + 2 * (4 + 2 + 2 * 5) + 1),
         ("td", "plots/zeros"): schemes * layers * 3,
         ("th", "plots/zeros"): schemes * layers,
         ("td", "plots"): schemes * layers,  # the zeros of FP32

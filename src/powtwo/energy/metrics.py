@@ -33,7 +33,7 @@ from powtwo.energy.gating import ZeroShares, gated_energy
 from powtwo.energy.memory import ON_CHIP, MemoryTable, load_memory_table, memory_counts
 from powtwo.energy.operation_prices import PriceTable, Table, load_price_table
 from powtwo.energy.params import Energy
-from powtwo.energy.sensitivity import sensitivity_rows
+from powtwo.energy.sensitivity import Node, load_node, node_row, sensitivity_rows
 from powtwo.integer.shapes import LayerShape
 
 HEADLINE = ("float_uj", "integer_uj", "ratio", "ratio_gated_dense", "ratio_gated_gated",
@@ -83,6 +83,7 @@ class Prices:
     params: Energy
     tables: Sequence[PriceTable]  # of operations: the configured one, then that for all widths
     memory: MemoryTable | None
+    node: Node | None = None  # another process node, for plots/assumptions alone
 
 
 def load_prices(params: Energy) -> Prices:
@@ -102,7 +103,8 @@ def load_prices(params: Energy) -> Prices:
                     f"energy.{key} = {level}: no memory of {levels.name}; name one of "
                     f"{', '.join(levels.memory_levels)}"
                 )
-    return Prices(params, tables, levels)
+    node = None if params.second_node is None else load_node(params.second_node)
+    return Prices(params, tables, levels, node)
 
 
 def totals(
@@ -128,9 +130,13 @@ def headline(rows: Sequence[Total]) -> dict[str, float | None]:
 
 
 def assumption_rows(layers: Sequence[LayerShape], prices: Prices) -> list[dict[str, Any]]:
-    """Return the rows of `sensitivity_rows` under each table that prices the scheme."""
+    """Return the rows of `sensitivity_rows` under each table that prices the scheme.
+
+    Another process node has a row at the end.
+    """
     tables = _pricing_tables(layers, prices)
-    return sensitivity_rows(layers, tables, prices.memory, prices.params)
+    rows = sensitivity_rows(layers, tables, prices.memory, prices.params)
+    return rows if prices.node is None else [*rows, node_row(layers, prices.node, prices.params)]
 
 
 def term_rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
