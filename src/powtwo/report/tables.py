@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from powtwo.report.columns import (
+    COMPARATORS,
     FP32,
     LAYER_COLUMNS,
     LAYER_RANGES,
@@ -81,8 +82,8 @@ def _with_half(accuracy: Cell, row: Row) -> Cell:
 
 
 def compare_schemes(results: Results) -> Table:
-    """Return every column of every scheme; the best comes first, FP32 last."""
-    columns = [column for column in SCHEME_COLUMNS if column.title]
+    """Return every column of every scheme but COMPARATORS; the best comes first, FP32 last."""
+    columns = [c for c in SCHEME_COLUMNS if c.title and c.name not in COMPARATORS[1:]]
     rows = [
         [Cell(scheme.name), *(_figure(scheme, column) for column in columns)]
         for scheme in results.best_first
@@ -90,6 +91,18 @@ def compare_schemes(results: Results) -> Table:
     of_float = _of_float(results)
     fp32 = [Cell(FP32), *(of_float.get(column.name, Cell(MISSING)) for column in columns)]
     return Table(["scheme", *(c.title for c in columns)], rows, fp32, results.best.name)
+
+
+def comparators(results: Results) -> Table:
+    """Return how many times as much FP32 costs as each scheme, by what is compared with what."""
+    columns = [column for column in SCHEME_COLUMNS if column.name in COMPARATORS]
+    rows = [
+        [Cell(scheme.name), *(_figure(scheme, column) for column in columns)]
+        for scheme in results.best_first
+    ]
+    titles = ["scheme", "dense / dense FP32", "gated / dense FP32", "gated / gated FP32",
+              "dense / dense FP32, with SRAM"]  # fmt: skip
+    return Table(titles, rows, marked=results.best.name)
 
 
 def _figure(scheme: SchemeResult, column: Column) -> Cell:
