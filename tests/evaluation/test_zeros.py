@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -81,3 +83,14 @@ def test_padding_is_a_zero_input() -> None:
     whole = Layer("conv2d", weight, torch.zeros(1, dtype=torch.int32))
     (row,) = count_zeros([whole], [[torch.ones(1, 1, 3, 3)]], 1)
     assert (row.products, row.zero_inputs, row.zero_products) == (9, 0, 6)
+
+
+def test_groups_meet_their_own_inputs() -> None:
+    """A depthwise kernel on two channels, of which the second is 0 everywhere."""
+    weight = torch.ones(2, 1, 1, 1, dtype=torch.int8)
+    layer = Layer("conv2d", weight, torch.zeros(2, dtype=torch.int32))
+    x = torch.stack([torch.ones(2, 2), torch.zeros(2, 2)])[None]  # (1, 2, 2, 2)
+    (row,) = count_zeros([layer], [[x]], 1)
+    assert (row.products, row.zero_inputs, row.zero_products) == (8, 4, 4)
+    (row,) = count_zeros([replace(layer, weight=weight.clone().fill_(0))], [[x]], 1)
+    assert (row.zero_weights, row.zero_inputs, row.zero_products) == (2, 4, 8)

@@ -120,8 +120,11 @@ def _zeros(index: int, layer: AnyLayer, met: Tensor, positions: int, images: int
     alive = (weight != 0).to(torch.int64)
     weights, zero_weights = weight.numel(), weight.numel() - int(alive.sum())
     products = weights * positions
-    zero_inputs = products - len(weight) * int(met.sum())
-    zero_products = products - int((alive.sum(0) * met).sum())
+    # In groups, an output meets the inputs of its group alone: (groups, outputs a group, C, …).
+    groups = met.shape[0] // weight.shape[1]
+    by_group = alive.view(groups, -1, *weight.shape[1:])
+    zero_inputs = products - by_group.shape[1] * int(met.sum())
+    zero_products = products - int((by_group.sum(1).flatten(0, 1) * met).sum())
     return Zeros(
         index, layer.kind, images, weights, zero_weights, products, zero_inputs, zero_products,
         zero_weights / weights, zero_inputs / products, zero_products / products,
