@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from networks import identical_floats, networks, random_network, random_pixels
 from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
+from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.finetuning.network import GridNetwork
 from powtwo.finetuning.refit import refit
 from powtwo.finetuning.straight_through import requantize, weight_codes
-from powtwo.integer.fixedpoint import Grid, dequantize
+from powtwo.integer.fixedpoint import Grid, by_channel, dequantize, power_of_two
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
@@ -144,3 +145,28 @@ def test_what_was_learned_is_what_conversion_reads(per_channel: bool) -> None:
         assert learned.adapted is not None
         assert torch.equal(learned.adapted.weight, layer.weight.double())
         assert torch.equal(learned.folded.weight, layer.layer.folded.weight)
+
+
+@given(networks)
+def test_what_is_handed_on_lies_on_its_grid_and_converts_to_the_same_integers(
+    network: IntegerNetwork,
+) -> None:
+    tuned = on_grid(network)
+    disturb(tuned)
+    expected, handed_on = tuned.convert(), tuned.on_grid()
+    converted = to_integer.convert(handed_on, "finetune", tuned.scheme).network
+    for one, other, layer in zip(expected.layers, converted.layers, handed_on.layers, strict=True):
+        if one.has_weights:
+            assert torch.equal(one.weight, other.weight)
+            assert torch.equal(one.bias, other.bias)
+            assert torch.equal(layer.source.weight, other.weight_values)
+            assert (one.weight_exponent, one.output) == (other.weight_exponent, other.output)
+
+
+def test_a_penalty_pulls_each_weight_towards_0_by_a_share_of_its_step() -> None:
+    network = on_grid(random_network(7, per_channel=True))
+    layer = network.weighted[0]
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    layer.pull_to_zero(0.25)
+    steps = by_channel(power_of_two(layer.weight_exponent), layer.weight.dim() + 1)
+    assert torch.equal(layer.weight.grad.double(), layer.weight.sign() * 0.25 * steps)

@@ -180,4 +180,6 @@ def _layer_shape(
         weight_kind=layer.get("weight_kind", "uniform"),
         weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
         shifts=output_shape[0] if isinstance(layer.get("shift"), list) else 0,
+        accumulator_bits=layer.get("accumulator_bits", 32),
+        spills=layer.get("spills", 0),
     )
