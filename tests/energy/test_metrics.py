@@ -36,6 +36,10 @@ from powtwo.integer.shapes import LayerShape
 from powtwo.tools.docs import energy_page, markdown
 
 GOLDEN = ("5,888", "422.8", "388.24", "384.4", "384.1", "244,193,024", "17,523,126.16")
+# Both in sram_1mb, a 64th of 100 pJ a bit: weights, biases, inputs and outputs in bits.
+WITH_SRAM = (Fraction("244193024") + Fraction(100, 64) * 32 * (1_467_488 + 1_354 + 157_450)) / (
+    Fraction("17523126.16") + Fraction(100, 64) * (8 * 1_467_488 + 32 * 1_354 + 8 * 157_450)
+)
 FLIPPED_UJ = 5.84063114  # 53,085,440·0.11 + 123,274·0.01 pJ
 
 
@@ -59,6 +63,8 @@ def test_8_bits_are_priced_in_both_tables_and_the_lab_s_stand_at_the_top() -> No
     assert headline([lab, qtools]) == {
         "float_uj": 244.193024, "integer_uj": 17.52312616, "last_float_pj": 5888,
         "last_integer_pj": 422.8, "ratio": float(Fraction("244.193024") / Fraction("17.52312616")),
+        "ratio_gated_dense": None, "ratio_gated_gated": None,  # without zeros
+        "ratio_with_sram": float(WITH_SRAM),
     }  # fmt: skip
     assert (lab.table, lab.zero_point) == ("lab", "per_use")
     assert (lab.macs, lab.unpriced, lab.too_large) == (53_085_440, None, None)
@@ -131,7 +137,8 @@ def test_an_operation_without_a_price_is_an_error(operation: str, convention: st
 def test_memory_is_in_no_energy_called_arithmetic() -> None:
     alone = configured(memory=None)
     *arithmetic, traffic = totals(LAYERS, PRICES)
-    assert totals(LAYERS, alone) == arithmetic
+    nothing = {"sram_float_uj": None, "sram_integer_uj": None, "ratio_with_sram": None}
+    assert totals(LAYERS, alone) == [row._replace(**nothing) for row in arithmetic]
     assert (traffic.part, traffic.table) == ("memory", "horowitz")
     assert (traffic.weights_in, traffic.activations_in) == ("dram", "sram_1mb")
     assert traffic.integer_uj == 241.315025
@@ -198,9 +205,35 @@ def test_a_convention_without_a_price_has_a_row_of_sensitivity_with_nulls() -> N
         assert f"| arithmetic, `lab` | `zero_point` | `{name}` | {ratio} |" in table
 
 
+def test_another_process_node_has_a_row_of_its_own_fp32() -> None:
+    *rows, row = assumption_rows(LAYERS, configured(second_node="tpuv4i"))
+    assert rows == assumption_rows(LAYERS, PRICES)
+    assert (row["varied"], row["value"], row["table"]) == ("process", "7nm", "tpuv4i")
+    assert list(row) == list(rows[0])
+    macs, outputs = 53_085_440, 123_274
+    exact = macs * Fraction("1.69")
+    # a product, its int32 addition, an int8 subtraction of z_x; a shift, an int8 addition of z_y
+    integer = macs * Fraction("0.107") + outputs * Fraction("0.017")
+    assert row["ratio"] == row["arithmetic_ratio"] == float(exact / integer)
+    assert row["ratio_of"] == "arithmetic"
+    assert row["memory_ratio"] is not None
+    assert row["sum_ratio"] < row["ratio"]
+
+
+def test_another_process_node_that_lacks_a_width_or_a_memory_has_nulls() -> None:
+    *_, row = assumption_rows(NARROW, configured(second_node="tpuv4i"))
+    assert (row["ratio"], row["arithmetic_integer_uj"], row["sum_ratio"]) == (None, None, None)
+    assert row["arithmetic_float_uj"] == float(53_085_440 * Fraction("1.69") / 10**6)
+    *_, row = assumption_rows(LAYERS, configured(second_node="tpuv4i", weights_in="dram_high"))
+    assert (row["memory_ratio"], row["sum_ratio"], row["weights_in"]) == (None, None, None)
+    assert row["ratio"] is not None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"second_node": "none"}, "energy.second_node = none: no such table; name one of lab"),
+        ({"second_node": "lab"}, "energy.second_node = lab: no such table; name one of horowitz"),
         ({"table": "none"}, "energy.table = none: no such table; name one of lab, qtools"),
         ({"memory": "none"}, "energy.memory = none: no such table; name one of horowitz"),
         ({"memory": "horowitz", "weights_in": "disk"},

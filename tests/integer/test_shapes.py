@@ -36,6 +36,8 @@ def test_shapes_equal_those_of_a_network_that_ran(tmp_path: Path, logits: str) -
             assert layers[index].output_shape == tuple(output.shape[1:])
             assert layers[index].fan_in == layer.weight[0].numel()
             assert layers[index].input_zero_point == layer.input.zero_point
+            own = layer.output is not None and layer.shift.dim()
+            assert layers[index].shifts == (len(layer.weight) if own else 0)
         x = output
     last = (layers[index].output_bits, layers[index].output_zero_point)
     assert last == ((8, 0) if logits == "codes" else (None, None))

@@ -30,7 +30,8 @@ KEYS = {
     "restricted_weights",
     "evaluate/lab": "test_images float_accuracy accuracy drop_points agreement gained lost p_value "
                     "min_sqnr_db",
-    "energy/lab": "float_uj integer_uj ratio last_float_pj last_integer_pj",
+    "energy/lab": "float_uj integer_uj ratio ratio_gated_dense ratio_gated_gated ratio_with_sram "
+                  "last_float_pj last_integer_pj",
 }  # fmt: skip
 
 

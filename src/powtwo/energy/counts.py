@@ -123,10 +123,20 @@ def arithmetic_energies(
 def compared(float_pj: Pj, integer_pj: Pj) -> dict[str, float | None]:
     """Return energies in µJ, and their ratio, float over integer; None where one is unknown."""
     return {
-        "float_uj": None if float_pj is None else float(float_pj / PJ_IN_UJ),
-        "integer_uj": None if integer_pj is None else float(integer_pj / PJ_IN_UJ),
-        "ratio": None if float_pj is None or integer_pj is None else float(float_pj / integer_pj),
+        "float_uj": microjoules(float_pj),
+        "integer_uj": microjoules(integer_pj),
+        "ratio": ratio(float_pj, integer_pj),
     }
+
+
+def microjoules(pj: Pj) -> float | None:
+    """Return an energy in µJ; None where it is unknown."""
+    return None if pj is None else float(pj / PJ_IN_UJ)
+
+
+def ratio(float_pj: Pj, integer_pj: Pj) -> float | None:
+    """Return how many times as much FP32 costs; None where one is unknown."""
+    return None if float_pj is None or integer_pj is None else float(float_pj / integer_pj)
 
 
 def added(first: tuple[Pj, Pj], second: tuple[Pj, Pj]) -> tuple[Pj, Pj]:

@@ -8,6 +8,7 @@ Arithmetic and memory have columns of their own; `sum_ratio` adds them on both s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from powtwo.energy.adder_tree import tree_sums
@@ -20,8 +21,8 @@ from powtwo.energy.counts import (
     arithmetic_energies,
     compared,
 )
-from powtwo.energy.memory import MemoryTable, memory_energies
-from powtwo.energy.operation_prices import PriceTable
+from powtwo.energy.memory import MemoryTable, load_memory_table, memory_energies
+from powtwo.energy.operation_prices import PriceTable, load_price_table
 from powtwo.energy.params import Energy
 from powtwo.integer.shapes import LayerShape
 
@@ -50,6 +51,34 @@ def sensitivity_rows(
                 row = _energies(layers, table, memory, changed, sums)
                 rows.append({"varied": name, "value": value} | _with_ratio(row, name))
     return rows
+
+
+@dataclass(frozen=True)
+class Node:
+    """Another process node: its operations and its memory, from tables of one name."""
+
+    operations: PriceTable
+    memory: MemoryTable
+
+
+def load_node(name: str) -> Node:
+    """Read the two tables of a node.
+
+    Raises:
+        ParamsError: where there is none of this name.
+    """
+    key = "energy.second_node"
+    return Node(load_price_table(name, key=key), load_memory_table(name, key=key))
+
+
+def node_row(layers: Sequence[LayerShape], node: Node, params: Energy) -> dict[str, Any]:
+    """Return the row of another process node, of its own FP32; None where it lacks a price."""
+    levels = {params.weights_in, params.activations_in}
+    memory = node.memory if levels <= node.memory.memory_levels.keys() else None
+    row = _energies(layers, node.operations, memory, params, accumulator_sums)
+    return {"varied": "process", "value": f"{node.operations.process_nm}nm"} | _with_ratio(
+        row, "process"
+    )
 
 
 def _varied(memory: MemoryTable | None) -> dict[str, Sequence[str]]:
@@ -84,7 +113,7 @@ def _energies(
 
 
 def _with_ratio(row: dict[str, Any], varied: str) -> dict[str, Any]:
-    """Add the ratio that the assumption changes: of arithmetic alone where no bit moves."""
-    if varied in {"zero_point", "sums"}:
+    """Add the ratio that the assumption is about: with memory where it moves bits."""
+    if varied in {"zero_point", "sums", "process"}:
         return row | {"ratio_of": "arithmetic", "ratio": row["arithmetic_ratio"]}
     return row | {"ratio_of": "arithmetic and memory together", "ratio": row["sum_ratio"]}

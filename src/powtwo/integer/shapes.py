@@ -36,6 +36,7 @@ class LayerShape:
     stored: Shape | None = None  # the output after the poolings that follow, if any
     accumulator_bits: int = 32  # of the sums of products, or, with tiles, of each tile's sum
     spills: int = 0  # see `spilled`; 0 where no sum is split into tiles
+    shifts: int = 0  # stored, one a channel; 0 where all channels share one, or none is needed
 
     @property
     def spilled(self) -> int:
@@ -178,6 +179,7 @@ def _layer_shape(
         output_zero_point=layer["output_zero_point"] if coded else None,
         weight_kind=layer.get("weight_kind", "uniform"),
         weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
+        shifts=output_shape[0] if isinstance(layer.get("shift"), list) else 0,
         accumulator_bits=layer.get("accumulator_bits", 32),
         spills=layer.get("spills", 0),
     )

@@ -23,6 +23,7 @@ from powtwo.energy.metrics import Total, assumption_rows, load_prices, totals
 from powtwo.energy.operation_prices import PriceTable, load_price_table
 from powtwo.energy.params import Energy
 from powtwo.integer.shapes import LayerShape, of_layout
+from powtwo.report import systems
 from powtwo.tools.docs import markdown
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "energy.md"
@@ -55,12 +56,20 @@ NETWORKS: Mapping[str, Sequence[LayerShape]] = {
 }
 
 
+# The networks that the table of assumptions has room for.
+ASSUMED = ("8-bit weights and codes", "the same, z = 0, int32 logits",
+           "−1, 0, 1, 4-bit codes, z = 0, 12-bit sums")  # fmt: skip
+SHORT = {"the same, z = 0, int32 logits": "4-bit 0 or ±2^k, 8-bit codes, z = 0"}
+
+
 def passages() -> dict[str, str]:
     """Return the text between each pair of markers of docs/energy.md."""
     prices = load_prices(CONFIGURED)
     rows = {name: totals(layers, prices) for name, layers in NETWORKS.items()}
-    assumed = {name: assumption_rows(layers, prices) for name, layers in NETWORKS.items()}
+    assumed = {SHORT.get(name, name): assumption_rows(NETWORKS[name], prices) for name in ASSUMED}
     lines = {
+        "caveat": [systems.read().markdown],
+        "systems": silicon(),
         "operations": operations(prices.tables),
         "memory-levels": memory_levels(load_memory_table("horowitz")),
         "networks": networks(rows),
@@ -93,14 +102,26 @@ def memory_levels(table: MemoryTable) -> list[str]:
 def networks(parts: Mapping[str, Sequence[Total]]) -> list[str]:
     """Show the networks' arithmetic in each table, and their memory."""
     first = next(iter(parts.values()))
-    rows = [["FP32", *(cell for part in first for cell in (f"{part.float_uj:.3f}", "1"))]]
+    rows = [["FP32", *(cell for part in first for cell in (f"{part.float_uj:.3f}", "1")), "1"]]
     for name, of_network in parts.items():
         cells = [_cell(value, form) for part in of_network
                  for value, form in ((part.integer_uj, ".3f"), (part.ratio, ".1f"))]  # fmt: skip
-        rows.append([name, *cells])
+        rows.append([name, *cells, _cell(of_network[1].ratio_with_sram, ".1f")])
     energies = (*(f"arithmetic, `{part.table}`" for part in first[:2]), "memory")
     titles = [title for energy in energies for title in (f"{energy}, µJ", "ratio")]
-    return markdown.table(["network", *titles], rows)
+    with_sram = f"ratio with SRAM, `{first[1].table}`"
+    return markdown.table(["network", *titles, with_sram], rows)
+
+
+def silicon() -> list[str]:
+    """Show published chips, each with its source."""
+    rows = [
+        [each.name, each.what, f"{each.energy_uj:g}", f"{each.accuracy:.0%}",
+         f"[{each.source}]({each.url})"]
+        for each in systems.read().systems
+    ]  # fmt: skip
+    titles = ["system", "what", "µJ an image", "accuracy", "source"]
+    return markdown.table(titles, rows, words=(0, 1, 4))
 
 
 def sensitivity(assumed: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
