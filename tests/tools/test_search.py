@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -113,7 +115,7 @@ def shapes_only(
         codes, pj = (8, 128), 0
         for layer in layers:
             shape = shapes[layer.index, layer.formats.index(formats[layer.index])]
-            reading = steps.price.replace(shape, input_bits=codes[0], input_zero_point=codes[1])
+            reading = replace(shape, input_bits=codes[0], input_zero_point=codes[1])
             pj += prices.pj([reading])
             codes = (shape.output_bits, shape.output_zero_point)
         costs.append(float(pj) / 1e6)
@@ -291,6 +293,32 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert said.startswith(f"search: {line}")
     assert said.count("\n") == 1
     assert not (root / "build/search/base-mixed").exists()
+
+
+def test_what_is_measured_is_the_best_and_a_few_that_take_little_less() -> None:
+    front = [steps.Found({}, Fraction(pj), 100.0 - pj) for pj in (10, 50, *range(90, 120))]
+
+    def chosen(pj: int, count: int) -> list[int]:
+        return [int(each.pj) for each in steps.few(front, Fraction(pj), Fraction(1000), count)]
+
+    assert chosen(100, 5) == [100, 99, 98, 97, 96]
+    assert chosen(100, 2) == [100, 97]
+    assert chosen(100, 1) == [100]
+    assert chosen(60, 3) == [50, 10]
+    assert chosen(95, 7) == [95, 94, 93, 92, 91, 90, 50]
+    with pytest.raises(ValueError, match="cheapest assignment takes 1e-05 µJ, a ratio of 100: ask"):
+        chosen(9, 3)
+
+
+def test_of_what_was_measured_the_least_loss_within_the_budget_is_chosen(root: Path) -> None:
+    measurer, _, scheme, _ = whole(root)
+    own = measurer.measure(scheme)
+    losses = ((9, 0.3), (8, 0.2), (7, 0.2), (11, 0.1))
+    tried = [steps.Found({}, Fraction(pj), 0.0, replace(own, loss=loss)) for pj, loss in losses]
+    assert steps.best(tried, Fraction(10)) is tried[2]
+    assert steps.best(tried, Fraction(11)) is tried[3]
+    with pytest.raises(ValueError, match="no measured assignment is within the budget"):
+        steps.best(tried, Fraction(6))
 
 
 def test_relative_entropy_is_that_of_the_formula() -> None:

@@ -128,7 +128,7 @@ def run(options: Options, params: schema.Params) -> None:
     float_pj = prices.float_pj(own.shapes)
     budget = Budget.of(options.ratio, options.budget_uj, float_pj)
     front = steps.front(alone, prices)
-    few = steps.within(front, budget.pj, float_pj)[-options.tries :]
+    few = steps.few(front, budget.pj, float_pj, options.tries)
     tried = steps.measured(few, scheme, layers, measurer, prices)
     best = steps.best(tried, budget.pj)
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from powtwo.conversion.scheme import LayerBits, Scheme
+from powtwo.dataset.images import evenly_spaced
 from powtwo.tools.search import assign, price
 from powtwo.tools.search.candidates import LayerFormats, assigned
 from powtwo.tools.search.measure import Measurement, Measurer
+
+NEAR = Fraction(19, 20)  # of the best assignment's energy
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,11 @@ def _measured(at: int, each: Alone, own: Alone) -> price.Measured:
     return price.Measured(each.measurement.shapes[at], each.measurement.loss - own.measurement.loss)
 
 
-def within(found: Sequence[Found], pj: Fraction, float_pj: Fraction) -> list[Found]:
-    """Return the assignments within a budget, the least predicted loss last.
+def few(found: Sequence[Found], pj: Fraction, float_pj: Fraction, count: int) -> list[Found]:
+    """Return assignments within a budget to measure, by rising predicted loss.
+
+    The first is the best; the others are evenly spaced over those that take nearly as much, for
+    its neighbors on the front may differ in layers that matter little.
 
     Raises:
         ValueError: where there is none, saying how far it goes.
@@ -106,7 +112,9 @@ def within(found: Sequence[Found], pj: Fraction, float_pj: Fraction) -> list[Fou
             f"{float(least) / 1e6:.4g} µJ, a ratio of {float(float_pj / least):.4g}: ask for that, "
             "or add --candidates that cost less"
         )
-    return cheap
+    near = [each for each in cheap if each.pj >= NEAR * cheap[-1].pj]
+    listed = max(near, cheap[-count:], key=len)[::-1]
+    return [listed[index] for index in evenly_spaced(len(listed), count)]
 
 
 def measured(
