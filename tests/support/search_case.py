@@ -15,7 +15,7 @@ from powtwo.dataset.images import Dataset
 
 SCHEME = {
     "weights": {"observer": "mse", "bits": 6, "per": "channel"},
-    "activations": {"observer": "mse", "bits": 8, "zero_point": 0},
+    "activations": {"observer": "mse", "bits": 8},
     "rounding": "half_up",
 }
 INDICES = (0, 2, 4, 7, 8)  # of its weighted layers

@@ -122,6 +122,14 @@ def shapes_only(
     return costs
 
 
+def test_predicted_energies_are_those_of_the_networks(root: Path) -> None:
+    measurer, prices, scheme, layers = whole(root)
+    front = steps.front(steps.alone(scheme, layers, measurer, prices), prices)
+    assert len(front) > 3
+    for each in steps.measured(front, scheme, layers, measurer, prices):
+        assert each.pj in {other.pj for other in front if other.formats == each.formats}
+
+
 def test_a_second_search_measures_nothing_and_writes_the_same_bytes(
     root: Path, calls: list[Scheme]
 ) -> None:
