@@ -199,7 +199,8 @@ def leaderboard(
         "table": "of prices; energy.all_widths by default",
         "candidates": "formats such as uniform2,power_of_two3a4, or a YAML file",
         "images": "validation images to measure on; evaluate.sensitivity_images by default",
-        "tries": "predicted assignments to measure, 5 by default",
+        "tries": "predicted assignments to measure in a round, 5 by default",
+        "rounds": "how often to search on from what was found, 1 by default",
         "name": "of the scheme that is found; SCHEME-mixed by default",
         "add": "add that scheme to params.yaml",
     },
@@ -213,14 +214,17 @@ def search(  # noqa: PLR0917
     candidates: str = "",
     images: str = "",
     tries: str = "",
+    rounds: str = "",
     name: str = "",
     add: bool = False,
 ) -> None:
     """Search the bits of each layer under an energy budget"""
     if candidates.endswith((".yaml", ".yml")):
         candidates = str(Path(candidates).absolute())
-    options = {"--ratio": ratio, "--budget-uj": budget_uj, "--table": table, "--images": images,
-               "--candidates": candidates, "--tries": tries, "--name": name}  # fmt: skip
+    options = {
+        "--ratio": ratio, "--budget-uj": budget_uj, "--table": table, "--images": images,
+        "--candidates": candidates, "--tries": tries, "--rounds": rounds, "--name": name,
+    }  # fmt: skip
     words = [word for pair in options.items() if pair[1] for word in pair] + ["--add"] * add
     run(context, "python", "-m", "powtwo.tools.search.run", scheme, *words)
 

@@ -160,10 +160,10 @@ def test_tasks_import_nothing_heavy() -> None:
             ],
         ),
         (
-            "search w3 --budget-uj 3 --table t --images 9 --tries 2 --name n --candidates /f.yaml",
+            "search w3 --budget-uj 3 --table t --images 9 --tries 2 --rounds 3 --name n -c /f.yaml",
             [
                 "python <-m> <powtwo.tools.search.run> <w3> <--budget-uj> <3> <--table> <t> "
-                "<--images> <9> <--candidates> </f.yaml> <--tries> <2> <--name> <n>"
+                "<--images> <9> <--candidates> </f.yaml> <--tries> <2> <--rounds> <3> <--name> <n>"
             ],
         ),
         ("leaderboard", [f"python <-m> <{EXPERIMENTS}.leaderboard>"]),

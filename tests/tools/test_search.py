@@ -24,7 +24,7 @@ from powtwo.energy.operation_prices import load_price_table
 from powtwo.sidecar import schema
 from powtwo.tools.search import candidates, run, steps
 from powtwo.tools.search.measure import Measurer, relative_entropy
-from powtwo.tools.search.price import Prices
+from powtwo.tools.search.price import Budget, Prices
 
 QTOOLS = ("--table", "qtools", "--candidates", CANDIDATES)
 RATIO = ("base", "--ratio", "20", *QTOOLS, "--tries", "3")
@@ -169,6 +169,32 @@ def test_a_killed_search_goes_on(
     assert outputs(root) == resumed
 
 
+def test_rounds_search_on_from_what_was_found(root: Path, calls: list[Scheme]) -> None:
+    run.main([*RATIO, "--tries", "1"])
+    first = outputs(root)
+    run.main([*RATIO, "--tries", "1", "--rounds", "9"])
+    assert len({str(each) for each in calls}) == len(calls)
+    rows = table(root / "build/search/base-mixed/layers.csv")
+    last = max(int(row["round"]) for row in rows)
+    assert 1 < last < 9  # it ended when nothing changed
+    assert first["layers.csv"].splitlines()[1:] == [
+        line for line in outputs(root)["layers.csv"].splitlines() if line.startswith(b"1,")
+    ]
+    front = table(root / "build/search/base-mixed/front.csv")
+    losses = {
+        number: min(float(row["loss"]) for row in front if row["loss"] and row["round"] == number)
+        for number in map(str, range(1, last + 1))
+    }
+    best = min(losses.values())
+    assert f"loss {best:.5f} (" in outputs(root)["scheme.yaml"].decode()
+    # The second is around the best of the first: one layer at a time differs from it.
+    found = next(row for row in front if row["round"] == "1" and row["loss"])
+    own = {
+        int(row["layer"]): row for row in rows if row["round"] == "2" and row["added_loss"] == "0.0"
+    }
+    assert all(float(row["loss"]) == float(found["loss"]) for row in own.values())
+
+
 def test_a_measurement_is_that_of_the_pipeline(root: Path) -> None:
     measurer, _, scheme, _ = whole(root)
     measured = measurer.measure(scheme)
@@ -303,11 +329,15 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert not (root / "build/search/base-mixed").exists()
 
 
+def of_pj(pj: int) -> Budget:
+    return Budget(Fraction(pj), Fraction(1000), "")
+
+
 def test_what_is_measured_is_the_best_and_a_few_that_take_little_less() -> None:
     front = [steps.Found({}, Fraction(pj), 100.0 - pj) for pj in (10, 50, *range(90, 120))]
 
     def chosen(pj: int, count: int) -> list[int]:
-        return [int(each.pj) for each in steps.few(front, Fraction(pj), Fraction(1000), count)]
+        return [int(each.pj) for each in steps.few(front, of_pj(pj), count)]
 
     assert chosen(100, 5) == [100, 99, 98, 97, 96]
     assert chosen(100, 2) == [100, 97]
@@ -323,10 +353,10 @@ def test_of_what_was_measured_the_least_loss_within_the_budget_is_chosen(root: P
     own = measurer.measure(scheme)
     losses = ((9, 0.3), (8, 0.2), (7, 0.2), (11, 0.1))
     tried = [steps.Found({}, Fraction(pj), 0.0, replace(own, loss=loss)) for pj, loss in losses]
-    assert steps.best(tried, Fraction(10)) is tried[2]
-    assert steps.best(tried, Fraction(11)) is tried[3]
+    assert steps.best(tried, of_pj(10)) is tried[2]
+    assert steps.best(tried, of_pj(11)) is tried[3]
     with pytest.raises(ValueError, match="no measured assignment is within the budget"):
-        steps.best(tried, Fraction(6))
+        steps.best(tried, of_pj(6))
 
 
 def test_relative_entropy_is_that_of_the_formula() -> None:

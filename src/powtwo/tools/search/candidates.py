@@ -11,7 +11,7 @@ scheme's `layers`, and for single layers:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -97,15 +97,31 @@ def by_layer(
     return listed
 
 
+def centered(
+    layers: Sequence[LayerFormats], formats: Mapping[int, LayerBits]
+) -> list[LayerFormats]:
+    """Return the layers with one of the formats of each first, in place of the scheme's own."""
+    return [
+        LayerFormats(
+            layer.index,
+            (
+                formats[layer.index],
+                *(each for each in layer.formats if each != formats[layer.index]),
+            ),
+        )
+        for layer in layers
+    ]
+
+
 def assigned(
-    scheme: Scheme, layers: Sequence[LayerFormats], changed: dict[int, LayerBits]
+    scheme: Scheme, layers: Sequence[LayerFormats], changed: Mapping[int, LayerBits]
 ) -> Scheme:
-    """Return the scheme with formats of some layers changed, by their index.
+    """Return the scheme with the first formats of the layers, some changed, by their index.
 
     Raises:
         ParamsError: where it breaks a rule.
     """
-    formats = {layer.index: layer.formats[0] for layer in layers} | changed
+    formats = {layer.index: layer.formats[0] for layer in layers} | dict(changed)
     said = {str(index): said_format(each) for index, each in sorted(formats.items())}
     values = scheme.model_dump(mode="json", exclude_none=True)
     values["layers"] = {name: each for name, each in said.items() if each}

@@ -43,15 +43,16 @@ class Budget:
     """The most that an image may cost."""
 
     pj: Fraction
+    float_pj: Fraction  # what FP32 costs
     said: str  # as it was asked for
 
     @classmethod
     def of(cls, ratio: Fraction | None, uj: Fraction | None, float_pj: Fraction) -> Budget:
         """Take a ratio of FP32 to integers, or µJ."""
         if ratio is not None:
-            return cls(float_pj / ratio, f"ratio {float(ratio):g}")
+            return cls(float_pj / ratio, float_pj, f"ratio {float(ratio):g}")
         assert uj is not None
-        return cls(uj * PJ_IN_UJ, f"{float(uj):g} µJ")
+        return cls(uj * PJ_IN_UJ, float_pj, f"{float(uj):g} µJ")
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from powtwo.energy.counts import PJ_IN_UJ
 from powtwo.tools.experiments import overrides
 from powtwo.tools.search.candidates import said_format
 from powtwo.tools.search.price import Prices
-from powtwo.tools.search.steps import Alone, Found
+from powtwo.tools.search.steps import Alone, Found, Round
 
-ALONE_COLUMNS = ("layer", "layer_kind", "format", "accuracy", "loss", "added_loss", "layer_uj",
-                 "network_uj", "refused")  # fmt: skip
-FRONT_COLUMNS = ("energy_uj", "ratio", "predicted_loss", "loss", "accuracy", "layers")
+ALONE_COLUMNS = ("round", "layer", "layer_kind", "format", "accuracy", "loss", "added_loss",
+                 "layer_uj", "network_uj", "refused")  # fmt: skip
+FRONT_COLUMNS = ("round", "energy_uj", "ratio", "predicted_loss", "loss", "accuracy", "layers")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,14 @@ class Summary:
         )
 
 
-def alone_rows(rows: Sequence[Sequence[Alone]], prices: Prices) -> list[tuple[Any, ...]]:
+def alone_rows(rounds: Sequence[Round], prices: Prices) -> list[tuple[Any, ...]]:
     """Return rows of ALONE_COLUMNS; losses are nats, energies µJ of arithmetic."""
-    return [_alone_row(at, each, row[0], prices) for at, row in enumerate(rows) for each in row]
+    return [
+        (number, *_alone_row(at, each, row[0], prices))
+        for number, done in enumerate(rounds, 1)
+        for at, row in enumerate(done.alone)
+        for each in row
+    ]
 
 
 def _alone_row(at: int, each: Alone, own: Alone, prices: Prices) -> tuple[Any, ...]:
@@ -59,23 +64,29 @@ def _alone_row(at: int, each: Alone, own: Alone, prices: Prices) -> tuple[Any, .
     )  # fmt: skip
 
 
-def front_rows(
-    front: Sequence[Found], tried: Sequence[Found], float_pj: Fraction
-) -> list[tuple[Any, ...]]:
+def front_rows(rounds: Sequence[Round], float_pj: Fraction) -> list[tuple[Any, ...]]:
     """Return rows of FRONT_COLUMNS by rising energy; what was measured has its own energy."""
-    measured = {said_formats(each.formats): each for each in tried}
-    listed = [measured.get(said_formats(each.formats), each) for each in front]
     return [
-        (
-            float(each.pj / PJ_IN_UJ),
-            float(float_pj / each.pj),
-            each.predicted_loss,
-            each.measurement.loss if each.measurement else None,
-            each.measurement.accuracy if each.measurement else None,
-            said_formats(each.formats),
-        )
-        for each in listed
+        (number, *_front_row(each, float_pj))
+        for number, done in enumerate(rounds, 1)
+        for each in _with_measured(done)
     ]
+
+
+def _with_measured(done: Round) -> list[Found]:
+    measured = {said_formats(each.formats): each for each in done.tried}
+    return [measured.get(said_formats(each.formats), each) for each in done.front]
+
+
+def _front_row(each: Found, float_pj: Fraction) -> tuple[Any, ...]:
+    return (
+        float(each.pj / PJ_IN_UJ),
+        float(float_pj / each.pj),
+        each.predicted_loss,
+        each.measurement.loss if each.measurement else None,
+        each.measurement.accuracy if each.measurement else None,
+        said_formats(each.formats),
+    )
 
 
 def said_formats(formats: dict[int, LayerBits]) -> str:

@@ -39,6 +39,7 @@ class Options(Section):
     candidates: str
     images: int | None
     tries: int
+    rounds: int
     name: SchemeName
     add: bool
 
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--candidates", default=candidates.WORDS)
     parser.add_argument("--images")
     parser.add_argument("--tries", default="5")
+    parser.add_argument("--rounds", default="1")
     parser.add_argument("--name")
     parser.add_argument("--add", action="store_true")
     return parser
@@ -77,6 +79,7 @@ def _options(words: argparse.Namespace) -> Options:
         "budget_uj": number("--budget-uj", words.budget_uj),
         "images": count("--images", words.images),
         "tries": count("--tries", words.tries),
+        "rounds": count("--rounds", words.rounds),
         "name": words.name or f"{words.scheme}-mixed",
     }
     return validate(Options, values, "search")
@@ -122,23 +125,19 @@ def run(options: Options, params: schema.Params) -> None:
     measurer = Measurer(NETWORK, Dataset.load(IMAGES), params.calibrate, images, KEPT)
     layers = candidates.by_layer(offered, measurer.layers, scheme)
 
-    alone = steps.alone(scheme, layers, measurer, prices)
-    own = alone[0][0].measurement
-    assert own is not None
-    float_pj = prices.float_pj(own.shapes)
-    budget = Budget.of(options.ratio, options.budget_uj, float_pj)
-    front = steps.front(alone, prices)
-    few = steps.few(front, budget.pj, float_pj, options.tries)
-    tried = steps.measured(few, scheme, layers, measurer, prices)
-    best = steps.best(tried, budget.pj)
+    own = measurer.measure(candidates.assigned(scheme, layers, {}))
+    budget = Budget.of(options.ratio, options.budget_uj, prices.float_pj(own.shapes))
+    limits = steps.Limits(budget, options.tries, options.rounds)
+    rounds = steps.search(scheme, layers, measurer, prices, limits)
+    best = rounds[-1].best
 
     found = candidates.assigned(scheme, layers, best.formats)
-    summary = results.Summary(options.name, own.images, table, float_pj)
+    summary = results.Summary(options.name, own.images, table, budget.float_pj)
     folder = FOLDER / options.name
-    files.write_csv(folder / "layers.csv", results.ALONE_COLUMNS, results.alone_rows(alone, prices))
-    files.write_csv(
-        folder / "front.csv", results.FRONT_COLUMNS, results.front_rows(front, tried, float_pj)
-    )
+    rows = results.alone_rows(rounds, prices)
+    files.write_csv(folder / "layers.csv", results.ALONE_COLUMNS, rows)
+    rows = results.front_rows(rounds, budget.float_pj)
+    files.write_csv(folder / "front.csv", results.FRONT_COLUMNS, rows)
     comment = f"inv search {options.scheme}, {budget.said}: {summary.line(best)}"
     files.write_text(folder / "scheme.yaml", results.scheme_text(options.name, found, comment))
     print(summary.line(best))

@@ -8,8 +8,9 @@ from fractions import Fraction
 
 from powtwo.conversion.scheme import LayerBits, Scheme
 from powtwo.dataset.images import evenly_spaced
+from powtwo.energy.counts import PJ_IN_UJ
 from powtwo.tools.search import assign, price
-from powtwo.tools.search.candidates import LayerFormats, assigned
+from powtwo.tools.search.candidates import LayerFormats, assigned, centered
 from powtwo.tools.search.measure import Measurement, Measurer
 
 NEAR = Fraction(19, 20)  # of the best assignment's energy
@@ -33,6 +34,53 @@ class Found:
     pj: Fraction  # predicted energy; the measured one where it was measured
     predicted_loss: float  # nats
     measurement: Measurement | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was measured and predicted around one assignment."""
+
+    alone: list[list[Alone]]  # the formats of each layer
+    front: list[Found]
+    tried: list[Found]
+    best: Found  # of this round and those before
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a search goes."""
+
+    budget: price.Budget
+    tries: int  # assignments that a round measures
+    rounds: int
+
+
+def search(
+    scheme: Scheme,
+    layers: Sequence[LayerFormats],
+    measurer: Measurer,
+    prices: price.Prices,
+    limits: Limits,
+) -> list[Round]:
+    """Search around the scheme, then around the best assignment so far, until that stays.
+
+    Raises:
+        ValueError: where the scheme is refused, or no assignment is within the budget.
+        UnpricedError: where the table lacks a price.
+    """
+    rounds: list[Round] = []
+    while len(rounds) < limits.rounds:
+        rows = alone(scheme, layers, measurer, prices)
+        predicted = front(rows, prices)
+        chosen = few(predicted, limits.budget, limits.tries)
+        tried = measured(chosen, scheme, layers, measurer, prices)
+        before = [rounds[-1].best] if rounds else []
+        found = best([*before, *tried], limits.budget)
+        rounds.append(Round(rows, predicted, tried, found))
+        if before and found.formats == before[0].formats:
+            break
+        layers = centered(layers, found.formats)
+    return rounds
 
 
 def alone(
@@ -95,7 +143,7 @@ def _measured(at: int, each: Alone, own: Alone) -> price.Measured:
     return price.Measured(each.measurement.shapes[at], each.measurement.loss - own.measurement.loss)
 
 
-def few(found: Sequence[Found], pj: Fraction, float_pj: Fraction, count: int) -> list[Found]:
+def few(found: Sequence[Found], budget: price.Budget, count: int) -> list[Found]:
     """Return assignments within a budget to measure, by rising predicted loss.
 
     The first is the best; the others are evenly spaced over those that take nearly as much, for
@@ -104,13 +152,13 @@ def few(found: Sequence[Found], pj: Fraction, float_pj: Fraction, count: int) ->
     Raises:
         ValueError: where there is none, saying how far it goes.
     """
-    cheap = [each for each in found if each.pj <= pj]
+    cheap = [each for each in found if each.pj <= budget.pj]
     if not cheap:
-        least = found[0].pj
+        least, asked = (float(pj / PJ_IN_UJ) for pj in (found[0].pj, budget.pj))
         raise ValueError(
-            f"the budget is {float(pj) / 1e6:.4g} µJ; the cheapest assignment takes "
-            f"{float(least) / 1e6:.4g} µJ, a ratio of {float(float_pj / least):.4g}: ask for that, "
-            "or add --candidates that cost less"
+            f"the budget is {asked:.4g} µJ; the cheapest assignment takes {least:.4g} µJ, a ratio "
+            f"of {float(budget.float_pj / found[0].pj):.4g}: ask for that, or add --candidates "
+            "that cost less"
         )
     near = [each for each in cheap if each.pj >= NEAR * cheap[-1].pj]
     listed = max(near, cheap[-count:], key=len)[::-1]
@@ -134,13 +182,13 @@ def measured(
     return done
 
 
-def best(tried: Sequence[Found], pj: Fraction) -> Found:
+def best(tried: Sequence[Found], budget: price.Budget) -> Found:
     """Return the assignment of least measured loss within the budget, of equals the cheaper.
 
     Raises:
         ValueError: where none is within it, as where conversion changed what is priced.
     """
-    cheap = [each for each in tried if each.pj <= pj and each.measurement]
+    cheap = [each for each in tried if each.pj <= budget.pj and each.measurement]
     if not cheap:
         raise ValueError("no measured assignment is within the budget; give more --tries")
     return min(cheap, key=lambda each: (each.measurement.loss, each.pj))  # type: ignore[union-attr]
