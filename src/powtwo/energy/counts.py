@@ -130,7 +130,7 @@ def _product(layer: LayerShape) -> str:
 
     A table that prices only int8 then refuses other widths instead of taking them for int8.
     """
-    if layer.weight_kind == "power_of_two":
+    if layer.weight_kind.startswith("power_of_two"):
         weight_bits, name = layer.weight_code_bits, "shift"
     else:
         weight_bits, name = layer.weight_bits, "multiply"
