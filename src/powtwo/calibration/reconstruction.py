@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from torch import Tensor
 from powtwo.calibration import learned_rounding
 from powtwo.calibration.exact_float import ExactFloatLayer, round_to_grid
 from powtwo.calibration.learned_rounding import Moments
+from powtwo.conversion import layer_config
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
 from powtwo.conversion.to_integer import convert_layer
@@ -70,6 +71,7 @@ def reconstruct(
     if not learn and not correct:
         return calibrated
     layers = list(calibrated.layers)
+    accumulators = layer_config.accumulators(calibrated.folded, scheme)
     inputs, qparams = _network_inputs(calibrated, images, batch_size), calibrated.input.codes
     for index, layer in enumerate(layers):
         if layer.folded.weight is None:
@@ -77,15 +79,18 @@ def reconstruct(
             inputs.exact = layer.folded(inputs.exact)
             inputs.codes = layer.folded(inputs.codes.float()).to(torch.int16)
             continue
-        integer = convert_layer(index, layer, qparams, scheme)
+        to_integers = partial(
+            convert_layer, index, codes=qparams, scheme=scheme, accumulator=accumulators[index]
+        )
+        integer = to_integers(layer)
         exact, moments = _exact_outputs(layer, integer, inputs, batch_size, learn)
         if moments is not None:
             moments = moments.centered() if correct else moments
             layers[index] = _learned(layer, integer, moments)
-            integer = convert_layer(index, layers[index], qparams, scheme)
+            integer = to_integers(layers[index])
         if correct:
             layers[index] = _corrected(layers[index], integer, inputs)
-            integer = convert_layer(index, layers[index], qparams, scheme)
+            integer = to_integers(layers[index])
         if integer.output is None:
             break
         step = layer_step(integer, scheme.rounding)

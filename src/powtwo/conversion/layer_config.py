@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from powtwo.conversion.scheme import LayerBits, Scheme
+from powtwo.conversion.scheme import Accumulator, LayerBits, Scheme
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import WeightFormat
 from powtwo.network.folded import FoldedLayer
@@ -38,6 +38,22 @@ def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerQuantC
     ]
 
 
+def accumulators(layers: Sequence[FoldedLayer], scheme: Scheme) -> dict[int, Accumulator]:
+    """Return the accumulators of each weighted layer of a folded network, by its index.
+
+    Raises:
+        ValueError: as `of_scheme`.
+    """
+    weighted = [index for index, layer in enumerate(layers) if layer.weight is not None]
+    bits = _bits_by_layer(weighted, scheme)
+    own = {index: bits[index].accumulator if index in bits else None for index in weighted}
+    default = scheme.accumulator or Accumulator()
+    return {
+        index: default.model_copy(update={"bits": width} if width else {})
+        for index, width in own.items()
+    }
+
+
 def _configure(
     index: int, layer: FoldedLayer, scheme: Scheme, bits: LayerBits, last: bool
 ) -> LayerQuantConfig:
@@ -56,6 +72,8 @@ def _configure(
 
 def _bits_by_layer(weighted: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
     """Return the bits of the layers that a scheme names by first, last or their index."""
+    if not scheme.layers:
+        return {}
     last = weighted[-1]
     names = {"first": weighted[0], "last": last} | {str(i): i for i in weighted}
     by_layer: dict[int, LayerBits] = {}
