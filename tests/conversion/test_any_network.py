@@ -28,8 +28,8 @@ quantizers = {"observer": st.sampled_from(observers.names()), "clamp": CLAMPS}
 weights = st.fixed_dictionaries(
     quantizers
     | {
-        "bits": st.sampled_from([2, 4]),
-        "kind": st.sampled_from(["uniform", "power_of_two"]),
+        "bits": st.sampled_from([3, 4]),
+        "kind": st.sampled_from(["uniform", "power_of_two", "power_of_two_nonzero"]),
         "per": st.sampled_from(["tensor", "channel"]),
         "rounding": st.sampled_from(["nearest", "learned"]),
     }

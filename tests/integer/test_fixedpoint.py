@@ -49,6 +49,9 @@ def test_a_grid_lists_what_its_bits_can_say() -> None:
     assert Grid.of_powers(3).codes.tolist() == [-4, -2, -1, 0, 1, 2, 4]
     assert Grid.of_powers(4).codes.abs().max() == 64
     assert len(Grid.of_powers(4).codes) == 15
+    powers = [1, 2, 4, 8, 16, 32, 64]
+    assert Grid.of_nonzero_powers(3).codes.tolist() == [-8, -4, -2, -1, 1, 2, 4, 8]
+    assert Grid.of_nonzero_powers(4).codes.tolist() == [-128, *(-p for p in powers[::-1]), *powers]
 
 
 def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
@@ -64,11 +67,27 @@ def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
     assert powers_of_values.tolist() == expected
 
 
+@pytest.mark.parametrize("bits", [3, 4])
+def test_without_zero_the_nearest_power_is_at_least_one(bits: int) -> None:
+    grid = Grid.of_nonzero_powers(bits)
+    values = torch.arange(-200 * 16, 200 * 16 + 1, dtype=torch.float64) / 16
+    expected = [
+        min(grid.codes.tolist(), key=lambda c, v=v: (abs(c - v), abs(c), -c))
+        for v in values.tolist()
+    ]
+    assert fixedpoint.quantize(values, 0, grid).tolist() == expected
+    zeros = torch.tensor([0.0, -0.0, 1e-300, -1e-300], dtype=torch.float64)
+    assert fixedpoint.quantize(zeros, 0, grid).tolist() == [1, 1, 1, -1]
+    assert grid.nearest(values.float()).dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("grid", "max_abs"),
     [
         (Grid.of_weights(8), 127),
         (Grid.of_powers(4), 64),
+        (Grid.of_nonzero_powers(3), 8),
+        (Grid.of_nonzero_powers(4), 64),  # 128 would be clipped to it, where it is positive
         (Grid.of_activations(8), 127.5),
         (Grid.of_activations(8, 0), 255),  # no code below 0, so all of the width
     ],

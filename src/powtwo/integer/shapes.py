@@ -31,7 +31,7 @@ class LayerShape:
     input_zero_point: int
     output_bits: int | None  # None: the output is the int32 accumulators
     output_zero_point: int | None
-    weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
+    weight_kind: str = "uniform"  # power_of_two…: a weight shifts, it does not multiply
     weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
     stored: Shape | None = None  # the output after the poolings that follow, if any
     accumulator_bits: int = 32  # of the sums of products, or, with tiles, of each tile's sum
