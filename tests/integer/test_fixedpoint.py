@@ -54,15 +54,18 @@ def test_a_grid_lists_what_its_bits_can_say() -> None:
     assert Grid.of_nonzero_powers(4).codes.tolist() == [-128, *(-p for p in powers[::-1]), *powers]
 
 
-def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_nearest_power_is_the_smaller_of_two_as_near(dtype: torch.dtype) -> None:
     powers = [0, *(sign * 2**k for k in range(8) for sign in (-1, 1))]
     ties = [0.5, *(1.5 * 2**k for k in range(7))]
-    hairs = [math.nextafter(tie, toward) for tie in ties for toward in (0, math.inf)]
+    sides = (torch.nextafter(torch.tensor(ties, dtype=dtype), torch.tensor(x, dtype=dtype))
+             for x in (0.0, math.inf))  # fmt: skip
+    hairs = [hair for side in sides for hair in side.tolist()]
     sixteenths = [n / 16 for n in range(100 * 16 + 1)]  # each tie is one of them
     sizes = [*sixteenths, *hairs]
     values = [sign * size for size in sizes for sign in (-1, 1)]
     expected = [min(powers, key=lambda p: (abs(p - Fraction(v)), abs(p))) for v in values]
-    powers_of_values = fixedpoint.nearest_power(torch.tensor(values, dtype=torch.float64))
+    powers_of_values = fixedpoint.nearest_power(torch.tensor(values, dtype=dtype))
     assert set(ties) <= set(sixteenths)
     assert powers_of_values.tolist() == expected
 

@@ -22,6 +22,7 @@ MAX_SHIFT = 31  # of an int32 accumulator
 MAX_INT8_POWER = 2**6
 FLOAT32_EXACT = 2**24  # below it float32 holds every integer
 FLOAT64_EXACT = 2**53  # and float64
+LAYOUTS = {torch.float32: (torch.int32, 23), torch.float64: (torch.int64, 52)}  # mantissa bits
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,16 @@ def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
 
 
 def nearest_power(x: Tensor) -> Tensor:
-    """Return the nearest of 0, ±1, ±2, ±4 … to floats; of two as near, the smaller."""
-    mantissa, exponent = torch.frexp(x.abs())  # |x| = m · 2^e with m in [0.5, 1)
-    below = (mantissa <= 0.75).to(torch.int32)  # 0.75 · 2^e is the middle of 2^(e−1) and 2^e
-    power = torch.ldexp(torch.ones_like(x), (exponent - below).clamp(0, 62))
-    return torch.where(x.abs() > 0.5, power.copysign(x), torch.zeros_like(x))
+    """Return the nearest of 0, ±1, ±2, ±4 … ±2^62 to float32 or float64; of two as near, the smaller.
+
+    |x| = 2^e · 1.m is nearer to 2^(e+1) where its mantissa m passes a half: adding just under a
+    half carries into the exponent then, and only then.
+    """
+    integers, mantissa_bits = LAYOUTS[x.dtype]
+    magnitude, just_under = x.abs(), 2 ** (mantissa_bits - 1) - 1
+    carried = magnitude.view(integers).add_(just_under) >> mantissa_bits << mantissa_bits
+    powers = carried.view(x.dtype).clamp_(1.0, 2.0**62).copysign_(x)
+    return torch.where(x.abs() > 0.5, powers, 0.0)
 
 
 def dequantize(codes: Tensor, exponent: int | Tensor, zero_point: int) -> Tensor:
