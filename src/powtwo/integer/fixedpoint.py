@@ -122,7 +122,7 @@ def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
 
 
 def nearest_power(x: Tensor) -> Tensor:
-    """Return the nearest of 0, ±1, ±2, ±4 … ±2^62 to float32 or float64; of two as near, the smaller.
+    """Return the nearest of 0, ±1, ±2 … ±2^62 to float32 or float64; of two as near, the smaller.
 
     |x| = 2^e · 1.m is nearer to 2^(e+1) where its mantissa m passes a half: adding just under a
     half carries into the exponent then, and only then.
