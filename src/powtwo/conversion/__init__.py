@@ -5,6 +5,7 @@ finetune      its section on training on the integer grid
 layer_config  what a scheme asks of each weighted layer
 calibrated    the calibrated network, which conversion reads, and its file
 schema        what its file may say
+narrow        weights whose sums fit accumulators of few bits
 to_integer    the conversion itself
 """
 
@@ -15,7 +16,8 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "calibrated": ["Calibrated", "CalibratedLayer"],
         "layer_config": ["LayerQuantConfig"],
-        "scheme": ["Activations", "Quantizer", "Scheme", "Weights"],
+        "narrow": ["WeightSums", "largest_sums"],
+        "scheme": ["Accumulator", "Activations", "Quantizer", "Scheme", "Weights"],
         "to_integer": ["Conversion", "Move", "convert", "convert_layer", "metrics"],
     },
 )
