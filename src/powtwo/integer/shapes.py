@@ -43,9 +43,9 @@ class LayerShape:
         """INT32 additions of tile sums for one image.
 
         `spills` counts them for one position of the output, over all of its channels: a channel
-        with T tiles has b + t₁ + … + t_T, T additions in INT32, that of the bias included, and its K
-        products are added in `accumulator_bits`, each to a sum that starts at 0. Without tiles the
-        bias and all products are added in `accumulator_bits`.
+        with T tiles has b + t₁ + … + t_T, T additions in INT32, that of the bias included, and its
+        K products are added in `accumulator_bits`, each to a sum that starts at 0. Without tiles
+        the bias and all products are added in `accumulator_bits`.
         """
         return self.spills * prod(self.output_shape[1:])
 
