@@ -20,7 +20,8 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     page, folder = root / "docs/results.md", root / "docs"
     yield page, "run", lambda: readme.work_tree(root)
     yield page, "published", lambda: readme.published_runs(root)
-    yield page, "schemes", lambda: readme.published_schemes(root / readme.HEADLINE)
+    yield page, "tuned", lambda: readme.published_schemes(root / readme.HEADLINE)
+    yield page, "schemes", lambda: readme.published_schemes(root / readme.CALIBRATED)
     page = root / "docs/training.md"
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
