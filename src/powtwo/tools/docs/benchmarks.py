@@ -59,11 +59,13 @@ class SizeRow(NamedTuple):
 
 
 class FinetuneRow(NamedTuple):
-    """A fine-tuning of a scheme of preset cifar10-jpeg-tuned, seed 0, on an H200."""
+    """A fine-tuning of seed 0: of photographs on an H200, of the digits on two cores."""
 
-    scheme: str
-    changed: str  # keys of its section `finetune`
+    images: str
+    scheme: str  # of preset cifar10-jpeg-tuned; for the digits, with other bits in the last layer
+    changed: str  # keys of the scheme
     epochs: int
+    zero_weights: float | None  # fraction; None where the network was not kept
     validation_accuracy: float  # of the integer network of the best epoch
 
 
