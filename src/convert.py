@@ -25,7 +25,7 @@ class Reads(StageParams):
 def main(scheme: str) -> None:
     """Run the stage for one scheme."""
     with observed(f"convert-{scheme}"), stage("convert", Reads, scheme) as params:
-        calibrated = Calibrated.load(f"models/finetuned/{scheme}.safetensors")
+        calibrated = Calibrated.load(f"models/finetuned/{scheme}.safetensors", stage="finetune")
         converted = to_integer.convert(calibrated, scheme, params.scheme)
         for line in converted.told:
             print(line)

@@ -91,3 +91,10 @@ def test_a_tensor_that_does_not_fit(
 def test_another_file(path: Path) -> None:
     path.write_bytes(b"no network")
     check_refused(Calibrated.load, path, "not a calibrated network: no safetensors file", REMEDY)
+
+
+def test_the_stage_that_wrote_the_file_is_the_one_to_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "damaged"
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="; run the finetune stage again$"):
+        Calibrated.load(path, stage="finetune")

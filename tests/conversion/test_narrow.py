@@ -269,3 +269,11 @@ def test_many_channels_that_are_moved_are_one_line() -> None:
     line = f"layer 4, {len(moves)} channels: weight exponents {min(steps)} to {max(steps)} coarser"
     assert any(told.startswith(line) for told in conversion.told)
     assert to_integer.metrics(conversion)["moved_exponents"] == len(conversion.moves)
+
+
+@pytest.mark.parametrize("layers", [{}, {"first": {"weights": 5}}, {"last": {"accumulator": 32}}])
+def test_tiles_of_no_width_are_refused(layers: dict) -> None:
+    with pytest.raises(ValueError, match="nothing is cut; set accumulator.bits, or leave tiles"):
+        options_of(accumulator={"tiles": True}, layers=layers)
+    options_of(accumulator={"tiles": True}, layers={**layers, "2": {"accumulator": 31}})
+    options_of(accumulator={"tiles": True, "bits": 31}, layers=layers)

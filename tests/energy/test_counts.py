@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product as pairs
 
 import pytest
 import torch
@@ -165,8 +166,14 @@ def test_a_tree_grows_by_a_bit_a_level_up_to_the_accumulator() -> None:
     assert [t.operation for t in tree_sums(replace(TILED, fan_in=1))][1:] == ["int32_add"]
 
 
-@pytest.mark.parametrize("kind", ["uniform", "power_of_two"])
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [
+        *pairs(["uniform", "power_of_two"], [2, 3, 4]),
+        ("power_of_two_nonzero", 3),
+        ("power_of_two_nonzero", 4),
+    ],
+)
 @pytest.mark.parametrize(("code_bits", "zero"), [(8, 0), (8, 128), (4, 0), (4, 8), (4, 15)])
 def test_product_bits_hold_every_product_and_no_fewer_would(
     kind: str, bits: int, code_bits: int, zero: int

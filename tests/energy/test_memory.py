@@ -125,3 +125,18 @@ def test_a_shift_of_each_channel_is_read_with_the_weights() -> None:
     assert [(t.kind, t.times, t.each) for t in own if t.each == 5] == [("weights_read", 10, 5)]
     floats = moved([layer], "float"), moved(LAYERS[-1:], "float")
     assert total_energy(floats[0], HOROWITZ) == total_energy(floats[1], HOROWITZ)
+
+
+@pytest.mark.parametrize(
+    ("spills", "ends"),
+    [(0, []), (10, [(10, 7)]), (182, [(182, 7)]), (183, [(1280, 1)]), (1280, [(1280, 1)])],
+)
+def test_where_tiles_end_is_read_with_the_weights(spills: int, ends: list[tuple[int, int]]) -> None:
+    """128 taps are told apart by 7 bits; 183 such numbers are more than a bit for each weight."""
+    layer = replace(LAYERS[-1], spills=spills, accumulator_bits=16)
+    plain = [(t.kind, t.times, t.each) for t in moved(LAYERS[-1:], "integer")]
+    own = [("weights_read", *each) for each in ends]
+    found = [(t.kind, t.times, t.each) for t in moved([layer], "integer")]
+    assert found == [*plain[:2], *own, *plain[2:]]
+    floats = moved([layer], "float"), moved(LAYERS[-1:], "float")
+    assert total_energy(floats[0], HOROWITZ) == total_energy(floats[1], HOROWITZ)

@@ -129,3 +129,10 @@ def test_the_float_layers_stay_as_calibration_had_them(tuned: Path) -> None:
             assert np.array_equal(one.folded.weight, other.folded.weight)
             assert other.adapted is not None
             assert not np.array_equal(other.adapted.weight, one.folded.weight)
+
+
+def test_a_loss_that_is_no_number_says_what_of_the_scheme_to_lower(tmp_path: Path) -> None:
+    folder = prepared(tmp_path / "run", {**SCHEME, "finetune": {"epochs": 1, "weight_decay": 1e6}})
+    with pytest.raises(AssertionError, match="must be finite; lower finetune.learning_rate of the"):
+        run(folder)
+    assert not (folder / FINETUNED).exists()

@@ -11,6 +11,8 @@ from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
 from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
+from powtwo.conversion.scheme import Accumulator
+from powtwo.finetuning.loop import check_tiles
 from powtwo.finetuning.network import GridNetwork
 from powtwo.finetuning.refit import refit
 from powtwo.finetuning.straight_through import requantize, weight_codes
@@ -216,3 +218,24 @@ def test_shrunk_weights_have_few_codes_to_restrict() -> None:
     assert before > 0
     assert restricted() < before / 10
     assert all(bool(layer.weight.any()) for layer in others)
+
+
+def test_tiles_must_hold_every_product_that_training_may_make() -> None:
+    """-2^7 is a code of 4 bits without 0, and of no weight here, so that conversion goes well."""
+    scheme = options_of(
+        weights={"kind": "power_of_two_nonzero"},
+        activations={"zero_point": 0},
+        accumulator={"bits": 15, "tiles": True},
+        layers={"first": {"accumulator": 16}},
+    )
+    calibrated = calibration(scheme)
+    network = to_integer.convert(calibrated, "s", scheme).network
+    assert all(int(layer.weight.min()) > -128 for layer in network.layers if layer.has_weights)
+    with pytest.raises(
+        ValueError, match='layer 2: products may come to reach 32640: .*"2": {accumulator: 16} or'
+    ):
+        check_tiles(network, scheme, calibrated)
+    wide = scheme.model_copy(update={"accumulator": Accumulator(bits=16, tiles=True)})
+    check_tiles(network, wide, calibrated)
+    whole = scheme.model_copy(update={"accumulator": Accumulator(bits=15)})
+    check_tiles(network, whole, calibrated)

@@ -96,6 +96,10 @@ def test_an_assignment_is_the_scheme_with_these_layers() -> None:
             "layers: {'1': [{weights: 2}]}",
             "candidates: layers: 1: no layer with weights;",
         ),
+        (
+            "layers: {first: [{weights: 2}], '0': [{weights: 3}]}",
+            "candidates: layers: 0: names layer 0 a second time; leave one",
+        ),
         ("all: [{kind: power_of_two, weights: 6}]", "power_of_two has 6 bits: at most 4"),
     ],
 )

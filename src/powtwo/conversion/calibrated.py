@@ -73,14 +73,14 @@ class Calibrated:
         tensor_files.write(path, arrays, metadata)
 
     @classmethod
-    def load(cls, path: Path | str) -> Calibrated:
-        """Read what `save` wrote; nothing is believed.
+    def load(cls, path: Path | str, stage: str = "calibrate") -> Calibrated:
+        """Read what `save` wrote in a stage; nothing is believed.
 
         Raises:
             ValueError: where the file is no calibrated network, or breaks a rule.
             FileNotFoundError: where there is no such file.
         """
-        with strict.refused(path, "run the calibrate stage again"):
+        with strict.refused(path, f"run the {stage} stage again"):
             values, arrays = tensor_files.read(path, "a calibrated network")
             network = schema.validated(values, arrays)
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from powtwo.conversion.finetune import Finetune
 from powtwo.core.params import Section
@@ -12,6 +19,7 @@ from powtwo.integer.rounding import Rounding
 
 MOST_SHIFT_BITS = 4  # of a weight that is a power of two
 LEAST_NONZERO_BITS = 3  # of one that cannot be 0
+WHOLE_BITS = 32  # of an accumulator that is not narrow
 
 Bits = Annotated[int, Field(ge=2, le=8)]
 AccumulatorBits = Annotated[int, Field(ge=8, le=32)]
@@ -131,9 +139,21 @@ class Scheme(Section):
         if weights is None:  # refused already
             return layers
         for name, layer in layers.items():
-            remedy = f"give layer {name} at most {MOST_SHIFT_BITS} bits of weights, or kind uniform"
+            remedy = f"give layer {name} other bits of weights, or kind uniform"
             _check_shift_bits(layer.kind or weights.kind, layer.weights or weights.bits, remedy)
         return layers
+
+    @model_validator(mode="after")
+    def _cuts_tiles(self) -> Scheme:
+        if self.accumulator is None or not self.accumulator.tiles:
+            return self
+        widths = [self.accumulator.bits, *(layer.accumulator for layer in self.layers.values())]
+        if not any(width and width < WHOLE_BITS for width in widths):
+            raise ValueError(
+                f"accumulator.tiles = true: no accumulator has fewer than {WHOLE_BITS} bits, so "
+                "that nothing is cut; set accumulator.bits, or leave tiles out"
+            )
+        return self
 
     def without_tiles(self) -> Scheme:
         """Return the scheme with one int32 sum where it has tiles, which gives the same."""

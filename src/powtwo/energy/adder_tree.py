@@ -32,10 +32,10 @@ def tree_sums(layer: LayerShape) -> list[OpCounts]:
 
 def product_bits(layer: LayerShape) -> int:
     """Return the bits, sign included, of any product of a weight and a centered code."""
-    largest_weight = 2 ** (layer.weight_bits - 1)
     if layer.weight_kind == "uniform":
-        largest_weight -= 1
-    elif layer.weight_kind == "power_of_two":  # 0 takes the place of the largest power
-        largest_weight //= 2
+        largest_weight = 2 ** (layer.weight_bits - 1) - 1
+    else:  # 2^k of the largest k; where a weight may be 0, that takes the place of one more
+        exponents = 2 ** (layer.weight_code_bits - 1)
+        largest_weight = 2 ** (exponents - (2 if layer.weight_kind == "power_of_two" else 1))
     highest = 2**layer.input_bits - 1 - layer.input_zero_point
     return int(largest_weight * max(highest, layer.input_zero_point)).bit_length() + 1

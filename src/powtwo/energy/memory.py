@@ -4,7 +4,7 @@ The model has no reuse, neither between images nor between layers: each weight a
 once, each input is read once, each output is written once, after the ReLU and the poolings that
 follow it. Hardware that reads a value twice would pay more, hardware that caches it less. Padding
 is not stored. Codes are packed: 4 bits are half a byte. A shift that all channels share is wired;
-one for each channel is read with the weights.
+one for each channel is read with the weights, and so is where tiles end.
 
 A memory table is separate from the table of operations, so that no sum mixes them by accident.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 
 from powtwo.core.params import Count, Section
@@ -65,13 +66,15 @@ def memory_counts(
     counts = []
     for layer in layers:
         weight_bits, input_bits, output_bits = _stored_bits(layer, arithmetic)
-        shifts = layer.shifts if arithmetic == "integer" else 0
+        beside: tuple[tuple[int, int], ...] = ()
+        if arithmetic == "integer":
+            beside = ((layer.shifts, SHIFT_BITS), tile_ends(layer))
         counts += [
             OpCounts(layer, arithmetic, kind, operation, elements, bits)
             for kind, operation, elements, bits in (
                 ("weights_read", weights, layer.weights, weight_bits),
                 ("weights_read", weights, layer.biases, WORD_BITS),
-                *([("weights_read", weights, shifts, SHIFT_BITS)] if shifts else []),
+                *(("weights_read", weights, *each) for each in beside if each[0]),
                 ("activations_read", activations, layer.inputs, input_bits),
                 ("activations_written", activations, layer.written, output_bits),
             )
@@ -126,6 +129,17 @@ def too_large(
                 f"{capacity:,} KiB"
             )
     return lines
+
+
+def tile_ends(layer: LayerShape) -> tuple[int, int]:
+    """Return what says where a layer's tiles end: how many values, of how many bits each.
+
+    A bit beside each weight, or the number of each tile's last tap, whichever are fewer bits.
+    """
+    if not layer.spills:
+        return 0, 0
+    flags, numbers = (layer.weights, 1), (layer.spills, (layer.fan_in - 1).bit_length())
+    return min(flags, numbers, key=prod)
 
 
 def _stored_bits(layer: LayerShape, arithmetic: str) -> tuple[int, int, int]:

@@ -25,16 +25,18 @@ from torch import Tensor, nn
 from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.conversion.finetune import Finetune
+from powtwo.conversion.layer_config import accumulators
 from powtwo.conversion.scheme import Scheme
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.engine.choose import make
 from powtwo.finetuning.network import GridNetwork
 from powtwo.finetuning.refit import refit
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.tiles import product_sums
 from powtwo.network import folded
 from powtwo.network.folded import FoldedLayer
 from powtwo.training.history import Measure
-from powtwo.training.loop import TrainingRun
+from powtwo.training.loop import TrainingError, TrainingRun
 from powtwo.training.params import Train
 from powtwo.training.processes import SINGLE_PROCESS, Group
 from powtwo.training.trainer import Trainer
@@ -43,6 +45,7 @@ CLIP_NORM = 2.0  # of all gradients together; without batch norm a step may else
 WARMUP = 0.04  # fraction of the steps in which the rate rises
 REFIT_IMAGES = 128  # training images that observers see, evenly spaced
 EVALUATE_BATCH = 250  # images at a time, for memory alone
+TOO_FAR = "lower finetune.learning_rate of the scheme, or its weight_decay or sparsity"
 
 
 def recipe_of(train: Train, finetune: Finetune) -> Train:
@@ -80,7 +83,8 @@ class FineTuning(TrainingRun):
     ) -> None:
         """Begin with what calibration chose; `scheme.finetune` says how to go on."""
         assert scheme.finetune is not None
-        to_integer.convert(calibrated, "finetune", scheme)  # refuses what it could not after all
+        # Both refuse what they could not after all.
+        check_tiles(to_integer.convert(calibrated, "finetune", scheme).network, scheme, calibrated)
         self._finetune, self._calibrated = scheme.finetune, calibrated
         self.network = GridNetwork(calibrated, scheme)
         normalization = calibrated.input.normalization
@@ -95,7 +99,11 @@ class FineTuning(TrainingRun):
             refit(self.network, self._refit_images.to(self.trainer.device))
         else:
             self.network.settle()
-        super().epoch()
+        try:
+            super().epoch()
+        except TrainingError as error:
+            reason = str(error).partition("; ")[0]  # what to do is another than in the stage train
+            raise TrainingError(f"{reason}; {TOO_FAR}") from None
 
     def _make_trainer(self, network: nn.Module, recipe: Train, group: Group) -> Trainer:
         return Distillation(network, recipe, group, self._calibrated.folded, self._finetune)
@@ -137,6 +145,24 @@ class Distillation(Trainer):
             if self._sparsity:
                 layer.pull_to_zero(self._sparsity)
             layer.shrink()
+
+
+def check_tiles(network: IntegerNetwork, scheme: Scheme, calibrated: Calibrated) -> None:
+    """Refuse tiles that do not hold every product that a weight may come to have.
+
+    Raises:
+        ValueError: where conversion may refuse, after training, what it took before.
+    """
+    for index, accumulator in accumulators(calibrated.folded, scheme).items():
+        layer = network.layers[index]
+        codes = layer.weight_format.grid.codes[:, None].numpy()
+        largest = max(int(each.max()) for each in product_sums(codes, *layer.input_range))
+        if accumulator.tiles and largest >= 2 ** (accumulator.bits - 1):
+            raise ValueError(
+                f"layer {index}: products may come to reach {largest}: a tile of "
+                f'{accumulator.bits} bits does not hold one; set layers: "{index}": '
+                f"{{accumulator: {largest.bit_length() + 1}}} or wider, or fewer bits of weights"
+            )
 
 
 def _at(layer: FoldedLayer, device: torch.device) -> FoldedLayer:

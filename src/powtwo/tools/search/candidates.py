@@ -151,7 +151,7 @@ def _by_index(named: dict[str, Any], weighted: Sequence[int]) -> dict[int, Any]:
     """Return by index what is named first, last or by its index.
 
     Raises:
-        ValueError: where a layer has no weights.
+        ValueError: where a layer has no weights, or two names.
     """
     names = {"first": weighted[0], "last": weighted[-1]} | {str(i): i for i in weighted}
     for name in named:
@@ -160,4 +160,11 @@ def _by_index(named: dict[str, Any], weighted: Sequence[int]) -> dict[int, Any]:
                 f"candidates: layers: {name}: no layer with weights; use first, last or one of "
                 f"{', '.join(map(str, weighted))}"
             )
-    return {names[name]: value for name, value in named.items()}
+    by_index: dict[int, Any] = {}
+    for name, value in named.items():
+        if names[name] in by_index:
+            raise ValueError(
+                f"candidates: layers: {name}: names layer {names[name]} a second time; leave one"
+            )
+        by_index[names[name]] = value
+    return by_index
