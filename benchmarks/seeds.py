@@ -1,6 +1,7 @@
 """How much a scheme's accuracy varies with the draw of the images that calibrate it.
 
-Each scheme is calibrated, converted and evaluated once for each seed by the pipeline's own stages,
+Each scheme is calibrated, fine-tuned where it says so, converted and evaluated once for each seed
+by the pipeline's own stages,
 in a folder of their own, from the images and the float network that lie in this one. Only
 `calibrate.seed` differs; the images that observers see are always training images. The table has a
 line for each scheme and metric: its mean, its sample standard deviation, and its value by seed.
@@ -35,7 +36,7 @@ from powtwo.sidecar import schema  # noqa: E402
 from powtwo.sidecar.one_line import one_line_errors  # noqa: E402
 
 NEEDED = ("data/dataset.npz", "models/float.safetensors", "models/float-classes.npz")
-STAGES = ("calibrate", "convert", "evaluate")
+STAGES = ("calibrate", "finetune", "convert", "evaluate")
 KEYS = ("accuracy", "drop_points", "agreement", "min_sqnr_db", "validation_accuracy")
 
 

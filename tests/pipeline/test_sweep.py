@@ -27,7 +27,7 @@ def test_a_sweep_over_schemes_reuses_the_trained_network(
     assert done.stdout.count(" done ") == 2
     logs = [path.read_text() for path in (clone.root / "logs/experiments").glob("bits-*.log")]
     ran = Counter(stage for log in logs for stage in re.findall(r"Running stage '([^']+)'", log))
-    stages = ("calibrate", "convert", "evaluate", "energy")
+    stages = ("calibrate", "finetune", "convert", "evaluate", "energy")
     assert ran == dict.fromkeys(
         ["source", "compare", *(f"{stage}@minmax-ceil" for stage in stages)], 2
     )

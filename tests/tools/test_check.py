@@ -88,7 +88,8 @@ def project(tmp_path: Path) -> Path:
     """Make a project whose pages have every passage, as `inv docs` writes it."""
     write_run(tmp_path)
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    publish_as(tmp_path, readme.HEADLINE.name)
+    for run in (readme.HEADLINE, readme.CALIBRATED):
+        publish_as(tmp_path, run.name)
     for page, name, _ in pages.passages(tmp_path):
         text = page.read_text(encoding="utf-8") if page.is_file() else ""
         markers = f"<!-- {name}: begin --><!-- {name}: end -->\n"

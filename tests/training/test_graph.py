@@ -158,12 +158,12 @@ def make(dataset: Dataset) -> tuple[StaticSteps, Trainer, Any]:
 @pytest.mark.parametrize(
     ("fails", "total", "kind", "said"),
     [
-        ((), 20_000, "captured, compiled", ""),
-        ((), 5_000, "captured", ""),
-        ((1,), 20_000, "captured", "train: steps are not compiled: no Triton\n"),
+        ((), 60_000, "captured, compiled", ""),
+        ((), 40_000, "captured", ""),
+        ((1,), 60_000, "captured", "train: steps are not compiled: no Triton\n"),
         (
             (1, 2),
-            20_000,
+            60_000,
             None,
             "train: steps are not compiled: no Triton\n"
             "train: steps are not captured as a CUDA graph: no Triton\n",

@@ -15,6 +15,8 @@ STEPS = {"eager": "one by one", "captured": "a CUDA graph", "compiled": "compile
 
 def table(path: Path) -> str:
     """Return Markdown: a column a recipe, and a sentence on the engine."""
+    if not path.exists():
+        return "No run is kept yet: `benchmarks/gpu.sh` makes one."
     report = files.read_json(path)
     machine, engine = report["machine"], report["engines"]
     lines = markdown.table(["", *(f"`{name}`" for name in RECIPES)], list(_rows(report)))
