@@ -32,7 +32,8 @@ def describe(scheme: Mapping[str, Any]) -> str:
         parts.append(f"{accumulator.get('bits', 32)}-bit accumulators{tiles}")
     parts += [f"{name}: {_layer(layer)}" for name, layer in scheme.get("layers", {}).items()]
     if tuning := scheme.get("finetune"):
-        parts.append(f"fine-tuned {tuning['epochs']} epochs")
+        epochs = tuning["epochs"]
+        parts.append(f"fine-tuned {epochs} epoch{'s' * (epochs != 1)}")
     return " · ".join(parts)
 
 
