@@ -66,7 +66,7 @@ def changed(key: str, value: Any = None) -> Any:
         ("schemes.lab.layers", {"2nd": {}}, "layers.2nd = .*: String should match pattern"),
         ("schemes.lab.layers", {0: {}}, 'schemes.lab.layers.0 = 0: must be text; .*: "0"'),
         ("schemes.shift.layers", {"first": {"weights": 8}},
-         "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first at most 4"),
+         "schemes.shift.layers = .*: power_of_two has 8 bits: .*; give layer first other bits"),
         ("schemes.shift.layers", {"first": {"kind": "power_of_two_nonzero", "weights": 2}},
          "schemes.shift.layers = .*: power_of_two_nonzero has 2 bits: 3 or 4, of which 3 have"),
         ("schemes.lab.accumulator", {"bits": 7}, "accumulator.bits = 7: .* greater than or equal"),
