@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from powtwo.conversion.scheme import Accumulator, LayerBits, Scheme
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import WeightFormat
 from powtwo.network.folded import FoldedLayer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,25 +73,40 @@ def _configure(
     return LayerQuantConfig(index, weights, by_channel, output)
 
 
-def _bits_by_layer(weighted: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
-    """Return the bits of the layers that a scheme names by first, last or their index."""
-    if not scheme.layers:
+def by_index(named: Mapping[str, T], weighted: Sequence[int], what: str = "layers") -> dict[int, T]:
+    """Return by its index what a layer has that is named first, last or by its index.
+
+    Args:
+        named: values by these names.
+        weighted: indices of the layers with weights, in order.
+        what: an error begins with it.
+
+    Raises:
+        ValueError: where a layer has no weights, or two names.
+    """
+    if not named:
         return {}
-    last = weighted[-1]
-    names = {"first": weighted[0], "last": last} | {str(i): i for i in weighted}
-    by_layer: dict[int, LayerBits] = {}
-    for name, bits in scheme.layers.items():
+    names = {"first": weighted[0], "last": weighted[-1]} | {str(i): i for i in weighted}
+    values: dict[int, T] = {}
+    for name, value in named.items():
         if name not in names:
             raise ValueError(
-                f"layers: {name}: no layer with weights; use first, last or one of "
+                f"{what}: {name}: no layer with weights; use first, last or one of "
                 f"{', '.join(map(str, weighted))}"
             )
-        if names[name] in by_layer:
-            raise ValueError(f"layers: {name}: names layer {names[name]} a second time; leave one")
-        by_layer[names[name]] = bits
-    if last in by_layer and by_layer[last].activations and scheme.logits == "int32":
+        if names[name] in values:
+            raise ValueError(f"{what}: {name}: names layer {names[name]} a second time; leave one")
+        values[names[name]] = value
+    return values
+
+
+def _bits_by_layer(weighted: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
+    """Return the bits of the layers that a scheme names by first, last or their index."""
+    by_layer = by_index(scheme.layers, weighted)
+    last = by_layer.get(weighted[-1]) if by_layer else None
+    if last is not None and last.activations and scheme.logits == "int32":
         raise ValueError(
-            f"layers: activations = {by_layer[last].activations} of the last layer: its output is "
+            f"layers: activations = {last.activations} of the last layer: its output is "
             "int32; leave it out, or set logits: codes"
         )
     return by_layer

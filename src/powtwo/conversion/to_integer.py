@@ -103,7 +103,8 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     layers: list[Layer] = []
     moves: list[Move] = []
     restrictions: list[Restriction] = []
-    codes, accumulators = calibrated.input.codes, _accumulators(calibrated, scheme)
+    codes = calibrated.input.codes
+    accumulators = layer_config.accumulators(calibrated.folded, scheme)
     for index, layer in enumerate(calibrated.layers):
         converted, moved, restriction = _convert(
             index, layer, codes, scheme, accumulators.get(index, WIDE)
@@ -155,10 +156,6 @@ def _accumulator_bits(layer: Layer) -> int:
     narrow_sums = layer.accumulator_bits < INT32_BITS
     bound = layer.narrow_bound if narrow_sums else layer.bound
     return int(bound.max()).bit_length() + 1
-
-
-def _accumulators(calibrated: Calibrated, scheme: Scheme) -> dict[int, Accumulator]:
-    return layer_config.accumulators(calibrated.folded, scheme)
 
 
 def _convert(

@@ -36,8 +36,7 @@ class GridLayer(nn.Module):
         assert layer.source.weight is not None
         assert layer.source.bias is not None
         self.layer, self._scheme, self._accumulator_bits = layer, scheme, bits
-        inputs = codes.grid
-        self._input_range = inputs.quant_min - codes.zero_point, inputs.quant_max - codes.zero_point
+        self._input_range = codes.centered_range
         self.weight_inverse: Tensor
         self.bias_inverse: Tensor
         self.scale: Tensor
@@ -63,9 +62,8 @@ class GridLayer(nn.Module):
             lambda *_: self.prepare()
         )
         if layer.output is not None:
-            grid = layer.output.grid
-            low = 0 if layer.folded.relu else grid.quant_min - grid.zero_point
-            self._limits = low, grid.quant_max - grid.zero_point
+            low, high = layer.output.centered_range
+            self._limits = 0 if layer.folded.relu else low, high
 
     @property
     def accumulator_exponent(self) -> Tensor:
@@ -86,9 +84,7 @@ class GridLayer(nn.Module):
 
     def accumulate(self, x: Tensor) -> Tensor:
         """Return b̄ + Σ x·w̄, before any ReLU, (N, O, H, W) or (N, O)."""
-        folded = self.layer.folded
-        weight = weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
-        bias = bias_codes(self.bias, self.bias_inverse, self._scheme.bias == "floor")
+        folded, weight, bias = self.layer.folded, self._weight_codes(), self._bias_codes()
         if folded.kind == "linear":
             return F.linear(x, weight, bias)
         return F.conv2d(x, weight, bias, stride=folded.stride, padding=folded.padding)
@@ -109,9 +105,7 @@ class GridLayer(nn.Module):
         """
         if self._accumulator_bits == INT32_BITS:
             return
-        codes = weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
-        rows, floor = codes.flatten(1), self._scheme.bias == "floor"
-        bias = bias_codes(self.bias, self.bias_inverse, floor)
+        rows, bias = self._weight_codes().flatten(1), self._bias_codes()
         half_unit = (0.5 / self.scale).flatten() if self.layer.output else bias.new_zeros(())
         limits = largest_sums(bias, half_unit, self._input_range, self._accumulator_bits)
         sums = rows.clamp(min=0).sum(1), -rows.clamp(max=0).sum(1), rows.abs().sum(1)
@@ -172,10 +166,16 @@ class GridLayer(nn.Module):
     def _take(self, converted: Layer) -> None:
         """Move weights whose code is another than the converted layer's onto that code."""
         assert converted.weight is not None
-        codes = weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
+        codes = self._weight_codes()
         differs = codes != converted.weight.to(codes)
         values = converted.weight_values.to(self.weight)
         self.weight.copy_(torch.where(differs, values, self.weight))
+
+    def _weight_codes(self) -> Tensor:
+        return weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
+
+    def _bias_codes(self) -> Tensor:
+        return bias_codes(self.bias, self.bias_inverse, self._scheme.bias == "floor")
 
 
 class Step(NamedTuple):
@@ -207,8 +207,7 @@ class GridNetwork(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Return the centered codes of normalized images, floats of their type."""
         codes = self._calibrated.input.codes
-        low, high = codes.grid.quant_min - codes.zero_point, codes.grid.quant_max - codes.zero_point
-        return (x * 2.0**-codes.exponent).round_().clamp_(low, high)
+        return (x * 2.0**-codes.exponent).round_().clamp_(*codes.centered_range)
 
     @property
     def weighted(self) -> list[GridLayer]:

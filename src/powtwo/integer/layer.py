@@ -47,6 +47,12 @@ class ActivationQParams:
         """Return the unsigned codes that may be used."""
         return Grid.of_activations(self.bits, self.zero_point)
 
+    @property
+    def centered_range(self) -> tuple[int, int]:
+        """Return the least and the largest code − zero_point."""
+        grid = self.grid
+        return grid.quant_min - grid.zero_point, grid.quant_max - grid.zero_point
+
 
 @dataclass(frozen=True)
 class WeightFormat:
@@ -135,8 +141,7 @@ class Layer:
     def input_range(self) -> tuple[int, int]:
         """Return the least and the largest x − z of the codes that the layer reads."""
         assert self.input is not None
-        grid = self.input.grid
-        return grid.quant_min - grid.zero_point, grid.quant_max - grid.zero_point
+        return self.input.centered_range
 
     @cached_property
     def bound(self) -> Tensor:

@@ -78,8 +78,8 @@ def by_layer(
         ValueError: where a scheme with one of them breaks a rule.
     """
     weighted = [index for index, layer in enumerate(layers) if layer.weight is not None]
-    own = _by_index(scheme.layers, weighted)
-    special = _by_index(candidates.layers, weighted)
+    own = layer_config.by_index(scheme.layers, weighted)
+    special = layer_config.by_index(candidates.layers, weighted, "candidates: layers")
     listed = []
     for index in weighted:
         first = own.get(index, LayerBits())
@@ -145,26 +145,3 @@ def _key(layer: LayerBits, scheme: Scheme) -> str:
         "accumulator": scheme.accumulator.bits if scheme.accumulator else 32,
     }
     return repr(sorted((default | said_format(layer)).items()))
-
-
-def _by_index(named: dict[str, Any], weighted: Sequence[int]) -> dict[int, Any]:
-    """Return by index what is named first, last or by its index.
-
-    Raises:
-        ValueError: where a layer has no weights, or two names.
-    """
-    names = {"first": weighted[0], "last": weighted[-1]} | {str(i): i for i in weighted}
-    for name in named:
-        if name not in names:
-            raise ValueError(
-                f"candidates: layers: {name}: no layer with weights; use first, last or one of "
-                f"{', '.join(map(str, weighted))}"
-            )
-    by_index: dict[int, Any] = {}
-    for name, value in named.items():
-        if names[name] in by_index:
-            raise ValueError(
-                f"candidates: layers: {name}: names layer {names[name]} a second time; leave one"
-            )
-        by_index[names[name]] = value
-    return by_index
