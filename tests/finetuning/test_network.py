@@ -52,7 +52,7 @@ def check_equal(network: GridNetwork, dtype: torch.dtype, pixels: torch.Tensor) 
             output = before[-1].output
             zero_point = output.zero_point if output else 0
             assert torch.equal(x.double() + zero_point, outputs[index].double())
-    last = converted.last_weighted
+    last = converted.last_sums
     exponent = last.output.exponent if last.output else last.accumulator_exponent
     zero_point = last.output.zero_point if last.output else 0
     expected = dequantize(outputs[-1], exponent, zero_point)

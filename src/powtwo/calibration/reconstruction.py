@@ -34,6 +34,7 @@ from powtwo.calibration.learned_rounding import Moments
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
 from powtwo.conversion.to_integer import convert_layer
+from powtwo.core.windows import pad_argument, pair
 from powtwo.engine.choose import layer_step
 from powtwo.integer.fixedpoint import by_channel, by_output, power_of_two, scaled
 from powtwo.integer.layer import Layer
@@ -159,10 +160,10 @@ def _patches(layer: FoldedLayer, x: Tensor, positions: tuple[Tensor, Tensor]) ->
     """Return what the weights of an output meet at these positions, (n·p, K)."""
     if layer.kind == "linear":
         return x
-    x = F.pad(x, [layer.padding] * 4)
-    rows, columns = (side * layer.stride for side in positions)
-    kernel = range(layer.kernel)
-    parts = [_pick(x, rows + dy, columns + dx) for dy in kernel for dx in kernel]
+    x = F.pad(x, pad_argument(layer.padding))
+    rows, columns = (side * step for side, step in zip(positions, pair(layer.stride), strict=True))
+    high, wide = map(range, pair(layer.kernel))
+    parts = [_pick(x, rows + dy, columns + dx) for dy in high for dx in wide]
     return torch.stack(parts, dim=-1).flatten(1)  # (n·p, C, kH·kW) → (n·p, K)
 
 
@@ -195,7 +196,8 @@ def mean_inputs(layer: FoldedLayer, x: Tensor) -> Tensor:
     total = x.sum(0, dtype=torch.float64)
     if layer.kind == "linear":
         return total / len(x)
-    patches = F.unfold(total[None], layer.kernel, padding=layer.padding, stride=layer.stride)[0]
+    total = F.pad(total, pad_argument(layer.padding))
+    patches = F.unfold(total[None], pair(layer.kernel), stride=pair(layer.stride))[0]
     return patches.sum(1) / (len(x) * patches.shape[1])
 
 

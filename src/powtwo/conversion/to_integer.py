@@ -175,7 +175,8 @@ def _moves(
 def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
     """Return the layer in integers; its bias is int64 and may be beyond int32."""
     source = layer.source
-    plain = Layer(source.kind, stride=source.stride, padding=source.padding, kernel=source.kernel)
+    geometry = {name: getattr(source, name) for name in ("stride", "padding", "kernel", "groups")}
+    plain = Layer(source.kind, inputs=source.inputs, **geometry)
     if source.weight is None or source.bias is None:
         return plain
     exponent = by_output(layer.weight_exponent, source.weight)

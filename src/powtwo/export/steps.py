@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from powtwo.core.windows import four, pair
 from powtwo.integer import geometry
 from powtwo.integer.geometry import Shape
 from powtwo.integer.layer import Layer
@@ -86,6 +87,22 @@ def folded_bias(layer: Layer, rounding: Rounding) -> Tensor:
     return (layer.bias + constant).to(torch.int32)
 
 
+def require_stack(network: IntegerNetwork, file: str) -> None:
+    """Refuse layers that an export cannot express yet.
+
+    Raises:
+        UnsupportedError: naming the first of them.
+    """
+    for index, layer in enumerate(network.layers):
+        padding, sides = four(layer.padding), (pair(layer.kernel), pair(layer.stride))
+        square = all(one == other for one, other in sides)
+        plain = layer.inputs in (None, (index - 1,)) and layer.maximum is None
+        if layer.kind in ("add", "avgpool2d") or not plain or layer.groups > 1:
+            raise UnsupportedError(f"{file}: layer {index}: is no part of a plain stack")
+        if len(set(padding)) > 1 or not square or (layer.kind == "maxpool2d" and any(padding)):
+            raise UnsupportedError(f"{file}: layer {index}: its window must be plain and square")
+
+
 def steps_of(network: IntegerNetwork) -> list[Step]:
     """List every layer with its shapes.
 
@@ -93,6 +110,7 @@ def steps_of(network: IntegerNetwork) -> list[Step]:
         UnsupportedError: where a layer takes int32 accumulators.
         ValueError: where a layer is of an unknown kind or does not fit its input.
     """
+    require_stack(network, "C, memory images and manifest")
     steps: list[Step] = []
     input_shape: Shape = network.input.shape
     for index, layer in enumerate(network.layers):

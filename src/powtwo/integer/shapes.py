@@ -11,10 +11,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from powtwo.core import graph
 from powtwo.integer import metadata
 from powtwo.integer.geometry import Shape, output_shape
+
+
+class _Reads(NamedTuple):
+    """What a layer reads."""
+
+    kind: str
+    inputs: Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -93,15 +101,31 @@ def of_metadata(
     Raises:
         ValueError: where a layer does not fit the output of the one before.
     """
-    shape = tuple(image)
-    listed: list[LayerShape] = []
+    shapes: dict[int, Shape] = {graph.IMAGE: tuple(image)}
+    reads = graph.sources([_Reads(layer["kind"], layer.get("inputs")) for layer in layers])
+    readers = graph.readers(reads)
+    listed: dict[int, LayerShape] = {}
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-        input_shape, shape = shape, output_shape(index, layer, weight, shape)
+        inputs = [shapes[source] for source in reads[index]]
+        shapes[index] = shape = output_shape(index, layer, weight, *inputs)
         if weight is not None:
-            listed.append(_layer_shape(index, layer, weight, input_shape, shape))
-        elif listed:
-            listed[-1] = replace(listed[-1], stored=shape)
-    return listed
+            listed[index] = _layer_shape(index, layer, weight, inputs[0], shape)
+        elif (writer := _writer(layers, reads, readers, index)) in listed:
+            listed[writer] = replace(listed[writer], stored=shape)
+    return list(listed.values())
+
+
+def _writer(
+    layers: Sequence[Mapping[str, Any]],
+    reads: Sequence[graph.Sources],
+    readers: Mapping[int, Sequence[int]],
+    index: int,
+) -> int:
+    """Return the layer that writes what poolings after it give, if they alone read it; or -1."""
+    while index != graph.IMAGE and layers[index]["kind"] in ("maxpool2d", "flatten"):
+        (before,) = reads[index]
+        index = before if readers[before] == [index] else graph.IMAGE
+    return index
 
 
 def of_layout(

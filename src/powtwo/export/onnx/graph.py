@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from powtwo.core.files import atomic
+from powtwo.core.windows import four, pair
 from powtwo.export.steps import UnsupportedError
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import Layer
@@ -153,9 +154,9 @@ def sliding(layer: Layer) -> dict[str, list[int]]:
     Some readers have no defaults: hls4ml asks a pooling for its padding.
     """
     return {
-        "kernel_shape": [layer.kernel] * 2,
-        "strides": [layer.stride] * 2,
-        "pads": [layer.padding] * 4,
+        "kernel_shape": [*pair(layer.kernel)],
+        "strides": [*pair(layer.stride)],
+        "pads": [*four(layer.padding)],
     }
 
 

@@ -19,6 +19,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from powtwo.export.onnx.graph import Graph, parameters, pixels_input, sliding
+from powtwo.export.steps import require_stack
 from powtwo.integer.fixedpoint import by_channel
 from powtwo.integer.layer import INT32_LIMIT, Layer
 from powtwo.integer.network import IntegerNetwork
@@ -34,6 +35,7 @@ def to_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     Raises:
         UnsupportedError: where a layer is of a kind unknown here.
     """
+    require_stack(network, "network.onnx")
     graph = Graph("network.onnx")
     table = network.input.table()
     x = "pixels" if table is None else graph.look_up(table, "input")
@@ -43,7 +45,7 @@ def to_onnx(network: IntegerNetwork) -> onnx.ModelProto:
             x = _weighted(graph, layer, network.rounding, x, name)
         else:
             x = graph.pool_or_flatten(layer, x, name)
-    ends_in_codes = network.last_weighted.output is not None
+    ends_in_codes = network.last_sums.output is not None
     logits = TensorProto.UINT8 if ends_in_codes else TensorProto.INT32
     return graph.model(network, pixels_input(network), logits, network.rounding)
 

@@ -26,6 +26,7 @@ import torch
 from onnx import TensorProto
 
 from powtwo.export.onnx.graph import Graph, parameters, pixels_input, sliding
+from powtwo.export.steps import require_stack
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import Input, IntegerNetwork
@@ -43,6 +44,7 @@ def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     Raises:
         UnsupportedError: where a layer is of a kind unknown here, or a scale is below 2^−126.
     """
+    require_stack(network, "network.qdq.onnx")
     graph = Graph("network.qdq.onnx")
     codes: ActivationQParams | None = network.input.codes  # None: int32, which stays as it is
     x = _quantize(graph, network.input.codes, _values(graph, network.input), "input")

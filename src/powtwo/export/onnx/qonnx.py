@@ -26,7 +26,7 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from powtwo.export.onnx.graph import Graph, parameters, sliding
-from powtwo.export.steps import FOLDED, UnsupportedError, folded_bias
+from powtwo.export.steps import FOLDED, UnsupportedError, folded_bias, require_stack
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
@@ -57,6 +57,7 @@ def to_qonnx(network: IntegerNetwork, *, for_finn: bool = False) -> onnx.ModelPr
         UnsupportedError: where a zero point is neither 0 nor the middle, where float32, in which
             these tools compute, is not exact, or where FINN has no such rounding or code.
     """
+    require_stack(network, "network.qonnx.onnx")
     graph = Graph(FILE)
     _check_zero_point("the input", network.input.codes)
     x = _quant(graph, "values", _activation(network.input.codes), "input")
