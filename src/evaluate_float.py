@@ -10,7 +10,7 @@ from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset
 from powtwo.evaluation import comparison, float_classes
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import fold
+from powtwo.network.folding import fold
 from powtwo.sidecar.run_log import observed
 
 

@@ -26,7 +26,8 @@ from powtwo.core import tensors
 from powtwo.integer.fixedpoint import power_of_two
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import IntegerNetwork
-from powtwo.network.folded import FoldedLayer, fold, outputs
+from powtwo.network.folded import FoldedLayer, outputs
+from powtwo.network.folding import fold
 
 
 @pytest.mark.parametrize("bias", ["nearest", "floor"])

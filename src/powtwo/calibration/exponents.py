@@ -25,7 +25,8 @@ from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import FoldedLayer, fold, outputs
+from powtwo.network.folded import FoldedLayer, outputs
+from powtwo.network.folding import fold
 
 DYADIC = ActivationQParams(exponent=-7)  # of pixel / 128 − 1, eight bits whatever the activations
 INPUT = -1  # where a layer's index tells tensors apart

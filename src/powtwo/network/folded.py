@@ -1,18 +1,14 @@
-"""The layers of the float network for inference, each batch norm folded into the layer before it.
-
-Source: folding for integer inference, Jacob et al. 2018, https://arxiv.org/abs/1712.05877, §3.2
-"""
+"""The layers of the float network for inference, as `folding` makes them of its modules."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from powtwo.core import graph
 from powtwo.core.windows import Sides, average_bits, four, pad_argument, pair, symmetric
@@ -80,23 +76,6 @@ class FoldedLayer:
         return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=self.groups)
 
 
-def fold(network: nn.Sequential) -> list[FoldedLayer]:
-    """Fold every batch norm into the convolution before it, in float64.
-
-    With g, m, v, b a batch norm's weight, running mean, running variance and bias:
-    w' = w·g / sqrt(v + eps), b' = (b_conv − m)·g / sqrt(v + eps) + b.
-    """
-    layers: list[FoldedLayer] = []
-    for module in network:
-        if isinstance(module, nn.BatchNorm2d):
-            layers[-1] = _fold_batch_norm(layers[-1], module)
-        elif isinstance(module, nn.ReLU):
-            layers[-1] = replace(layers[-1], relu=True)
-        else:
-            layers.append(_layer(module))
-    return layers
-
-
 def logits(layers: Sequence[FoldedLayer], x: Tensor | Mapping[int, Tensor]) -> Tensor:
     """Return the output of the last layer, and keep none of the others.
 
@@ -112,59 +91,3 @@ def logits(layers: Sequence[FoldedLayer], x: Tensor | Mapping[int, Tensor]) -> T
 def outputs(layers: Sequence[FoldedLayer], x: Tensor) -> Iterator[Tensor]:
     """Return the output of each layer in order; the last is the logits."""
     return graph.evaluate(graph.sources(layers), {graph.IMAGE: x}, layers)
-
-
-def _layer(module: nn.Module) -> FoldedLayer:
-    match module:
-        case nn.Conv2d():
-            return FoldedLayer(
-                "conv2d",
-                *_weight_and_bias(module),
-                stride=_side(module.stride),
-                padding=_side(module.padding),
-                kernel=_side(module.kernel_size),
-            )
-        case nn.Linear():
-            return FoldedLayer("linear", *_weight_and_bias(module))
-        case nn.MaxPool2d():
-            stride, kernel = _side(module.stride), _side(module.kernel_size)
-            return FoldedLayer("maxpool2d", stride=stride, kernel=kernel)
-        case nn.Flatten():
-            return FoldedLayer("flatten")
-    raise TypeError(f"network has a {type(module).__name__}; fold knows no rule for it")
-
-
-def _weight_and_bias(module: nn.Conv2d | nn.Linear) -> tuple[Tensor, Tensor]:
-    weight = module.weight.detach().double()
-    if module.bias is None:
-        return weight, torch.zeros(len(weight), dtype=torch.float64)
-    return weight, module.bias.detach().double()
-
-
-def _fold_batch_norm(layer: FoldedLayer, norm: nn.BatchNorm2d) -> FoldedLayer:
-    assert layer.weight is not None
-    assert layer.bias is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight.detach().double() / _sqrt(norm.running_var.double() + norm.eps)
-    bias = (layer.bias - norm.running_mean.double()) * gain + norm.bias.detach().double()
-    return replace(layer, weight=layer.weight * gain.view(-1, 1, 1, 1), bias=bias)
-
-
-def _sqrt(x: Tensor) -> Tensor:
-    """Return correctly rounded roots of float64 (C,); PyTorch's may miss the last bit, under MKL.
-
-    Which roots MKL misses goes by the processor. The root of what is below 0 is NaN.
-    """
-    with np.errstate(invalid="ignore"):
-        return torch.from_numpy(np.sqrt(x.numpy()))
-
-
-def _side(size: int | tuple[int, ...] | str) -> int:
-    """Return the side of a square kernel, stride or padding."""
-    match size:
-        case int(side):
-            return side
-        case (int(side), *others) if set(others) <= {side}:
-            return side
-    raise TypeError(f"network has a kernel, stride or padding of {size}; it must be square")
