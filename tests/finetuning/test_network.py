@@ -7,8 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import identical_floats, networks, random_network, random_pixels
+from small_graph import CLASSES as GRAPH_CLASSES
+from small_graph import checkpoint, images
 from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
+from powtwo.calibration.exponents import calibrate
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.finetuning.network import GridNetwork
 from powtwo.finetuning.refit import refit
@@ -144,3 +147,10 @@ def test_what_was_learned_is_what_conversion_reads(per_channel: bool) -> None:
         assert learned.adapted is not None
         assert torch.equal(learned.adapted.weight, layer.weight.double())
         assert torch.equal(learned.folded.weight, layer.layer.folded.weight)
+
+
+def test_a_graph_is_refused_by_name() -> None:
+    options = options_of()
+    calibrated = calibrate(checkpoint(), GRAPH_CLASSES, images(), options, 8)
+    with pytest.raises(ValueError, match="finetune: layer 1 is a conv2d of no plain stack"):
+        GridNetwork(calibrated, options)

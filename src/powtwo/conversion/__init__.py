@@ -6,6 +6,8 @@ layer_config  what a scheme asks of each weighted layer
 calibrated    the calibrated network, which conversion reads, and its file
 schema        what its file may say
 to_integer    the conversion itself
+weightless    of additions and averages
+moves         exponents that it coarsened
 """
 
 from powtwo.core.lazy import lazily
@@ -16,6 +18,7 @@ __getattr__, __dir__, __all__ = lazily(
         "calibrated": ["Calibrated", "CalibratedLayer"],
         "layer_config": ["LayerQuantConfig"],
         "scheme": ["Activations", "Quantizer", "Scheme", "Weights"],
-        "to_integer": ["Conversion", "Move", "convert", "convert_layer", "metrics"],
+        "moves": ["Move"],
+        "to_integer": ["Conversion", "convert", "convert_layer", "metrics"],
     },
 )

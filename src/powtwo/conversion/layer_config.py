@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from powtwo.conversion.scheme import LayerBits, Scheme
+from powtwo.core import graph
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import WeightFormat
 from powtwo.network.folded import FoldedLayer
@@ -16,55 +17,80 @@ class LayerQuantConfig:
     """The codes of one layer, before any exponent is known."""
 
     index: int  # in the network, pooling and flattening counted
-    weights: WeightFormat
+    weights: WeightFormat  # the default of an addition or an average, which has none
     by_channel: bool  # whether each output channel has a weight exponent of its own
     output: Grid | None  # None: int32 accumulators
 
 
 def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerQuantConfig]:
-    """Configure the weighted layers of a folded network, in order.
+    """Configure the layers of a folded network that add up, in order.
 
     Raises:
         ValueError: where the scheme has bits for a layer without weights, twice for one, or for the
             output of a last layer that gives int32.
     """
-    weighted = [index for index, layer in enumerate(layers) if layer.weight is not None]
-    bits = _bits_by_layer(weighted, scheme)
+    reads = graph.sources(layers)
+    sums = [index for index, layer in enumerate(layers) if layer.accumulates]
+    # What gives the logits: nothing but poolings and flattening comes after it.
+    last = graph.follow(reads, len(layers) - 1, lambda i: not layers[i].accumulates)
+    bits = _bits_by_layer(layers, sums, last, scheme)
     return [
         _configure(
-            index, layers[index], scheme, bits.get(index, LayerBits()), index == weighted[-1]
+            index,
+            layers[index],
+            scheme,
+            bits.get(index, LayerBits()),
+            index == last,
+            _never_negative(layers, reads, index),
         )
-        for index in weighted
+        for index in sums
     ]
 
 
-def _configure(
-    index: int, layer: FoldedLayer, scheme: Scheme, bits: LayerBits, last: bool
+def _never_negative(
+    layers: Sequence[FoldedLayer], reads: Sequence[graph.Sources], index: int
+) -> bool:
+    """Tell whether a layer gives nothing below 0: after a ReLU, or as an average of such."""
+    if index == graph.IMAGE or layers[index].relu:
+        return index != graph.IMAGE
+    passes = not layers[index].accumulates or layers[index].kind == "avgpool2d"
+    return passes and _never_negative(layers, reads, reads[index][0])
+
+
+def _configure(  # noqa: PLR0917
+    index: int, layer: FoldedLayer, scheme: Scheme, bits: LayerBits, last: bool, positive: bool
 ) -> LayerQuantConfig:
-    weights = WeightFormat(bits.weights or scheme.weights.bits, bits.kind or scheme.weights.kind)
+    weights = WeightFormat()
+    if layer.weight is not None:
+        kind = bits.kind or scheme.weights.kind
+        weights = WeightFormat(bits.weights or scheme.weights.bits, kind)
     output = None
     if not last or scheme.logits == "codes":
         # Without ReLU half of the values are negative, and 0 must stand in the middle; where it
         # does, the middle is that of the layer's own bits.
-        at_zero = layer.relu and scheme.activations.zero_point == 0
+        at_zero = positive and scheme.activations.zero_point == 0
         output_bits = bits.activations or scheme.activations.bits
         output = Grid.of_activations(output_bits, 0 if at_zero else None)
     # Classes are compared by their accumulators, which must then all have one exponent.
-    by_channel = scheme.weights.per == "channel" and output is not None
+    by_channel = layer.weight is not None and scheme.weights.per == "channel" and output is not None
     return LayerQuantConfig(index, weights, by_channel, output)
 
 
-def _bits_by_layer(weighted: Sequence[int], scheme: Scheme) -> dict[int, LayerBits]:
+def _bits_by_layer(
+    layers: Sequence[FoldedLayer], sums: Sequence[int], last: int, scheme: Scheme
+) -> dict[int, LayerBits]:
     """Return the bits of the layers that a scheme names by first, last or their index."""
-    last = weighted[-1]
-    names = {"first": weighted[0], "last": last} | {str(i): i for i in weighted}
+    weighted = [index for index in sums if layers[index].weight is not None]
+    names = {"first": weighted[0], "last": last} | {str(i): i for i in sums}
     by_layer: dict[int, LayerBits] = {}
     for name, bits in scheme.layers.items():
         if name not in names:
             raise ValueError(
                 f"layers: {name}: no layer with weights; use first, last or one of "
-                f"{', '.join(map(str, weighted))}"
+                f"{', '.join(map(str, sums))}"
             )
+        if names[name] not in weighted and (bits.weights or bits.kind):
+            raise ValueError(f"layers: {name}: has no weights; leave their bits and kind out")
         if names[name] in by_layer:
             raise ValueError(f"layers: {name}: names layer {names[name]} a second time; leave one")
         by_layer[names[name]] = bits

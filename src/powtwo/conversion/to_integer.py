@@ -7,13 +7,16 @@ w̄ = round(w / 2^e_w), clamped        b̄ = round or floor(b / 2^(e_x + e_w))
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
+from powtwo.conversion.moves import ACCUMULATORS, SHIFT, Move
 from powtwo.conversion.scheme import Scheme
+from powtwo.conversion.weightless import convert_weightless, largest_code, plain_layer, too_fine
+from powtwo.core import graph
 from powtwo.integer.fixedpoint import MAX_SHIFT, by_output, clipped, quantize, scaled
 from powtwo.integer.layer import (
     INT32_LIMIT,
@@ -26,27 +29,6 @@ from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer
 
 BIAS_LIMIT = 2.0**62  # of biases in int64, before it is known whether they fit int32
-SHIFT = "its shift within 0 to 31"  # what an exponent is moved for
-ACCUMULATORS = "accumulators below 2^31"
-
-
-@dataclass(frozen=True)
-class Move:
-    """An exponent that had to be coarsened to keep a shift or an accumulator within its range."""
-
-    layer: int
-    tensor: str  # output or weight
-    before: int
-    after: int
-    kept: str = SHIFT
-    channel: int | None = None  # whose it is; None where all channels share it
-
-    def __str__(self) -> str:
-        whose = "" if self.channel is None else f", channel {self.channel}"
-        return (
-            f"layer {self.layer}{whose}: {self.tensor} exponent {self.before} -> {self.after}, "
-            f"to keep {self.kept}"
-        )
 
 
 @dataclass(frozen=True)
@@ -69,14 +51,11 @@ class Conversion:
 
 def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     """Convert a calibrated network by a scheme called `name`; any that is finite can be."""
+    calibrated, moves = with_addable_inputs(calibrated, scheme)
     layers: list[Layer] = []
-    moves: list[Move] = []
-    codes = calibrated.input.codes
-    for index, layer in enumerate(calibrated.layers):
-        converted, moved = _convert(index, layer, codes, scheme)
+    for converted, moved in _converted(calibrated, scheme):
         layers.append(converted)
         moves += moved
-        codes = converted.output or codes
     classes, pixels = calibrated.classes, calibrated.input
     network = IntegerNetwork(name, scheme.rounding, classes, pixels, tuple(layers))
     clipped_weights = sum(map(_clipped, layers, calibrated.folded))
@@ -86,10 +65,49 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     return Conversion(network, tuple(moves), clipped_weights, tuple(zeroed))
 
 
+def with_addable_inputs(calibrated: Calibrated, scheme: Scheme) -> tuple[Calibrated, list[Move]]:
+    """Coarsen the outputs that additions read where their exponents are too far apart to add."""
+    moves: list[Move] = []
+    if any(layer.kind == "add" for layer in calibrated.folded):
+        while (move := _first_too_fine(calibrated, scheme)) is not None:
+            layers, output = list(calibrated.layers), calibrated.layers[move.layer].output
+            assert output is not None
+            coarser = replace(output, exponent=move.after)
+            layers[move.layer] = replace(layers[move.layer], output=coarser)
+            calibrated = replace(calibrated, layers=tuple(layers))
+            moves.append(move)
+    return calibrated, moves
+
+
+def _first_too_fine(calibrated: Calibrated, scheme: Scheme) -> Move | None:
+    """Return how the first output must be coarsened that is too fine to be added."""
+    folded = calibrated.folded
+    reads = graph.sources(folded)
+    for index, (layer, _) in enumerate(_converted(calibrated, scheme)):
+        if not (steps := too_fine(layer)):
+            continue
+        exponents = [each.exponent for each in layer.reads]
+        source = reads[index][exponents.index(min(exponents))]
+        source = graph.follow(reads, source, lambda i: not folded[i].accumulates)
+        if source != graph.IMAGE:  # which cannot be coarsened; `check` refuses it
+            return Move(source, "output", min(exponents), min(exponents) + steps, ACCUMULATORS)
+    return None
+
+
+def _converted(calibrated: Calibrated, scheme: Scheme) -> Iterator[tuple[Layer, list[Move]]]:
+    """Yield each layer in integers, and what was moved for it."""
+    codes = {graph.IMAGE: calibrated.input.codes}
+    for index, sources in enumerate(graph.sources(calibrated.folded)):
+        inputs = [codes[source] for source in sources]
+        converted, moved = _convert(index, calibrated.layers[index], inputs, scheme)
+        codes[index] = converted.output or inputs[0]
+        yield converted, moved
+
+
 def convert_layer(
-    index: int, layer: CalibratedLayer, codes: ActivationQParams, scheme: Scheme
+    index: int, layer: CalibratedLayer, codes: Sequence[ActivationQParams], scheme: Scheme
 ) -> Layer:
-    """Convert one layer alone, which reads `codes`."""
+    """Convert one layer alone, which reads `codes`, one of each input."""
     converted, _ = _convert(index, layer, codes, scheme)
     check(index, converted)
     return converted
@@ -97,9 +115,9 @@ def convert_layer(
 
 def metrics(conversion: Conversion) -> dict[str, int]:
     """Sum a conversion up: shifts, accumulator bits (sign included), clipped weights, moves."""
-    weighted = [layer for layer in conversion.network.layers if layer.has_weights]
-    shifts = torch.cat([layer.shift.view(-1) for layer in weighted if layer.output])
-    worst = max(int(layer.bound.max()) for layer in weighted)
+    sums = [layer for layer in conversion.network.layers if layer.accumulates]
+    shifts = torch.cat([layer.shift.view(-1) for layer in sums if layer.output])
+    worst = max(int(layer.bound.max()) for layer in sums)
     return {
         "min_shift": int(shifts.min()),
         "max_shift": int(shifts.max()),
@@ -110,10 +128,11 @@ def metrics(conversion: Conversion) -> dict[str, int]:
 
 
 def _convert(
-    index: int, layer: CalibratedLayer, codes: ActivationQParams, scheme: Scheme
+    index: int, layer: CalibratedLayer, inputs: Sequence[ActivationQParams], scheme: Scheme
 ) -> tuple[Layer, list[Move]]:
     if layer.source.weight is None:
-        return _quantize(layer, codes, scheme.bias), []
+        return convert_weightless(index, layer, inputs)
+    (codes,) = inputs
     shifted = _fit_shift(layer, codes)
     fitted, converted = _fit_accumulators(shifted, codes, scheme.bias)
     moves = [*_moves(index, layer, shifted, SHIFT), *_moves(index, shifted, fitted, ACCUMULATORS)]
@@ -175,15 +194,13 @@ def _moves(
 def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
     """Return the layer in integers; its bias is int64 and may be beyond int32."""
     source = layer.source
-    geometry = {name: getattr(source, name) for name in ("stride", "padding", "kernel", "groups")}
-    plain = Layer(source.kind, inputs=source.inputs, **geometry)
-    if source.weight is None or source.bias is None:
-        return plain
+    assert source.weight is not None
+    assert source.bias is not None
     exponent = by_output(layer.weight_exponent, source.weight)
     steps = scaled(source.bias, torch.tensor(layer.weight_exponent) + codes.exponent)
     rounded = torch.floor(steps) if bias == "floor" else torch.round(steps)
     return replace(
-        plain,
+        plain_layer(source),
         weight=quantize(source.weight, exponent, layer.weight_format.grid).to(torch.int8),
         bias=rounded.clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int64),
         weight_exponent=layer.weight_exponent,
@@ -191,6 +208,7 @@ def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> La
         input=codes,
         output=layer.output,
         relu=source.relu,
+        maximum=largest_code(source, layer.output),
     )
 
 

@@ -26,6 +26,11 @@ class Architecture:
     hidden: tuple[int, ...]  # outputs of the linear layers before the last
     classes: int
 
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Return the shape (C, H, W) of an image."""
+        return SHAPE
+
     def describe(self) -> dict[str, Any]:
         """Describe it for a file."""
         return asdict(self)

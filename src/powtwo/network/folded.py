@@ -39,7 +39,10 @@ class FoldedLayer:
 
         An average is Σ x / 2^m of k ≤ 2^m positions, which integers give, and not Σ x / k.
         """
-        x = self.without_relu(*inputs)
+        return self.cut(self.without_relu(*inputs))
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Apply the layer's ReLU or ReLU6, if it has one."""
         if self.maximum is not None:
             return x.clamp(0, self.maximum)
         return x.relu() if self.relu else x

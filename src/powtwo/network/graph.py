@@ -23,6 +23,12 @@ class GraphArchitecture:
     specs: Specs
 
     @property
+    def image(self) -> tuple[int, int, int]:
+        """Return the shape (C, H, W) of an image."""
+        channels, height, width = self.specs.image
+        return channels, height, width
+
+    @property
     def classes(self) -> int:
         """Return how many logits there are."""
         return self.specs.classes
