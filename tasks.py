@@ -190,6 +190,45 @@ def leaderboard(
     run(context, "python", "-m", f"{EXPERIMENTS}.leaderboard", *options)
 
 
+@task(
+    positional=["scheme"],
+    help={
+        "scheme": "of params.yaml: what it starts from",
+        "ratio": "how many times less energy than FP32 at least, such as 60",
+        "budget-uj": "or the most energy an image may take, in µJ",
+        "table": "of prices; energy.all_widths by default",
+        "candidates": "formats such as uniform2,power_of_two3a4, or a YAML file",
+        "images": "validation images to measure on; evaluate.sensitivity_images by default",
+        "tries": "predicted assignments to measure in a round, 5 by default",
+        "rounds": "how often to search on from what was found, 1 by default",
+        "name": "of the scheme that is found; SCHEME-mixed by default",
+        "add": "add that scheme to params.yaml",
+    },
+)
+def search(  # noqa: PLR0917
+    context: Context,
+    scheme: str,
+    ratio: str = "",
+    budget_uj: str = "",
+    table: str = "",
+    candidates: str = "",
+    images: str = "",
+    tries: str = "",
+    rounds: str = "",
+    name: str = "",
+    add: bool = False,
+) -> None:
+    """Search the bits of each layer under an energy budget"""
+    if candidates.endswith((".yaml", ".yml")):
+        candidates = str(Path(candidates).absolute())
+    options = {
+        "--ratio": ratio, "--budget-uj": budget_uj, "--table": table, "--images": images,
+        "--candidates": candidates, "--tries": tries, "--rounds": rounds, "--name": name,
+    }  # fmt: skip
+    words = [word for pair in options.items() if pair[1] for word in pair] + ["--add"] * add
+    run(context, "python", "-m", "powtwo.tools.search.run", scheme, *words)
+
+
 @task(name="test", help={"fast": "leave out the tests that start processes, train or run DVC"})
 def run_tests(context: Context, fast: bool = False) -> None:
     """Run the tests of the code; arguments after -- go to pytest"""

@@ -1,7 +1,7 @@
 """Stage evaluate@S: the integer network of scheme S against the float network.
 
-Accuracies and SQNR are of test images; sensitivities, which choices may follow, of validation
-images.
+Accuracies and SQNR are of test images; sensitivities, which choices may follow, and zeros of
+validation images.
 """
 
 import powtwo.sidecar.from_the_start  # noqa: F401
@@ -16,8 +16,15 @@ from powtwo.core.params import StageParams
 from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.engine.choose import make
-from powtwo.evaluation import comparison, float_classes, layer_quality, sensitivity
+from powtwo.evaluation import (
+    comparison,
+    float_classes,
+    integer_zeros,
+    layer_quality,
+    sensitivity,
+)
 from powtwo.evaluation.params import Evaluate
+from powtwo.evaluation.zeros import Zeros
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar.run_log import observed
 
@@ -52,6 +59,8 @@ def main(scheme: str) -> None:
         sensitive = sensitivity.measure_sensitivity(
             engine, folded, x_validation[few], y_validation[few], size
         )
+        few = evenly_spaced(len(x_validation), params.evaluate.zero_images)
+        zero = integer_zeros.count_integer_zeros(engine, x_validation[few], size)
 
         intervals = {key: metrics.pop(key) for key in comparison.INTERVALS}
         files.write_json(f"metrics/evaluate/{scheme}.json", metrics)
@@ -76,6 +85,7 @@ def main(scheme: str) -> None:
             layer_quality.HISTOGRAM_COLUMNS,
             [row for layer in stats for row in layer.histogram_rows()],
         )
+        files.write_csv(f"plots/zeros/{scheme}.csv", Zeros._fields, zero)
         pairs = zip(y_test.tolist(), classes.tolist(), strict=True)
         named = [(dataset.classes[a], dataset.classes[p]) for a, p in pairs]
         files.write_csv(f"plots/predictions/{scheme}.csv", ("actual", "predicted"), named)

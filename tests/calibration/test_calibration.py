@@ -200,7 +200,8 @@ def test_options_left_out_change_nothing(tmp_path: Path) -> None:
     weights = plain | {"clamp": None, "kind": "uniform", "per": "tensor", "rounding": "nearest"}
     activations = plain | {"clamp": None, "zero_point": None}
     options = {"rounding": "floor", "bias": "nearest", "logits": "int32", "equalize": False,
-               "bias_correction": False, "layers": {}}  # fmt: skip
+               "bias_correction": False, "layers": {}, "accumulator": None,
+               "finetune": None}  # fmt: skip
     full = {"weights": weights, "activations": activations, **options}
     bare = Scheme.model_validate({"weights": plain, "activations": plain})
     assert bare == Scheme.model_validate(full)

@@ -134,9 +134,9 @@ def test_a_layer_is_reconstructed_from_the_codes_that_it_will_read(
     """Also where the layer before had its output coarsened."""
     options, read, real = scheme(learn=True, correct=True), {}, to_integer.convert_layer
 
-    def watched(index: int, layer: object, codes: list[object], scheme: Scheme) -> object:
+    def watched(index: int, layer: object, codes: list[object], **options: object) -> object:
         read.setdefault(index, []).append(codes[0])
-        return real(index, layer, codes, scheme)
+        return real(index, layer, codes, **options)
 
     monkeypatch.setattr(reconstruction, "convert_layer", watched)
     given = with_coarsening(CALIBRATED)

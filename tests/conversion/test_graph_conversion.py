@@ -142,7 +142,7 @@ def test_bits_of_an_addition_can_be_set_and_those_of_its_weights_cannot() -> Non
     configs = {each.index: each for each in layer_config.of_scheme(layers, options)}
     assert configs[index].output.quant_max == 31
     options = options_of(layers={str(index): {"weights": 5}})
-    with pytest.raises(ValueError, match=f"layers: {index}: has no weights; leave their bits"):
+    with pytest.raises(ValueError, match=f"layers: {index}: has no weights; leave theirs out"):
         layer_config.of_scheme(layers, options)
 
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
-from energy_cases import LAB, LAYERS, NARROW, QTOOLS, SHIFTS, some_layers
+from energy_cases import LAB, LAYERS, NARROW, NETWORKS, QTOOLS, SHIFTS, some_layers
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from powtwo.energy.adder_tree import product_bits, tree_sums
 from powtwo.energy.counts import (
     CONVENTIONS,
     OpCounts,
+    accumulator_sums,
     energy_by_kind,
     float_counts,
     integer_counts,
+    product,
     total_energy,
 )
 from powtwo.energy.operation_prices import ListedPrice, PriceTable, UnpricedError
+from powtwo.integer.layer import WeightFormat
 from powtwo.integer.shapes import LayerShape
 from powtwo.network.architecture import Architecture
 from powtwo.tools.docs.energy_page import CLASSES, HIDDEN, LAYOUT, lab_layers
@@ -93,6 +98,85 @@ def test_last_layer_of_4_bit_weights_term_by_term() -> None:
     # 1280·P + 127 + 1 + 32 + 0.1 + 0.25
     hand = 1280 * QTOOLS["int4x8_multiply"] + Fraction("160.35")
     assert total_energy(counts, QTOOLS) == hand
+
+
+TERNARY = NETWORKS["−1, 0, 1, 4-bit codes, z = 0, 12-bit sums"][-1]
+TILED = replace(SHIFTS[3], accumulator_bits=16, spills=200)  # 64 channels, 16 × 16, K = 576
+
+
+def test_narrow_accumulators_add_products_and_bias_in_their_width() -> None:
+    counts = integer_counts([TERNARY], "per_use")
+    assert [(t.kind, t.operation, t.count) for t in counts] == [
+        ("multiply", "int2x4_mux", 1280),
+        ("accumulate", "int12_add", 1270),
+        ("bias", "int12_add", 10),
+    ]
+    # 1280 · (0.6 · 4 + 12) of an adder's bit
+    assert total_energy(counts, QTOOLS) == 1280 * Fraction("14.4") * Fraction("0.003125")
+
+
+def test_tiles_add_every_product_in_their_width_and_every_spill_in_int32() -> None:
+    counts = integer_counts([TILED], "per_use")
+    assert [(t.kind, t.operation, t.count) for t in counts] == [
+        ("multiply", "int4x8_shift", TILED.macs),
+        ("accumulate", "int16_add", TILED.macs),
+        ("spill", "int32_add", 200 * 16 * 16),
+        ("requantize", "shift", TILED.outputs),
+    ]
+    pj = TILED.macs * Fraction("0.06") + 51_200 * Fraction("0.1") + TILED.outputs * Fraction("0.01")
+    assert total_energy(counts, LAB) == pj
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"weight_bits": 2}, "int2x8_mux"),
+        ({"weight_bits": 2, "input_bits": 2}, "int2_mux"),
+        ({"weight_bits": 2, "weight_kind": "power_of_two", "weight_code_bits": 2}, "int2x8_mux"),
+        ({"weight_bits": 8, "weight_kind": "power_of_two", "weight_code_bits": 4}, "int4x8_shift"),
+        ({"weight_bits": 3}, "int3x8_multiply"),
+        ({"weight_bits": 1}, "int1x8_xor"),
+        ({"weight_bits": 4, "input_bits": 1}, "int4x1_and"),
+    ],
+)
+def test_products_are_named_by_the_hardware_that_they_need(
+    change: dict[str, object], name: str
+) -> None:
+    assert product(replace(LAST, **change)) == name
+
+
+@given(some_layers)
+def test_a_tree_adds_as_often_as_an_accumulator(layers: list[LayerShape]) -> None:
+    for layer in layers:
+        tree, chain = Counter(), Counter()
+        for counter, counts in ((tree, tree_sums(layer)), (chain, accumulator_sums(layer))):
+            for item in counts:
+                counter[item.kind] += item.count
+        assert +tree == +chain
+
+
+def test_a_tree_grows_by_a_bit_a_level_up_to_the_accumulator() -> None:
+    assert product_bits(LAST) == 15  # 127 · 128 = 16,256
+    levels = [(t.operation, t.each) for t in tree_sums(LAST) if t.kind == "accumulate"]
+    assert levels == [(f"int{15 + level}_add", 128 >> level) for level in range(1, 8)]
+    five = replace(LAST, fan_in=5, accumulator_bits=16)  # pairs of 5, of 3, of 2
+    levels = [(t.operation, t.each) for t in tree_sums(five) if t.kind == "accumulate"]
+    assert levels == [("int16_add", 2), ("int16_add", 1), ("int16_add", 1)]
+    assert [t.operation for t in tree_sums(replace(TILED, fan_in=1))][1:] == ["int32_add"]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "power_of_two"])
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize(("code_bits", "zero"), [(8, 0), (8, 128), (4, 0), (4, 8), (4, 15)])
+def test_product_bits_hold_every_product_and_no_fewer_would(
+    kind: str, bits: int, code_bits: int, zero: int
+) -> None:
+    weights = WeightFormat(bits, kind)
+    layer = replace(LAST, weight_bits=weights.width, weight_kind=kind, weight_code_bits=bits,
+                    input_bits=code_bits, input_zero_point=zero)  # fmt: skip
+    codes = torch.arange(2**code_bits, dtype=torch.float64) - zero
+    largest = int(torch.outer(weights.grid.codes, codes).abs().max())
+    assert 2 ** (product_bits(layer) - 2) <= largest < 2 ** (product_bits(layer) - 1)
 
 
 def test_whole_network() -> None:

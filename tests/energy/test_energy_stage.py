@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from energy_cases import write_integer_file
+from energy_cases import write_integer_file, write_zeros
 from metrics_tree import read_csv
 
 from powtwo.energy.metrics import TERM_COLUMNS
+from powtwo.integer import shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -22,6 +23,9 @@ pytestmark = pytest.mark.slow
 
 def test_stage_writes_metrics_and_terms(tmp_path: Path) -> None:
     write_integer_file(tmp_path / "models/integer/lab.safetensors")
+    layers = shapes.read(tmp_path / "models/integer/lab.safetensors")
+    write_zeros(tmp_path / "plots/zeros-float.csv", layers, images=1)
+    write_zeros(tmp_path / "plots/zeros/lab.csv", layers, images=2)
     params = yaml.safe_load((ROOT / "tests/data/params.yaml").read_text(encoding="utf-8"))
     params["schemes"] = {"lab": next(iter(params["schemes"].values()))}
     params["export"]["schemes"] = []
@@ -35,10 +39,20 @@ def test_stage_writes_metrics_and_terms(tmp_path: Path) -> None:
     # conv: 64 outputs, K = 27; linear: 5 outputs, K = 16, int32 out
     float_pj = Fraction("4.6") * (64 * 27 + 5 * 16)
     integer_pj = (64 * 27 + 5 * 16) * Fraction("0.33") + 64 * Fraction("0.04")
-    assert set(metrics) == {"float_uj", "integer_uj", "ratio", "last_float_pj", "last_integer_pj"}
+    assert set(metrics) == {
+        "float_uj", "integer_uj", "ratio", "ratio_gated_dense", "ratio_gated_gated",
+        "ratio_with_sram", "last_float_pj", "last_integer_pj",
+    }  # fmt: skip
     assert metrics["float_uj"] == float(float_pj / 10**6)
     assert metrics["integer_uj"] == float(integer_pj / 10**6)
     assert metrics["ratio"] == pytest.approx(float(float_pj / integer_pj), rel=1e-7)
+    # An eighth of the products is skipped, in float a quarter, and as much of the additions.
+    gated = integer_pj - (64 * (27 * Fraction("0.2") + 26 * Fraction("0.1"))
+                          + 5 * (16 * Fraction("0.2") + 15 * Fraction("0.1"))) / 8  # fmt: skip
+    gated_float = float_pj - (64 * (27 * Fraction("3.7") + 26 * Fraction("0.9"))
+                              + 5 * (16 * Fraction("3.7") + 15 * Fraction("0.9"))) / 4  # fmt: skip
+    assert metrics["ratio_gated_dense"] == pytest.approx(float(float_pj / gated), rel=1e-7)
+    assert metrics["ratio_gated_gated"] == pytest.approx(float(gated_float / gated), rel=1e-7)
     assert metrics["last_float_pj"] == 368  # 4.6 · 5 · 16
     assert metrics["last_integer_pj"] == 26.4  # 0.33 · 5 · 16
 

@@ -114,3 +114,14 @@ def test_memory_is_monotone_in_every_level(layers: list[LayerShape], name: str, 
     grown = total_energy(counts, table) - total_energy(counts, HOROWITZ)
     bits = sum(item.count for item in counts if item.operation == f"{name}_bit")
     assert grown == Fraction(more, 64) * bits >= 0
+
+
+def test_a_shift_of_each_channel_is_read_with_the_weights() -> None:
+    layer = replace(LAYERS[-1], shifts=10)
+    own = [t for t in moved([layer], "integer") if t not in moved(LAYERS[-1:], "integer")]
+    more = Fraction(10 * 5) * HOROWITZ["dram_bit"]
+    plain = total_energy(moved(LAYERS[-1:], "integer"), HOROWITZ)
+    assert total_energy(moved([layer], "integer"), HOROWITZ) == plain + more
+    assert [(t.kind, t.times, t.each) for t in own if t.each == 5] == [("weights_read", 10, 5)]
+    floats = moved([layer], "float"), moved(LAYERS[-1:], "float")
+    assert total_energy(floats[0], HOROWITZ) == total_energy(floats[1], HOROWITZ)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from energy_cases import HOROWITZ, LAB, QTOOLS
+from energy_cases import EXACT, HOROWITZ, LAB, QTOOLS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +74,7 @@ def test_the_labs_prices_and_their_sources() -> None:
         "fp32_multiply": ("3.7", "horowitz-2014"),
         "fp32_add": ("0.9", "horowitz-2014"),
         "int32_add": ("0.1", "horowitz-2014"),
+        "int16_add": ("0.05", "horowitz-2014"),
         "int8_multiply": ("0.2", "horowitz-2014"),
         "int8_add": ("0.03", "horowitz-2014"),
         "shift": ("0.01", "course"),
@@ -82,9 +83,31 @@ def test_the_labs_prices_and_their_sources() -> None:
 
 def test_the_lab_shifts_by_a_weight_at_the_price_of_a_shift_and_multiplies_int8_alone() -> None:
     assert LAB["int4x8_shift"] == LAB["int4_shift"] == LAB["shift"] == Fraction("0.01")
-    for name in ("int4x8_multiply", "int4_multiply", "int8x4_multiply", "int4_add"):
+    for name in ("int4x8_multiply", "int4_multiply", "int8x4_multiply", "int2x8_mux", "int4_mux"):
         with pytest.raises(UnpricedError):
             LAB[name]
+
+
+@pytest.mark.parametrize(
+    ("bits", "pj"), [(1, "0.03"), (8, "0.03"), (9, "0.05"), (12, "0.05"), (16, "0.05"),
+                     (17, "0.1"), (32, "0.1"), (33, None), (64, None)],
+)  # fmt: skip
+def test_an_adder_that_the_lab_does_not_list_costs_what_the_next_wider_does(
+    bits: int, pj: str | None
+) -> None:
+    assert LAB.get(f"int{bits}_add") == (None if pj is None else Fraction(pj))
+    assert LAB.get(f"int{bits}x8_add") is None  # an adder has one width
+    assert EXACT.get(f"int{bits}_add") == (Fraction(pj) if pj and bits in (8, 16, 32) else None)
+
+
+@pytest.mark.parametrize("code", range(2, 9))
+def test_qtools_gates_are_shares_of_an_adder(code: int) -> None:
+    """Mux and AndGate of multiplier_impl.py: gate_factor times fpm_add of gate_bits."""
+    mux = QTOOLS["int2_mux" if code == 2 else f"int2x{code}_mux"]
+    assert mux == Fraction("0.6") * Fraction("0.003125") * code
+    assert QTOOLS[f"int1x{code}_xor"] == Fraction("0.3") * Fraction("0.003125") * code
+    assert QTOOLS[f"int{code}x1_and"] == Fraction("0.1") * Fraction("0.003125") * code
+    assert QTOOLS["int1_xor"] == Fraction("0.0009375")
 
 
 def test_memory_prices_are_a_64th_of_an_access() -> None:
@@ -152,6 +175,7 @@ def level(**change: object) -> dict[str, object]:
         ("lab", shift(price=-1), "prices.shift.price = -1: must be a number of 0 or more"),
         ("lab", shift(price=float("nan")), "prices.shift.price = nan: must"),
         ("lab", shift(source="me"), "prices.shift.source = 'me': not in sources"),
+        ("lab", {"next_wider": "add"}, "next_wider = 'add': "),
         ("lab", formula(color=1), "formulas.add.color = 1: unknown key"),
         ("lab", formula(operand="area"), "formulas.add.operand = 'area': "),
         ("lab", formula(source="b"), "formulas.add.source = 'b': not in sources"),

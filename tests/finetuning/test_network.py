@@ -12,11 +12,12 @@ from small_graph import checkpoint, images
 from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
 from powtwo.calibration.exponents import calibrate
+from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.finetuning.network import GridNetwork
 from powtwo.finetuning.refit import refit
 from powtwo.finetuning.straight_through import requantize, weight_codes
-from powtwo.integer.fixedpoint import Grid, dequantize
+from powtwo.integer.fixedpoint import Grid, by_channel, dequantize, power_of_two
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
@@ -79,6 +80,24 @@ def test_they_are_so_after_exponents_were_chosen_anew(network: IntegerNetwork) -
     disturb(tuned)
     refit(tuned, network.input.normalization(random_pixels(1)))
     check_equal(tuned, torch.float32, random_pixels(2))
+
+
+@pytest.mark.parametrize("accumulator", [{"bits": 10}, {"bits": 12, "tiles": True}])
+def test_restricted_codes_are_taken_when_it_settles(accumulator: dict) -> None:
+    scheme = options_of(
+        weights={"per": "channel"},
+        activations={"bits": 4, "zero_point": 0},
+        accumulator=accumulator,
+        layers={"first": {"accumulator": 20}},
+    )
+    network = GridNetwork(calibration(scheme), scheme)
+    check_equal(network, torch.float32, IMAGES[:4])
+    disturb(network)
+    network.settle()
+    check_equal(network, torch.float32, IMAGES[:4])
+    again = to_integer.convert(network.calibrated(), "again", scheme)
+    assert not again.restrictions
+    assert not again.moves
 
 
 def test_weights_that_quadruple_have_exponents_two_higher() -> None:
@@ -154,3 +173,56 @@ def test_a_graph_is_refused_by_name() -> None:
     calibrated = calibrate(checkpoint(), GRAPH_CLASSES, images(), options, 8)
     with pytest.raises(ValueError, match="finetune: layer 1 is a conv2d of no plain stack"):
         GridNetwork(calibrated, options)
+
+
+@given(networks)
+def test_what_is_handed_on_lies_on_its_grid_and_converts_to_the_same_integers(
+    network: IntegerNetwork,
+) -> None:
+    tuned = on_grid(network)
+    disturb(tuned)
+    expected, handed_on = tuned.convert(), tuned.on_grid()
+    converted = to_integer.convert(handed_on, "finetune", tuned.scheme).network
+    for one, other, layer in zip(expected.layers, converted.layers, handed_on.layers, strict=True):
+        if one.has_weights:
+            assert torch.equal(one.weight, other.weight)
+            assert torch.equal(one.bias, other.bias)
+            assert torch.equal(layer.source.weight, other.weight_values)
+            assert torch.equal(layer.source.weight.signbit(), other.weight < 0)
+            assert (one.weight_exponent, one.output) == (other.weight_exponent, other.output)
+
+
+def test_a_penalty_pulls_each_weight_towards_0_by_a_share_of_its_step() -> None:
+    network = on_grid(random_network(7, per_channel=True))
+    layer = network.weighted[0]
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    layer.pull_to_zero(0.25)
+    steps = by_channel(power_of_two(layer.weight_exponent), layer.weight.dim() + 1)
+    assert torch.equal(layer.weight.grad.double(), layer.weight.sign() * 0.25 * steps)
+
+
+def test_shrunk_weights_have_few_codes_to_restrict() -> None:
+    scheme = options_of(
+        weights={"per": "channel", "bits": 4},
+        activations={"bits": 4, "zero_point": 0},
+        accumulator={"bits": 9},
+        layers={"first": {"accumulator": 20}},
+    )
+    network = GridNetwork(calibration(scheme), scheme)
+    with torch.no_grad():
+        for layer in network.weighted:
+            layer.weight.mul_(1.5)
+
+    def restricted() -> int:
+        return to_integer.convert(network.calibrated(), "s", scheme).restricted_weights
+
+    before = restricted()
+    first, *others = network.weighted
+    weight = first.weight.clone()
+    for _ in range(20):  # as often as training takes a step
+        for layer in network.weighted:
+            layer.shrink()
+    assert torch.equal(first.weight, weight)  # has accumulators wide enough
+    assert before > 0
+    assert restricted() < before / 10
+    assert all(bool(layer.weight.any()) for layer in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_shapes_equal_those_of_a_network_that_ran(tmp_path: Path, logits: str) -
             assert layers[index].output_shape == tuple(output.shape[1:])
             assert layers[index].fan_in == layer.weight[0].numel()
             assert layers[index].input_zero_point == layer.input.zero_point
+            own = layer.output is not None and layer.shift.dim()
+            assert layers[index].shifts == (len(layer.weight) if own else 0)
         x = output
     last = (layers[index].output_bits, layers[index].output_zero_point)
     assert last == ((8, 0) if logits == "codes" else (None, None))
@@ -53,3 +56,10 @@ def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, object], messa
     write_integer_file(tmp_path / "a.safetensors", **changes)
     with pytest.raises(ValueError, match=message):
         shapes.read(tmp_path / "a.safetensors")
+
+
+def test_spilled_sums_are_counted_by_position() -> None:
+    (first, *_) = shapes.of_layout([32], [], 10)
+    tiled = replace(first, accumulator_bits=16, spills=96)
+    assert (first.accumulator_bits, first.spills, first.spilled) == (32, 0, 0)
+    assert tiled.spilled == 96 * 32 * 32

@@ -50,6 +50,8 @@ CASES: list[tuple[str, str, Damage]] = [
     ("evaluate lab", CLASSES, flipped),
     ("evaluate lab", INTEGER, flipped),
     ("energy lab", INTEGER, flipped),
+    ("energy lab", "plots/zeros/lab.csv", halved),
+    ("energy lab", "plots/zeros-float.csv", lambda content: content.replace(b"products", b"p")),
     ("export lab", INTEGER, halved),
     ("compare", "metrics/evaluate/lab.json", halved),
     ("compare", "metrics/evaluate/lab.json", without_a_key),
@@ -59,6 +61,7 @@ CASES: list[tuple[str, str, Damage]] = [
     ("compare", "plots/totals/lab.csv", halved),
     ("compare", "plots/assumptions/lab.csv", lambda content: content.splitlines()[0]),
     ("compare", "plots/layers/lab.csv", halved),
+    ("compare", "plots/zeros/lab.csv", halved),
     ("compare", "plots/layers/lab.csv", without_a_column),
 ]
 

@@ -26,10 +26,12 @@ KEYS = {
     "download": "name source train_images validation_images test_images classes sha256",
     "train": "parameters size_mb epochs_run best_epoch train_loss train_accuracy validation_loss "
              "validation_accuracy test_loss test_accuracy generalization_gap",
-    "convert/lab": "size_mb min_shift max_shift accumulator_bits clipped_weights moved_exponents",
+    "convert/lab": "size_mb min_shift max_shift accumulator_bits clipped_weights moved_exponents "
+    "restricted_weights",
     "evaluate/lab": "test_images float_accuracy accuracy drop_points agreement gained lost p_value "
                     "min_sqnr_db",
-    "energy/lab": "float_uj integer_uj ratio last_float_pj last_integer_pj",
+    "energy/lab": "float_uj integer_uj ratio ratio_gated_dense ratio_gated_gated ratio_with_sram "
+                  "last_float_pj last_integer_pj",
 }  # fmt: skip
 
 

@@ -152,6 +152,20 @@ def test_tasks_import_nothing_heavy() -> None:
             "sweep /f --part 2/8 --dry-run",
             [f"python <-m> <{EXPERIMENTS}.sweep> </f> <--part> <2/8> <--dry-run>"],
         ),
+        (
+            "search w3 --ratio 60 --candidates uniform2,uniform3 --add",
+            [
+                "python <-m> <powtwo.tools.search.run> <w3> <--ratio> <60> "
+                "<--candidates> <uniform2,uniform3> <--add>"
+            ],
+        ),
+        (
+            "search w3 --budget-uj 3 --table t --images 9 --tries 2 --rounds 3 --name n -c /f.yaml",
+            [
+                "python <-m> <powtwo.tools.search.run> <w3> <--budget-uj> <3> <--table> <t> "
+                "<--images> <9> <--candidates> </f.yaml> <--tries> <2> <--rounds> <3> <--name> <n>"
+            ],
+        ),
         ("leaderboard", [f"python <-m> <{EXPERIMENTS}.leaderboard>"]),
         (
             "leaderboard --csv --sort seed --scheme lab",

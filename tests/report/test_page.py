@@ -78,10 +78,13 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
         ("td", "metrics/evaluate"): schemes * (7 + 2) + 2,
         ("td", "plots/accuracy"): schemes * 3,  # where two intervals begin; validation accuracy
         ("td", "metrics/convert"): schemes * 2,
-        # two columns of the comparison and of the overview, four conventions, FP32, two totals
-        ("td", "plots/totals"): schemes * (2 + 2 + 1 + 2) + 2,
-        # conventions; under two tables of prices: four, and two kinds of tensors in five places
-        ("td", "plots/assumptions"): schemes * (4 + 2 * (4 + 2 * 5)),
+        # two columns of the comparison and of the overview, four comparators, FP32, two totals
+        ("td", "plots/totals"): schemes * (2 + 2 + 4 + 1 + 2) + 2,
+        # conventions; under two tables: four, two sums, two kinds of tensors in five places; a node
+        ("td", "plots/assumptions"): schemes * (4 + 2 * (4 + 2 + 2 * 5) + 1),
+        ("td", "plots/zeros"): schemes * layers * 3,
+        ("th", "plots/zeros"): schemes * layers,
+        ("td", "plots"): schemes * layers,  # the zeros of FP32
         ("td", "metrics"): 3,  # the size of the float network twice, its validation accuracy
         # a count, a price and an energy a term; what each layer reads and writes, float and integer
         ("td", "plots/energy"): 3 * (9 + 7 + 6) + schemes * layers * 6,
@@ -93,7 +96,7 @@ def test_every_number_equals_its_source(tree: Path, html: str) -> None:
         ("th", "plots/layers"): schemes * layers,
         ("data", "metrics/evaluate"): 2 + 5,
         ("data", "plots/accuracy"): 4 + 3 * schemes,
-        ("data", "plots/totals"): 1,
+        ("data", "plots/totals"): 1 + 4,
     }
 
 

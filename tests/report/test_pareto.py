@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.axes import Axes
 
+from powtwo.report import systems
 from powtwo.report.figures import pareto, style
 
 
@@ -68,3 +70,46 @@ def test_few_schemes_are_all_named_and_those_shown_alike_are_one_point() -> None
     assert sum(line.get_markersize() == 5 for line in dots) == 6
     blue = [line.get_xdata()[0] for line in dots if line.get_color() == style.BLUE]
     assert {float(x) for x in blue} == {9.8000004}
+
+
+def diamonds(axes: Axes) -> list[tuple[float, float]]:
+    lines = [line for line in axes.get_lines() if line.get_marker() == "D"]
+    return [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in lines]
+
+
+def test_chips_are_drawn_apart_at_what_they_measured() -> None:
+    chips = {system.name: system.row for system in systems.read().systems}
+    rows = {"cheap": scheme_row(5, 0.85), "good": scheme_row(17, 0.89)}
+    figure = pareto.accuracy_and_energy(rows, "good", scheme_row(244, 0.893), chips)
+    axes = figure.axes[0]
+    assert diamonds(axes) == [(2.72, 86), (3.8, 86), (14.4, 86)]
+    assert {"TCN-CUTIE", "Bankman", "BinarEye"} <= {text.get_text() for text in axes.texts}
+    blue = [line for line in axes.get_lines() if line.get_color() == style.BLUE]
+    assert {float(line.get_xdata()[0]) for line in blue} >= {5.0, 17.0}  # no chip beats a scheme
+    (legend,) = figure.legends
+    assert legend.get_texts()[-1].get_text() == "chips on CIFAR-10, whole systems"
+
+
+def test_chips_far_below_have_their_accuracy_written() -> None:
+    chips = {system.name: system.row for system in systems.read().systems}
+    rows = {str(index): scheme_row(5 + index, 0.97 + index / 1000) for index in range(4)}
+    axes = pareto.accuracy_and_energy(rows, "3", scheme_row(244, 0.98), chips).axes[0]
+    bottom = axes.get_ylim()[0]
+    assert bottom > 90
+    assert {y for _, y in diamonds(axes)} == {bottom}
+    assert {"TCN-CUTIE: 86", "Bankman: 86"} <= {text.get_text() for text in axes.texts}
+
+
+def test_no_chip_is_drawn_beside_digits() -> None:
+    assert systems.beside({"name": "mnist5k"}) == {}
+    assert list(systems.beside({"name": "images"})) == ["TCN-CUTIE", "Bankman", "BinarEye"]
+
+
+def test_every_system_says_where_its_figures_are_from() -> None:
+    about = systems.read()
+    assert "1.24" in about.caveat
+    assert "arXiv 2409.20403" in about.caveat_source
+    assert about.markdown.endswith("(https://arxiv.org/abs/2409.20403)).")
+    for system in about.systems:
+        assert system.url.startswith("https://")
+        assert system.source.split()[-1] in system.url

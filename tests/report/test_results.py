@@ -31,7 +31,7 @@ def measured(root: Path, scheme: str) -> dict[str, float]:
         "validation_accuracy": float(validation["accuracy"]),
         "size_mb": convert["size_mb"],
         "energy_uj": energy["integer_uj"],
-        "ratio": energy["ratio"],
+        **{name: energy[name] for name in energy if name.startswith("ratio")},
     }
 
 
@@ -59,7 +59,7 @@ def test_what_is_compared_is_in_two_files_of_metrics(tree: Path) -> None:
 def test_assumptions_of_all_schemes_are_one_table(tree: Path) -> None:
     rows = [row for name in RECORDED for row in read_csv(tree / f"plots/assumptions/{name}.csv")]
     assert read_csv(tree / "plots/energy-sensitivity.csv") == rows
-    assert [row["scheme"] for row in rows] == [name for name in RECORDED for _ in range(28)]
+    assert [row["scheme"] for row in rows] == [name for name in RECORDED for _ in range(2 * 16 + 1)]
 
 
 def test_stdout_has_a_line_for_each_scheme(tree: Path) -> None:
@@ -169,3 +169,17 @@ def test_sensitivities_are_compared_with_the_network_of_the_other_layers(tree: P
     rows = read_csv(tree / "plots/sensitivity.csv")
     numbers = ("accuracy", "reference", "points")
     assert [row | {name: float(row[name]) for name in numbers} for row in rows] == expected
+
+
+def test_without_a_memory_table_nothing_is_said_of_sram(tmp_path: Path) -> None:
+    metrics_tree.write(tmp_path)
+    for scheme in RECORDED:
+        path = tmp_path / f"plots/totals/{scheme}.csv"
+        metrics_tree.change_csv(path, ratio_with_sram=[""] * len(read_csv(path)))
+    printed = run_compare(tmp_path)
+    assert {row["ratio_with_sram"] for row in read_csv(tmp_path / "plots/schemes.csv")} == {""}
+    assert printed.splitlines()[1].endswith("–")
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    comparator = page[page.index('id="comparator"') :].partition("</p>")[0]
+    assert "SRAM" not in comparator
+    assert "where FP32 skips" in " ".join(comparator.split())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from powtwo.core import files
 from powtwo.energy.memory import load_memory_table
 from powtwo.energy.metrics import load_prices
 from powtwo.energy.operation_prices import load_price_table
@@ -22,7 +24,8 @@ PRICES = load_prices(CONFIGURED)
 LAYERS = lab_layers()
 NARROW = NETWORKS["4-bit weights, 8-bit codes"]  # `lab` cannot price it
 SHIFTS = NETWORKS["the same, z = 0, int32 logits"]
-FLIPPED = lab_layers(bits=4, weights=SHIFT)  # `lab` prices msb_flip; the others need int4_add
+FLIPPED = lab_layers(bits=4, weights=SHIFT)  # all but msb_flip need int4_add, by EXACT no price
+EXACT = LAB.model_copy(update={"next_wider": []})  # takes no adder for a narrower one
 
 some_layers = st.lists(
     st.builds(
@@ -46,6 +49,15 @@ CODES = {"weight_bits": 8, "weight_exponent": -3, "input_exponent": -7, "input_b
          "input_zero_point": 128, "relu": False}  # fmt: skip
 OUTPUT = {"output": "codes", "output_exponent": -7, "output_bits": 8, "output_zero_point": 128,
           "shift": 3}  # fmt: skip
+
+
+def write_zeros(path: Path, layers: Sequence[LayerShape], images: int = 4) -> None:
+    """Write plots/zeros: of all products a quarter of one image's have a zero operand."""
+    files.write_csv(
+        path,
+        ("layer", "layer_kind", "images", "products", "zero_products"),
+        [(x.index, x.kind, images, images * x.macs, x.macs // 4) for x in layers],
+    )
 
 
 def write_integer_file(

@@ -44,7 +44,8 @@ def write(
     of_schemes = {name: PARAMS["schemes"][recorded] for name, recorded in schemes.items()}
     text = yaml.safe_dump(PARAMS | {"schemes": of_schemes}, sort_keys=False)
     files.write_text(root / "params.yaml", text)
-    for name in ("metrics/train.json", "metrics/download.json", "plots/training.csv"):
+    for name in ("metrics/train.json", "metrics/download.json", "plots/training.csv",
+                 "plots/zeros-float.csv"):  # fmt: skip
         _copy(name, root / name)
     for folder in ("metrics/*", "plots/*"):
         for path in RUN.glob(f"{folder}/{RECORDED[0]}.*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from powtwo.dataset.normalization import Normalization
 from powtwo.engine.base import Engine, Reference
+from powtwo.integer import tiles
 from powtwo.integer.fixedpoint import Grid, dequantize, quantize
 from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat, as_exponents
 from powtwo.integer.network import Input, IntegerNetwork
@@ -81,6 +83,23 @@ def network_of(
     """Make a network of these layers that reads plain pixels."""
     pixels = Input(shape, ActivationQParams(-7), Normalization("dyadic"))
     return IntegerNetwork("random", Rounding(rounding), tuple(classes), pixels, layers)
+
+
+def narrowed(network: IntegerNetwork, bits: int | None = None) -> IntegerNetwork:
+    """Say of each layer the fewest bits its sums fit, or cut it into tiles of `bits` that fit."""
+    return replace(network, layers=tuple(_narrowed(layer, bits) for layer in network.layers))
+
+
+def _narrowed(layer: Layer, bits: int | None) -> Layer:
+    if layer.weight is None:
+        return layer
+    if bits is None:
+        least = max(8, int(layer.narrow_bound.max()).bit_length() + 1)
+        return replace(layer, accumulator_bits=min(least, 32))
+    ends = tiles.plan(layer.weight.numpy(), *layer.input_range, bits)
+    if ends is None:
+        return layer
+    return replace(layer, accumulator_bits=bits, tile_ends=torch.from_numpy(ends))
 
 
 def random_pixels(seed: int, count: int = 6, size: int = 8) -> torch.Tensor:

@@ -57,7 +57,8 @@ def write_run(root: Path, seed: int = 0, best: str = "lab", **figures: Any) -> P
 def _write_schemes(root: Path, seed: int, best: str, figures: dict[str, Any]) -> None:
     base = {
         "drop_points": 0.2, "drop_points_low": -0.1, "drop_points_high": 0.5, "p_value": 0.5,
-        "energy_uj": 17.523, "ratio": 13.94, "float_accuracy": 0.982,
+        "energy_uj": 17.523, "ratio": 13.94, "float_accuracy": 0.982, "ratio_gated_dense": 17.0,
+        "ratio_gated_gated": 12.0, "ratio_with_sram": 8.6,
     }  # fmt: skip
     rows = []
     for name in SCHEMES:

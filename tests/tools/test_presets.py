@@ -17,6 +17,7 @@ from powtwo.tools.published import flat
 
 FOLDER = ROOT / "presets"
 NAMES = presets.names(FOLDER)
+WITH_SCHEMES = "cifar10-jpeg-tuned"
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) ->
     assert short == full | {"epochs": 16, "precision": "float32"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != WITH_SCHEMES])
 def test_only_the_values_of_a_preset_change(name: str, target: Path) -> None:
     before, changed = target.read_text(encoding="utf-8"), keys_and_values(name)
     after = use(name, target).decode()
@@ -90,6 +91,35 @@ def test_only_the_values_of_a_preset_change(name: str, target: Path) -> None:
         key, comment = re.compile(r"^ *[^:]+:"), re.compile(r" *#.*$")
         assert key.findall(old) == key.findall(new)
         assert comment.findall(old) == comment.findall(new)
+
+
+def test_the_tuned_schemes_are_for_the_recipe_of_their_images() -> None:
+    tuned, plain = keys_and_values(WITH_SCHEMES), keys_and_values("cifar10-jpeg")
+    own = {key: value for key, value in tuned.items() if not key.startswith("schemes.")}
+    assert own == plain
+
+
+def test_the_schemes_of_a_preset_come_with_their_comments_and_go_unless_changed(
+    target: Path,
+) -> None:
+    before = target.read_text(encoding="utf-8").splitlines()
+    after = use(WITH_SCHEMES, target).decode().splitlines()
+    brought = (FOLDER / f"{WITH_SCHEMES}.yaml").read_text("utf-8").partition("schemes:\n")[2]
+    brought = brought.partition("\n\n")[0].splitlines()
+    assert len(after) == len(before) + len(brought)
+    first = after.index(brought[0])
+    assert after[first : first + len(brought)] == brought
+    text = target.read_text(encoding="utf-8")
+    name = brought[0].strip().split(":")[0]
+    changed = text.replace(
+        "\n".join(brought[:2]), "\n".join([brought[0], brought[1].replace("mse", "kl")])
+    )
+    assert changed != text
+    target.write_text(changed, encoding="utf-8")
+    schemes = yaml.safe_load(use(presets.DEFAULT, target))["schemes"]
+    assert schemes.keys() == yaml.safe_load("\n".join(before))["schemes"].keys() | {name}
+    with pytest.raises(ParamsError, match=rf"schemes\.{name}: is in the parameter file as well"):
+        use(WITH_SCHEMES, target)
 
 
 def test_what_was_used_before_leaves_no_trace(target: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from closure import ROOT
+from metrics_tree import read_csv
 from published_run import LOG, publish_as, write_run
 
 from powtwo.core import files
@@ -84,15 +85,16 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
     assert "of 3 trainings" in sentence
     accuracy = "92.00% ± 2.00% | 95.00% | 2.00 ± 2.65"
     assert (
-        lab == f"| `lab` | {accuracy} | < 0.001, 1.000, 5.000 | 0.00% | – | 0.00 | 17.523 | 13.9 |"
+        lab == f"| `lab` | {accuracy} | < 0.001, 1.000, 5.000 | 0.00% | – | 0.00 | 17.523 | 13.9 "
+        "| 17.0 | 12.0 | 8.6 |"
     )
     table = readme.best(tmp_path / "results/x").splitlines()
     assert table[2:6] == [
-        "| scheme | accuracy, % | drop | µJ | ratio |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        "| FP32 | 82.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 | – | 244.193 | 1 |",
+        "| scheme | accuracy, % | drop | µJ | ratio | gated / dense | gated / gated | with SRAM |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| FP32 | 82.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 | – | 244.193 | 1 | – | – | – |",
         "| **`lab`** | 92.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.00 "
-        "| 2.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.65 | 17.523 | 13.9 |",
+        "| 2.00\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2.65 | 17.523 | 13.9 | 17.0 | 12.0 | 8.6 |",
     ]
     axes = readme.headline_figure(tmp_path / "results/x").axes[0]
     assert axes.get_title(loc="left") == "Accuracy (%), mean ± SD of 3 trainings"
@@ -101,9 +103,24 @@ def test_trainings_from_several_seeds_have_mean_and_deviation(tmp_path: Path) ->
     opening = readme.headline(tmp_path / "results/x")
     assert opening.startswith("**Integer-only inference has 92.00% ± 2.00% top-1 accuracy, FP32")
     assert "FP32 82.00% ± 2.00%, for 13.9 times less energy of arithmetic" in opening
-    assert "and 9.3 times less with memory**" in opening
+    assert "and 9.3 times less with memory**; 17.0 times less than FP32 where products" in opening
+    assert "are skipped, and 12.0 times where FP32 skips them too (mean" in opening
     assert "1,000 test images; 2.00 ± 2.65 points are lost): the scheme `lab` of [x]" in opening
-    assert opening.endswith("with weights in `dram` and activations in `sram`.")
+    assert "with weights in `dram` and activations in `sram`. Ratios of operations are" in opening
+    assert opening.endswith(
+        "([Saha et al. 2024, arXiv 2409.20403](https://arxiv.org/abs/2409.20403))."
+    )
+
+
+def test_a_run_that_measured_less_is_shown_without_those_columns(tmp_path: Path) -> None:
+    folder = publish_as(tmp_path, "x")
+    later = ("ratio_gated_dense", "ratio_gated_gated", "ratio_with_sram")
+    rows = [{key: value for key, value in row.items() if key not in later}
+            for row in read_csv(folder / "plots/schemes.csv")]  # fmt: skip
+    files.write_csv(folder / "plots/schemes.csv", list(rows[0]), [row.values() for row in rows])
+    assert "| scheme | accuracy, % | drop | µJ | ratio |\n" in readme.best(folder)
+    assert "gated" not in readme.best(folder) + readme.published_schemes(folder)
+    assert "skip" not in readme.headline(folder)
 
 
 def test_the_picture_has_the_rows_of_the_table(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ and appendix D
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +31,10 @@ from torch import Tensor
 from powtwo.calibration import learned_rounding
 from powtwo.calibration.exact_float import ExactFloatLayer, round_to_grid
 from powtwo.calibration.learned_rounding import Moments
+from powtwo.conversion import layer_config
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Scheme
-from powtwo.conversion.to_integer import convert_layer
+from powtwo.conversion.to_integer import WIDE, convert_layer
 from powtwo.core import graph
 from powtwo.core.windows import pad_argument, pair
 from powtwo.engine.choose import layer_step
@@ -80,11 +81,19 @@ def reconstruct(
     layers = list(calibrated.layers)
     reads = graph.sources(calibrated.folded)
     readers = graph.readers(reads)
+    accumulators = layer_config.accumulators(calibrated.folded, scheme)
     values = {graph.IMAGE: _network_inputs(calibrated, images, batch_size)}
     for index, sources in enumerate(reads):
         inputs = [values[source] for source in sources]
         if layers[index].folded.accumulates:
-            output = _Reconstruction(scheme, index, inputs, batch_size).of(layers)
+            to_integers = partial(
+                convert_layer,
+                index,
+                codes=[each.qparams for each in inputs],
+                scheme=scheme,
+                accumulator=accumulators.get(index, WIDE),
+            )
+            output = _Reconstruction(scheme, to_integers, inputs, batch_size).of(index, layers)
             if output is None:  # int32 logits: nothing but flattening follows
                 break
         else:
@@ -100,15 +109,20 @@ class _Reconstruction:
     """One layer that adds up, of a scheme that reconstructs."""
 
     def __init__(
-        self, scheme: Scheme, index: int, inputs: Sequence[_Inputs], batch_size: int
+        self,
+        scheme: Scheme,
+        to_integers: Callable[[CalibratedLayer], Layer],
+        inputs: Sequence[_Inputs],
+        batch_size: int,
     ) -> None:
-        self.scheme, self.index, self.inputs, self.size = scheme, index, inputs, batch_size
+        self.scheme, self.inputs, self.size = scheme, inputs, batch_size
+        self.to_integers = to_integers
         self.learns = scheme.weights.rounding == "learned"
 
-    def of(self, layers: list[CalibratedLayer]) -> _Inputs | None:
+    def of(self, index: int, layers: list[CalibratedLayer]) -> _Inputs | None:
         """Reconstruct a layer in place, and return what it gives; None where that is int32."""
-        layer = layers[self.index]
-        integer = self._converted(layer)
+        layer = layers[index]
+        integer = self.to_integers(layer)
         if layer.folded.weight is None:
             exact = self._exact_sums(layer.folded, integer)
         else:
@@ -118,21 +132,17 @@ class _Reconstruction:
                 correct = self.scheme.bias_correction
                 moments = [each.centered() if correct else each for each in moments]
                 layer = _learned(layer, integer, moments)
-                integer = self._converted(layer)
+                integer = self.to_integers(layer)
             if self.scheme.bias_correction:
                 layer = _corrected(layer, integer, inputs)
-                integer = self._converted(layer)
-            layers[self.index] = layer
+                integer = self.to_integers(layer)
+            layers[index] = layer
         if integer.output is None:
             return None
         step = layer_step(integer, self.scheme.rounding)
         batches = zip(*(torch.split(each.codes, self.size) for each in self.inputs), strict=True)
         codes = torch.cat([step(*batch) for batch in batches])
         return _Inputs(exact, codes, self.inputs[0].keys, integer.output)
-
-    def _converted(self, layer: CalibratedLayer) -> Layer:
-        codes = [each.qparams for each in self.inputs]
-        return convert_layer(self.index, layer, codes, self.scheme)
 
     def _exact_sums(self, folded: FoldedLayer, integer: Layer) -> Tensor:
         """Return what an addition or an average gives of the float network's values."""

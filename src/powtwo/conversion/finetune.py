@@ -17,5 +17,6 @@ class Finetune(Section):
     epochs: Count
     learning_rate: Positive = 0.02  # highest of the schedule, which rises and falls
     weight_decay: NotNegative = 1e-4  # of weights, per step, times the learning rate
+    sparsity: NotNegative = 0.0  # pull of weights to 0, in steps of their codes, as a gradient
     distillation: Share = 0.5  # of the loss: probabilities of the float network, not labels
     refit: Share = 0.7  # of the epochs at whose start observers choose the exponents anew

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from powtwo.conversion.scheme import LayerBits, Scheme
+from powtwo.conversion.scheme import Accumulator, LayerBits, Scheme
 from powtwo.core import graph
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import WeightFormat
@@ -31,9 +31,7 @@ def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerQuantC
     """
     reads = graph.sources(layers)
     sums = [index for index, layer in enumerate(layers) if layer.accumulates]
-    # What gives the logits: nothing but poolings and flattening comes after it.
-    last = graph.follow(reads, len(layers) - 1, lambda i: not layers[i].accumulates)
-    bits = _bits_by_layer(layers, sums, last, scheme)
+    last, bits = logits_layer(layers), _bits_by_layer(layers, scheme)
     return [
         _configure(
             index,
@@ -45,6 +43,28 @@ def of_scheme(layers: Sequence[FoldedLayer], scheme: Scheme) -> list[LayerQuantC
         )
         for index in sums
     ]
+
+
+def logits_layer(layers: Sequence[FoldedLayer]) -> int:
+    """Return the layer that gives the logits; poolings and flattening may come after it."""
+    reads = graph.sources(layers)
+    return graph.follow(reads, len(layers) - 1, lambda i: not layers[i].accumulates)
+
+
+def accumulators(layers: Sequence[FoldedLayer], scheme: Scheme) -> dict[int, Accumulator]:
+    """Return the accumulators of each weighted layer of a folded network, by its index.
+
+    Raises:
+        ValueError: as `of_scheme`.
+    """
+    bits = _bits_by_layer(layers, scheme)
+    default = scheme.accumulator or Accumulator()
+    found = {}
+    for index, layer in enumerate(layers):
+        width = bits[index].accumulator if index in bits else None
+        if layer.weight is not None:
+            found[index] = default.model_copy(update={"bits": width} if width else {})
+    return found
 
 
 def _never_negative(
@@ -76,10 +96,12 @@ def _configure(  # noqa: PLR0917
     return LayerQuantConfig(index, weights, by_channel, output)
 
 
-def _bits_by_layer(
-    layers: Sequence[FoldedLayer], sums: Sequence[int], last: int, scheme: Scheme
-) -> dict[int, LayerBits]:
+def _bits_by_layer(layers: Sequence[FoldedLayer], scheme: Scheme) -> dict[int, LayerBits]:
     """Return the bits of the layers that a scheme names by first, last or their index."""
+    if not scheme.layers:
+        return {}
+    sums = [index for index, layer in enumerate(layers) if layer.accumulates]
+    last = logits_layer(layers)
     weighted = [index for index in sums if layers[index].weight is not None]
     names = {"first": weighted[0], "last": last} | {str(i): i for i in sums}
     by_layer: dict[int, LayerBits] = {}
@@ -89,8 +111,8 @@ def _bits_by_layer(
                 f"layers: {name}: no layer with weights; use first, last or one of "
                 f"{', '.join(map(str, sums))}"
             )
-        if names[name] not in weighted and (bits.weights or bits.kind):
-            raise ValueError(f"layers: {name}: has no weights; leave their bits and kind out")
+        if names[name] not in weighted and (bits.weights or bits.kind or bits.accumulator):
+            raise ValueError(f"layers: {name}: has no weights; leave theirs out")
         if names[name] in by_layer:
             raise ValueError(f"layers: {name}: names layer {names[name]} a second time; leave one")
         by_layer[names[name]] = bits

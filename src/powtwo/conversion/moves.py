@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SHIFT = "its shift within 0 to 31"  # what an exponent is moved for
-ACCUMULATORS = "accumulators below 2^31"
+ACCUMULATORS = "accumulators below 2^{}"
+ADDABLE = "accumulators below 2^31, and shifts, where it is added"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from powtwo.integer.rounding import Rounding
 MOST_SHIFT_BITS = 4  # of a weight that is a power of two
 
 Bits = Annotated[int, Field(ge=2, le=8)]
+AccumulatorBits = Annotated[int, Field(ge=8, le=32)]
 WeightKind = Literal["uniform", "power_of_two"]
 
 
@@ -75,12 +76,22 @@ class Activations(Quantizer):
         return zero_point
 
 
+class Accumulator(Section):
+    """How wide accumulators are, and what happens to sums that would not fit."""
+
+    bits: AccumulatorBits = 32
+    # false: weights are restricted, so that every sum fits; true: sums are cut into tiles that fit,
+    # each spilled into an int32, and weights stay as they are.
+    tiles: bool = False
+
+
 class LayerBits(Section):
     """The codes of one layer, where they differ from those of its scheme."""
 
     kind: WeightKind | None = None
     weights: Bits | None = None
     activations: Bits | None = None  # of its output
+    accumulator: AccumulatorBits | None = None
 
 
 def _check_shift_bits(kind: str, bits: int, remedy: str) -> None:
@@ -101,6 +112,7 @@ class Scheme(Section):
     logits: Literal["int32", "codes"] = "int32"
     equalize: bool = False
     bias_correction: bool = False
+    accumulator: Accumulator | None = None
     layers: dict[LayerName, LayerBits] = Field(default_factory=dict)
     finetune: Finetune | None = None
 
@@ -116,3 +128,13 @@ class Scheme(Section):
             remedy = f"give layer {name} at most {MOST_SHIFT_BITS} bits of weights, or kind uniform"
             _check_shift_bits(layer.kind or weights.kind, layer.weights or weights.bits, remedy)
         return layers
+
+    def without_tiles(self) -> Scheme:
+        """Return the scheme with one int32 sum where it has tiles, which gives the same."""
+        if self.accumulator is None or not self.accumulator.tiles:
+            return self
+        layers = {
+            name: layer.model_copy(update={"accumulator": None})
+            for name, layer in self.layers.items()
+        }
+        return self.model_copy(update={"accumulator": None, "layers": layers})

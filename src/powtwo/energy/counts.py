@@ -9,7 +9,7 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import get_args
@@ -21,7 +21,8 @@ from powtwo.integer.shapes import LayerShape
 ARITHMETICS = ("float", "integer")
 CONVENTIONS: tuple[str, ...] = get_args(Energy.model_fields["zero_point"].annotation)
 PJ_IN_UJ = 10**6
-KINDS = ("multiply", "accumulate", "bias", "zero_point", "requantize")
+KINDS = ("multiply", "accumulate", "spill", "bias", "zero_point", "requantize")
+GATES = {1: "xor", 2: "mux"}  # by bits of the integers that weights are: ±1, or −1, 0 and 1
 
 Pj = Fraction | None  # None where a price is unknown
 
@@ -43,22 +44,31 @@ class OpCounts:
         return self.times * self.each
 
 
+Sums = Callable[[LayerShape], list[OpCounts]]  # counts a layer's products and their sums
+
+
 def float_counts(layers: Iterable[LayerShape]) -> list[OpCounts]:
     """Count FP32: K multiplications, K − 1 additions and one addition of the bias an output."""
     return [item for layer in layers for item in _sums(layer, "float", "fp32_multiply", "fp32_add")]
 
 
-def integer_counts(layers: Iterable[LayerShape], convention: str) -> list[OpCounts]:
-    """Count integers: the same sums in int32, then zero points and the requantizing shift.
+def integer_counts(
+    layers: Iterable[LayerShape],
+    convention: str,
+    sums: Sums | None = None,
+) -> list[OpCounts]:
+    """Count integers: the same sums, as wide as the accumulator, then zero points and shifts.
 
-    A weight of ±2^k shifts the code instead of multiplying it (int4x8_shift). Its sign makes the
-    addition that follows a subtraction, which costs the same.
+    A weight of ±2^k shifts the code instead of multiplying it (int4x8_shift), a weight of −1, 0 or
+    1 selects it (int2x8_mux). Its sign makes the addition that follows a subtraction, which costs
+    the same.
 
     Args:
         layers: the layers with weights, in order.
         convention: how z_x is subtracted: `per_use` (at each multiplication), `per_input` (once
             for each input element), `folded` (into the bias, free) or `msb_flip` (the top bit
             inverted, free for z_y too).
+        sums: counts the products of a layer and their sums; None: in one accumulator an output.
 
     Raises:
         ValueError: where there is no such convention.
@@ -69,7 +79,7 @@ def integer_counts(layers: Iterable[LayerShape], convention: str) -> list[OpCoun
         item
         for layer in layers
         for item in (
-            *_sums(layer, "integer", _product(layer), "int32_add"),
+            *(sums or accumulator_sums)(layer),
             *_zero_point(layer, convention),
             *_requantize(layer, convention),
         )
@@ -95,14 +105,17 @@ def first_unpriced(counts: Iterable[OpCounts], table: Table) -> str | None:
 
 
 def arithmetic_energies(
-    layers: Sequence[LayerShape], table: Table, convention: str
+    layers: Sequence[LayerShape],
+    table: Table,
+    convention: str,
+    sums: Sums | None = None,
 ) -> tuple[Fraction, Pj]:
     """Return the energy of FP32 and of integers in pJ, None for integers without a price.
 
     Raises:
         UnpricedError: where the table lacks a price of FP32.
     """
-    exact, integer = float_counts(layers), integer_counts(layers, convention)
+    exact, integer = float_counts(layers), integer_counts(layers, convention, sums)
     integer_pj = None if first_unpriced(integer, table) else total_energy(integer, table)
     return total_energy(exact, table), integer_pj
 
@@ -110,10 +123,29 @@ def arithmetic_energies(
 def compared(float_pj: Pj, integer_pj: Pj) -> dict[str, float | None]:
     """Return energies in µJ, and their ratio, float over integer; None where one is unknown."""
     return {
-        "float_uj": None if float_pj is None else float(float_pj / PJ_IN_UJ),
-        "integer_uj": None if integer_pj is None else float(integer_pj / PJ_IN_UJ),
-        "ratio": None if float_pj is None or integer_pj is None else float(float_pj / integer_pj),
+        "float_uj": microjoules(float_pj),
+        "integer_uj": microjoules(integer_pj),
+        "ratio": ratio(float_pj, integer_pj),
     }
+
+
+def microjoules(pj: Pj) -> float | None:
+    """Return an energy in µJ; None where it is unknown."""
+    return None if pj is None else float(pj / PJ_IN_UJ)
+
+
+def ratio(float_pj: Pj, integer_pj: Pj) -> float | None:
+    """Return how many times as much FP32 costs; None where one is unknown."""
+    return None if float_pj is None or integer_pj is None else float(float_pj / integer_pj)
+
+
+def added(first: tuple[Pj, Pj], second: tuple[Pj, Pj]) -> tuple[Pj, Pj]:
+    """Add energies of FP32 and of integers in pJ; None where one is unknown."""
+    exact, integer = (
+        None if one is None or other is None else one + other
+        for one, other in zip(first, second, strict=True)
+    )
+    return exact, integer
 
 
 def _sums(layer: LayerShape, arithmetic: str, multiply: str, add: str) -> list[OpCounts]:
@@ -125,15 +157,32 @@ def _sums(layer: LayerShape, arithmetic: str, multiply: str, add: str) -> list[O
     ]
 
 
-def _product(layer: LayerShape) -> str:
-    """Name the product of a weight and a code: int8_multiply, int4x8_multiply, int4x8_shift.
+def accumulator_sums(layer: LayerShape) -> list[OpCounts]:
+    """Count a layer's products, and their sums in accumulators of its width.
 
-    A table that prices only int8 then refuses other widths instead of taking them for int8.
+    In tiles, each of the K products is added to its tile's sum, which starts at 0, and each tile's
+    sum to an int32, which starts as the bias.
     """
-    if layer.weight_kind == "power_of_two":
-        weight_bits, name = layer.weight_code_bits, "shift"
-    else:
-        weight_bits, name = layer.weight_bits, "multiply"
+    narrow = f"int{layer.accumulator_bits}_add"
+    if not layer.spills:
+        return _sums(layer, "integer", product(layer), narrow)
+    positions = layer.spilled // layer.spills
+    return [
+        OpCounts(layer, "integer", "multiply", product(layer), layer.outputs, layer.fan_in),
+        OpCounts(layer, "integer", "accumulate", narrow, layer.outputs, layer.fan_in),
+        OpCounts(layer, "integer", "spill", "int32_add", positions, layer.spills),
+    ]
+
+
+def product(layer: LayerShape) -> str:
+    """Name the product of a weight and a code: int8_multiply, int4x8_shift, int2x4_mux.
+
+    A table that prices only int8 then refuses other widths instead of taking them for int8. A code
+    of one bit selects the weight or 0, whatever the weight is: int4x1_and.
+    """
+    weight_bits = layer.weight_bits if layer.weight_kind == "uniform" else layer.weight_code_bits
+    name = "multiply" if layer.weight_kind == "uniform" else "shift"
+    name = "and" if layer.input_bits == 1 else GATES.get(layer.weight_bits, name)
     equal = weight_bits == layer.input_bits
     return f"int{weight_bits}_{name}" if equal else f"int{weight_bits}x{layer.input_bits}_{name}"
 

@@ -3,7 +3,8 @@
 The model has no reuse, neither between images nor between layers: each weight and bias is read
 once, each input is read once, each output is written once, after the ReLU and the poolings that
 follow it. Hardware that reads a value twice would pay more, hardware that caches it less. Padding
-is not stored. Codes are packed: 4 bits are half a byte. Shifts are left out, per channel too.
+is not stored. Codes are packed: 4 bits are half a byte. A shift that all channels share is wired;
+one for each channel is read with the weights.
 
 A memory table is separate from the table of operations, so that no sum mixes them by accident.
 """
@@ -20,8 +21,10 @@ from powtwo.energy.operation_prices import FOLDER, Exact, Table, read_table
 from powtwo.integer.shapes import LayerShape
 
 KINDS = ("weights_read", "activations_read", "activations_written")
+SHIFT_BITS = 5  # 0 to 31
 WORD_BITS = 32  # of FP32 values, of int32 biases and accumulators
 BITS_IN_KIB = 8 * 1024
+ON_CHIP = "sram_1mb"  # for a sum with arithmetic in which no memory is off the chip
 
 
 class MemoryLevel(Section):
@@ -44,9 +47,11 @@ class MemoryTable(Table):
         return None if level is None else level.price / self.access_bits
 
 
-def load_memory_table(name: str, folder: Path = FOLDER / "memory") -> MemoryTable:
+def load_memory_table(
+    name: str, folder: Path = FOLDER / "memory", key: str = "energy.memory"
+) -> MemoryTable:
     """Read `<folder>/<name>.yaml` as `read_table` does."""
-    return read_table(MemoryTable, name, folder, "energy.memory")
+    return read_table(MemoryTable, name, folder, key)
 
 
 def memory_counts(
@@ -60,11 +65,13 @@ def memory_counts(
     counts = []
     for layer in layers:
         weight_bits, input_bits, output_bits = _stored_bits(layer, arithmetic)
+        shifts = layer.shifts if arithmetic == "integer" else 0
         counts += [
             OpCounts(layer, arithmetic, kind, operation, elements, bits)
             for kind, operation, elements, bits in (
                 ("weights_read", weights, layer.weights, weight_bits),
                 ("weights_read", weights, layer.biases, WORD_BITS),
+                *([("weights_read", weights, shifts, SHIFT_BITS)] if shifts else []),
                 ("activations_read", activations, layer.inputs, input_bits),
                 ("activations_written", activations, layer.written, output_bits),
             )

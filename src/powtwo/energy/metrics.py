@@ -18,21 +18,26 @@ from powtwo.energy.counts import (
     ARITHMETICS,
     CONVENTIONS,
     OpCounts,
+    Pj,
+    added,
     arithmetic_energies,
-    compared,
     energy_by_kind,
     first_unpriced,
     float_counts,
     integer_counts,
+    microjoules,
+    ratio,
     total_energy,
 )
-from powtwo.energy.memory import MemoryTable, load_memory_table, memory_counts
+from powtwo.energy.gating import ZeroShares, gated_energy
+from powtwo.energy.memory import ON_CHIP, MemoryTable, load_memory_table, memory_counts
 from powtwo.energy.operation_prices import PriceTable, Table, load_price_table
 from powtwo.energy.params import Energy
-from powtwo.energy.sensitivity import sensitivity_rows
+from powtwo.energy.sensitivity import Node, load_node, node_row, sensitivity_rows
 from powtwo.integer.shapes import LayerShape
 
-HEADLINE = ("float_uj", "integer_uj", "ratio", "last_float_pj", "last_integer_pj")
+HEADLINE = ("float_uj", "integer_uj", "ratio", "ratio_gated_dense", "ratio_gated_gated",
+            "ratio_with_sram", "last_float_pj", "last_integer_pj")  # fmt: skip
 TERM_COLUMNS = ("layer", "layer_kind", "arithmetic", "kind", "operation", "times", "each", "count",
                 "price_pj", "energy_pj", "part", "table")  # fmt: skip
 CONVENTION_COLUMNS = ("layer", "layer_kind", "zero_point", "kind", "energy_pj", "table")
@@ -41,8 +46,12 @@ CONVENTION_COLUMNS = ("layer", "layer_kind", "zero_point", "kind", "energy_pj", 
 class Total(NamedTuple):
     """What the network costs by one table: a row of plots/totals/<scheme>.csv.
 
-    The network's energies are in µJ, the last layer's in pJ; `ratio` is float over integer. None
+    The network's energies are in µJ, the last layer's in pJ; ratios are float over integer. None
     where a price is missing, or a column is not of the part.
+
+    `ratio` compares dense with dense. Gated hardware skips products with a zero operand: with it,
+    `ratio_gated_dense` has integers alone, `ratio_gated_gated` both. `ratio_with_sram` is dense,
+    and has memory on both sides, weights and activations in memory.ON_CHIP.
     """
 
     part: str  # arithmetic or memory
@@ -54,6 +63,13 @@ class Total(NamedTuple):
     float_uj: float | None = None
     integer_uj: float | None = None
     ratio: float | None = None
+    gated_float_uj: float | None = None
+    gated_integer_uj: float | None = None
+    ratio_gated_dense: float | None = None
+    ratio_gated_gated: float | None = None
+    sram_float_uj: float | None = None
+    sram_integer_uj: float | None = None
+    ratio_with_sram: float | None = None
     last_float_pj: float | None = None
     last_integer_pj: float | None = None
     unpriced: str | None = None  # the first operation that the table lacks
@@ -67,6 +83,7 @@ class Prices:
     params: Energy
     tables: Sequence[PriceTable]  # of operations: the configured one, then that for all widths
     memory: MemoryTable | None
+    node: Node | None = None  # another process node, for plots/assumptions alone
 
 
 def load_prices(params: Energy) -> Prices:
@@ -86,17 +103,22 @@ def load_prices(params: Energy) -> Prices:
                     f"energy.{key} = {level}: no memory of {levels.name}; name one of "
                     f"{', '.join(levels.memory_levels)}"
                 )
-    return Prices(params, tables, levels)
+    node = None if params.second_node is None else load_node(params.second_node)
+    return Prices(params, tables, levels, node)
 
 
-def totals(layers: Sequence[LayerShape], prices: Prices) -> list[Total]:
+def totals(
+    layers: Sequence[LayerShape], prices: Prices, zeros: ZeroShares | None = None
+) -> list[Total]:
     """Return the arithmetic under each table, the configured one first, then memory.
+
+    Without `zeros` nothing is known of gated hardware.
 
     Raises:
         UnpricedError: where neither table prices the scheme, or one lacks a price of FP32.
     """
     _pricing_tables(layers, prices)  # raises where none does
-    rows = [_arithmetic(layers, table, prices.params.zero_point) for table in prices.tables]
+    rows = [_arithmetic(layers, table, prices, zeros) for table in prices.tables]
     if prices.memory is not None:
         rows.append(_memory(layers, prices.memory, prices.params))
     return rows
@@ -108,9 +130,13 @@ def headline(rows: Sequence[Total]) -> dict[str, float | None]:
 
 
 def assumption_rows(layers: Sequence[LayerShape], prices: Prices) -> list[dict[str, Any]]:
-    """Return the rows of `sensitivity_rows` under each table that prices the scheme."""
+    """Return the rows of `sensitivity_rows` under each table that prices the scheme.
+
+    Another process node has a row at the end.
+    """
     tables = _pricing_tables(layers, prices)
-    return sensitivity_rows(layers, tables, prices.memory, prices.params)
+    rows = sensitivity_rows(layers, tables, prices.memory, prices.params)
+    return rows if prices.node is None else [*rows, node_row(layers, prices.node, prices.params)]
 
 
 def term_rows(layers: Sequence[LayerShape], prices: Prices) -> list[tuple[Any, ...]]:
@@ -162,26 +188,54 @@ def _pricing_tables(layers: Sequence[LayerShape], prices: Prices) -> list[PriceT
     return tables
 
 
-def _arithmetic(layers: Sequence[LayerShape], table: PriceTable, convention: str) -> Total:
-    float_pj, integer_pj = arithmetic_energies(layers[-1:], table, convention)
-    whole = compared(*arithmetic_energies(layers, table, convention))
+def _arithmetic(
+    layers: Sequence[LayerShape], table: PriceTable, prices: Prices, zeros: ZeroShares | None
+) -> Total:
+    convention = prices.params.zero_point
+    last = arithmetic_energies(layers[-1:], table, convention)
+    float_pj, integer_pj = dense = arithmetic_energies(layers, table, convention)
+    gated_float, gated_integer = _gated(layers, table, convention, zeros)
+    sram: tuple[Pj, Pj] = (None, None)
+    if prices.memory is not None and ON_CHIP in prices.memory.memory_levels:
+        sram = added(dense, memory.memory_energies(layers, prices.memory, ON_CHIP, ON_CHIP))
     return Total(
         part="arithmetic",
         table=table.name,
         zero_point=convention,
         macs=sum(layer.macs for layer in layers),
-        float_uj=whole["float_uj"],
-        integer_uj=whole["integer_uj"],
-        ratio=whole["ratio"],
-        last_float_pj=None if float_pj is None else float(float_pj),
-        last_integer_pj=None if integer_pj is None else float(integer_pj),
+        float_uj=microjoules(float_pj),
+        integer_uj=microjoules(integer_pj),
+        ratio=ratio(float_pj, integer_pj),
+        gated_float_uj=microjoules(gated_float),
+        gated_integer_uj=microjoules(gated_integer),
+        ratio_gated_dense=ratio(float_pj, gated_integer),
+        ratio_gated_gated=ratio(gated_float, gated_integer),
+        sram_float_uj=microjoules(sram[0]),
+        sram_integer_uj=microjoules(sram[1]),
+        ratio_with_sram=ratio(*sram),
+        last_float_pj=None if last[0] is None else float(last[0]),
+        last_integer_pj=None if last[1] is None else float(last[1]),
         unpriced=first_unpriced(integer_counts(layers, convention), table),
     )
 
 
+def _gated(
+    layers: Sequence[LayerShape], table: PriceTable, convention: str, zeros: ZeroShares | None
+) -> tuple[Pj, Pj]:
+    """Return the energy of gated FP32 and gated integers in pJ, None where one is unknown."""
+    if zeros is None:
+        return None, None
+    integer = integer_counts(layers, convention)
+    return (
+        gated_energy(float_counts(layers), table, zeros.in_float),
+        None if first_unpriced(integer, table)
+        else gated_energy(integer, table, zeros.in_integers),
+    )  # fmt: skip
+
+
 def _memory(layers: Sequence[LayerShape], table: MemoryTable, params: Energy) -> Total:
     levels = (params.weights_in, params.activations_in)
-    whole = compared(*memory.memory_energies(layers, table, *levels))
+    float_pj, integer_pj = memory.memory_energies(layers, table, *levels)
     too_large = [
         line for kind in ARITHMETICS for line in memory.too_large(layers, kind, table, *levels)
     ]
@@ -190,8 +244,8 @@ def _memory(layers: Sequence[LayerShape], table: MemoryTable, params: Energy) ->
         table=table.name,
         weights_in=params.weights_in,
         activations_in=params.activations_in,
-        float_uj=whole["float_uj"],
-        integer_uj=whole["integer_uj"],
-        ratio=whole["ratio"],
+        float_uj=microjoules(float_pj),
+        integer_uj=microjoules(integer_pj),
+        ratio=ratio(float_pj, integer_pj),
         too_large="; ".join(too_large) or None,
     )

@@ -2,7 +2,8 @@
 
 A table lists operations by name under `prices`, such as `shift`, and prices operations of any width
 by `formulas`: `int4x8_multiply` is `multiply` of a weight of 4 bits and a code of 8. A formula is a
-polynomial of its operand, a number made of the two widths (see `operand`).
+polynomial of its operand, a number made of the two widths (see `operand`). An operation under
+`next_wider` that a table does not list costs what the next wider one listed does.
 
 Source of operands and polynomials: QKeras, Apache 2.0, https://github.com/google/qkeras,
 qkeras/qtools/quantized_operators/multiplier_impl.py and qkeras/qtools/qenergy/qenergy.py
@@ -22,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 from powtwo.core.params import Count, ParamsError, Section, parse_yaml, validate
 
 FOLDER = Path(__file__).parent / "prices"
+WIDEST = 32  # bits of an accumulator
 _OPERATION = re.compile(r"int(\d+)(?:x(\d+))?_(\w+)")
 
 
@@ -46,7 +48,7 @@ def _ordered(bits: tuple[int, int]) -> tuple[int, int]:
 
 
 Exact = Annotated[Fraction, BeforeValidator(_exact)]
-Operand = Literal["constant", "width", "geometric_mean", "shifter"]
+Operand = Literal["constant", "width", "code_width", "geometric_mean", "shifter"]
 
 
 class UnpricedError(ValueError):
@@ -111,16 +113,26 @@ class PriceTable(Table):
 
     prices: dict[str, ListedPrice]
     formulas: dict[str, Formula] = Field(default_factory=dict)
+    next_wider: list[str] = Field(default_factory=list)  # operations of one width, such as add
 
     def get(self, operation: str) -> Fraction | None:
         """Return the price in pJ, listed or by formula, None where there is none."""
         if operation in self.prices:
             return self.prices[operation].price
         match = _OPERATION.fullmatch(operation)
-        if match is None or match[3] not in self.formulas:
+        if match is None:
             return None
-        weight_bits, code_bits, name = match.groups()
-        return self.formulas[name].price(int(weight_bits), int(code_bits or weight_bits))
+        weight_bits, code_bits, name = int(match[1]), int(match[2] or match[1]), match[3]
+        if name in self.formulas:
+            return self.formulas[name].price(weight_bits, code_bits)
+        return self._next_wider(weight_bits, name) if match[2] is None else None
+
+    def _next_wider(self, bits: int, name: str) -> Fraction | None:
+        """Return the price of the narrowest listed operation that holds `bits`, if any does."""
+        if name not in self.next_wider:
+            return None
+        listed = (self.prices.get(f"int{width}_{name}") for width in range(bits, WIDEST + 1))
+        return next((entry.price for entry in listed if entry is not None), None)
 
 
 @lru_cache
@@ -131,6 +143,7 @@ def operand(kind: Operand, weight_bits: int, code_bits: int) -> Fraction:
 
     Args:
         kind: `constant`, 0: the price is c₀ for every width; `width`, the wider of both;
+            `code_width`, x: QTools' mux and xor, which pass the code's bits or invert them;
             `geometric_mean`, √(w·x): QTools' multiplier of unequal widths; `shifter`, s·log10 s
             with s = √(2^w·x): QTools' shifter by a weight ±2^k that is stored in w bits.
         weight_bits: w; of an adder, its only width.
@@ -142,6 +155,8 @@ def operand(kind: Operand, weight_bits: int, code_bits: int) -> Fraction:
                 b = Decimal(0)
             case "width":
                 b = Decimal(max(weight_bits, code_bits))
+            case "code_width":
+                b = Decimal(code_bits)
             case "geometric_mean":
                 b = Decimal(weight_bits * code_bits).sqrt()
             case "shifter":

@@ -22,3 +22,4 @@ class Energy(Section):
     memory: TableName | None = None
     weights_in: LevelName = "dram"
     activations_in: LevelName = "sram_1mb"
+    second_node: TableName | None = None

@@ -4,6 +4,8 @@ comparison     two networks' classes on the same images; McNemar's test, interva
 float_classes  the file of the float network's classes
 layer_quality  SQNR, clipped values and histograms of each layer
 sensitivity    accuracy with one layer quantized alone, and with one left in float alone
+zeros          products with a zero operand, which hardware may skip; of the float network
+integer_zeros  those of the integer network
 params         the section `evaluate` of params.yaml
 """
 
@@ -15,6 +17,8 @@ __getattr__, __dir__, __all__ = lazily(
         "comparison": ["classify", "compare", "paired_interval", "predictions", "wilson_interval"],
         "layer_quality": ["CodeHistogram", "LayerQuality", "LayerStats", "measure_layers"],
         "sensitivity": ["LayerAlone", "Sensitivity", "measure_sensitivity"],
+        "zeros": ["Zeros", "float_zeros"],
+        "integer_zeros": ["count_integer_zeros"],
         "params": ["Evaluate"],
     },
 )

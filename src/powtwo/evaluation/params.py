@@ -15,3 +15,4 @@ class Evaluate(Section):
     batch_size: Count
     sqnr_images: Count
     sensitivity_images: Annotated[int, Field(ge=0)]
+    zero_images: Count = 200

@@ -8,7 +8,8 @@ Sources:
 1. Distillation: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; of a quantized network by its
    own float one: Mishra and Marr 2018, https://arxiv.org/abs/1711.05852
 2. Gradients clipped by their norm: Pascanu et al. 2013, https://arxiv.org/abs/1211.5063
-3. Weights that stay near a rounding threshold swing about it, so the end goes on with grids that
+3. A penalty on magnitudes makes weights 0: Han et al. 2015, https://arxiv.org/abs/1506.02626
+4. Weights that stay near a rounding threshold swing about it, so the end goes on with grids that
    stay: Nagel et al. 2022, https://arxiv.org/abs/2203.11086
 """
 
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.conversion.finetune import Finetune
 from powtwo.conversion.scheme import Scheme
@@ -78,6 +80,7 @@ class FineTuning(TrainingRun):
     ) -> None:
         """Begin with what calibration chose; `scheme.finetune` says how to go on."""
         assert scheme.finetune is not None
+        to_integer.convert(calibrated, "finetune", scheme)  # refuses what it could not after all
         self._finetune, self._calibrated = scheme.finetune, calibrated
         self.network = GridNetwork(calibrated, scheme)
         normalization = calibrated.input.normalization
@@ -90,6 +93,8 @@ class FineTuning(TrainingRun):
         """Choose the exponents again, as long as the scheme says, and train for one epoch."""
         if len(self.history) < self._finetune.refit * self._finetune.epochs:
             refit(self.network, self._refit_images.to(self.trainer.device))
+        else:
+            self.network.settle()
         super().epoch()
 
     def _make_trainer(self, network: nn.Module, recipe: Train, group: Group) -> Trainer:
@@ -112,7 +117,7 @@ class Distillation(Trainer):
     ) -> None:
         super().__init__(network, recipe, group)
         self._teacher = [_at(layer, self.device) for layer in teacher]
-        self._share = finetune.distillation
+        self._share, self._sparsity = finetune.distillation, finetune.sparsity
 
     def _loss(self, x: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Mix the teacher's probabilities and the labels, and compare."""
@@ -128,6 +133,10 @@ class Distillation(Trainer):
 
     def _before_update(self) -> None:
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        for layer in self.network.weighted:
+            if self._sparsity:
+                layer.pull_to_zero(self._sparsity)
+            layer.shrink()
 
 
 def _at(layer: FoldedLayer, device: torch.device) -> FoldedLayer:

@@ -15,24 +15,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from powtwo.conversion import to_integer
+from powtwo.conversion import layer_config, to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
+from powtwo.conversion.narrow import largest_sums
 from powtwo.conversion.scheme import Scheme
 from powtwo.core.windows import symmetric
 from powtwo.finetuning.straight_through import bias_codes, requantize, weight_codes
 from powtwo.integer.fixedpoint import by_channel, power_of_two
-from powtwo.integer.layer import Layer, as_exponents
+from powtwo.integer.layer import INT32_BITS, ActivationQParams, Layer, as_exponents
 from powtwo.integer.network import IntegerNetwork
 
 
 class GridLayer(nn.Module):
     """A convolution or a linear layer on centered codes, code − zero point, as floats."""
 
-    def __init__(self, layer: CalibratedLayer, scheme: Scheme) -> None:
+    def __init__(
+        self, layer: CalibratedLayer, scheme: Scheme, codes: ActivationQParams, bits: int
+    ) -> None:
+        """Begin with a calibrated layer that reads `codes` into accumulators of `bits`."""
         super().__init__()
         assert layer.source.weight is not None
         assert layer.source.bias is not None
-        self.layer, self._scheme = layer, scheme
+        self.layer, self._scheme, self._accumulator_bits = layer, scheme, bits
+        inputs = codes.grid
+        self._input_range = inputs.quant_min - codes.zero_point, inputs.quant_max - codes.zero_point
         self.weight_inverse: Tensor
         self.bias_inverse: Tensor
         self.scale: Tensor
@@ -95,6 +101,33 @@ class GridLayer(nn.Module):
         scale = self.scale.to(accumulators.dtype)
         return requantize(accumulators, scale, self._scheme.rounding, self._limits)
 
+    @torch.no_grad()
+    def shrink(self) -> None:
+        """Scale the weights of channels whose sums its accumulators would not hold.
+
+        So that training knows the bound, which conversion then makes hold: rounding may pass it.
+        Source: A2Q, Colbert et al. 2023, https://arxiv.org/abs/2301.13376, §4.1
+        """
+        if self._accumulator_bits == INT32_BITS:
+            return
+        codes = weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
+        rows, floor = codes.flatten(1), self._scheme.bias == "floor"
+        bias = bias_codes(self.bias, self.bias_inverse, floor)
+        half_unit = (0.5 / self.scale).flatten() if self.layer.output else bias.new_zeros(())
+        limits = largest_sums(bias, half_unit, self._input_range, self._accumulator_bits)
+        sums = rows.clamp(min=0).sum(1), -rows.clamp(max=0).sum(1), rows.abs().sum(1)
+        factors = [
+            limit.clamp(min=1) / total.clamp(min=1)
+            for limit, total in zip(limits, sums, strict=True)
+        ]
+        factor = torch.stack(factors).amin(0).clamp(max=1).to(self.weight)
+        self.weight.mul_(by_channel(factor, self.weight.dim() + 1))
+
+    def pull_to_zero(self, strength: float) -> None:
+        """Add to the gradient that of a penalty on |w|, `strength` steps of the codes large."""
+        assert self.weight.grad is not None
+        self.weight.grad.addcdiv_(self.weight.sign(), self.weight_inverse, value=strength)
+
     def calibrated(self) -> CalibratedLayer:
         """Return the layer as conversion reads it, with what was learned."""
         weight, bias = (p.detach().double().cpu().contiguous() for p in (self.weight, self.bias))
@@ -106,8 +139,24 @@ class GridLayer(nn.Module):
             adapted=replace(self.layer.folded, weight=weight, bias=bias),
         )
 
+    def on_grid(self) -> CalibratedLayer:
+        """Return what `calibrated` does, with weights and biases that are codes times their step.
+
+        Conversion rounds them to the same codes, and nothing else is handed on: no sign of a 0.
+        """
+        learned = self.calibrated()
+        source, exponents = learned.source, self.weight_exponent.cpu()
+        assert source.weight is not None
+        assert source.bias is not None
+        steps = by_channel(power_of_two(exponents), source.weight.dim() + 1)
+        codes = weight_codes(source.weight, 1 / steps, self.layer.weight_format.grid)
+        weight = codes * steps + 0.0
+        steps = power_of_two(self.accumulator_exponent.cpu())
+        bias = bias_codes(source.bias, 1 / steps, self._scheme.bias == "floor") * steps + 0.0
+        return replace(learned, adapted=replace(source, weight=weight, bias=bias))
+
     def settle(self, converted: Layer) -> None:
-        """Take the exponents that conversion chose."""
+        """Take the exponents that conversion chose, and the codes that it restricted."""
         assert converted.input is not None
         exponents = [
             (self.input_exponent, converted.input.exponent),
@@ -117,6 +166,17 @@ class GridLayer(nn.Module):
         for buffer, exponent in exponents:
             buffer.copy_(torch.tensor(exponent))
         self.prepare()
+        if converted.accumulator_bits < INT32_BITS:
+            self._take(converted)
+
+    @torch.no_grad()
+    def _take(self, converted: Layer) -> None:
+        """Move weights whose code is another than the converted layer's onto that code."""
+        assert converted.weight is not None
+        codes = weight_codes(self.weight, self.weight_inverse, self.layer.weight_format.grid)
+        differs = codes != converted.weight.to(codes)
+        values = converted.weight_values.to(self.weight)
+        self.weight.copy_(torch.where(differs, values, self.weight))
 
 
 class Step(NamedTuple):
@@ -138,14 +198,8 @@ class GridNetwork(nn.Module):
         """
         super().__init__()
         _require_stack(calibrated)
-        self.scheme, self._calibrated = scheme, calibrated
-        self.layers = nn.ModuleDict(
-            {
-                str(index): GridLayer(layer, scheme)
-                for index, layer in enumerate(calibrated.layers)
-                if layer.source.weight is not None
-            }
-        )
+        self.scheme, self._calibrated = scheme.without_tiles(), calibrated
+        self.layers = nn.ModuleDict(dict(self._grid_layers()))
         self.steps = pool_first(self._steps())
         self.settle()
 
@@ -169,10 +223,12 @@ class GridNetwork(nn.Module):
 
     def calibrated(self) -> Calibrated:
         """Return the network as conversion reads it, with what was learned."""
-        layers = list(self._calibrated.layers)
-        for index, layer in self.layers.items():
-            layers[int(index)] = layer.calibrated()  # type: ignore[operator]
-        return replace(self._calibrated, layers=tuple(layers))
+        return self._with(GridLayer.calibrated)
+
+    def on_grid(self) -> Calibrated:
+        """Return the network as the stage hands it on: its weights are codes times their step."""
+        self.settle()
+        return self._with(GridLayer.on_grid)
 
     def convert(self) -> IntegerNetwork:
         """Return the integer network that this one is now."""
@@ -183,6 +239,21 @@ class GridNetwork(nn.Module):
         converted = self.convert().layers
         for index, layer in self.layers.items():
             layer.settle(converted[int(index)])  # type: ignore[operator]
+
+    def _grid_layers(self) -> Iterator[tuple[str, GridLayer]]:
+        accumulators = layer_config.accumulators(self._calibrated.folded, self.scheme)
+        codes = self._calibrated.input.codes
+        for index, layer in enumerate(self._calibrated.layers):
+            if layer.source.weight is not None:
+                bits = accumulators[index].bits
+                yield str(index), GridLayer(layer, self.scheme, codes, bits)
+                codes = layer.output or codes
+
+    def _with(self, learned: Callable[[GridLayer], CalibratedLayer]) -> Calibrated:
+        layers = list(self._calibrated.layers)
+        for index, layer in self.layers.items():
+            layers[int(index)] = learned(layer)  # type: ignore[arg-type]
+        return replace(self._calibrated, layers=tuple(layers))
 
     def _steps(self) -> Iterator[Step]:
         for index, layer in enumerate(self._calibrated.layers):

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd import Function
 
-from powtwo.integer.fixedpoint import Grid, nearest_power
+from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding
 
 
@@ -23,8 +23,7 @@ class _Weights(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, inverse: Tensor, grid: Grid) -> Tensor:
         ctx.save_for_backward(inverse)
-        steps = x * inverse
-        codes = nearest_power(steps) if grid.powers else steps.round_()
+        codes = grid.nearest(x * inverse)
         return codes.clamp_(grid.quant_min, grid.quant_max)
 
     @staticmethod
@@ -52,9 +51,10 @@ class _Requantize(Function):
         ctx: Any, x: Tensor, scale: Tensor, rounding: Rounding, limits: tuple[int, int]
     ) -> Tensor:
         low, high = limits
-        codes = rounding.steps_(x * scale)
-        ctx.save_for_backward(scale, (codes >= low) & (codes <= high))
-        return codes.clamp_(low, high)
+        free = rounding.steps_(x * scale)
+        codes = free.clamp(low, high)
+        ctx.save_for_backward(scale, free == codes)
+        return codes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -49,5 +49,5 @@ def run(scheme: Scheme, train: Train, seed: int, places: Places) -> Checkpoints:
         )
         if group.rank == 0:
             with files.atomic(places.finetuned) as path:
-                tuning.network.calibrated().save(path)
+                tuning.network.on_grid().save(path)
     return checkpoints

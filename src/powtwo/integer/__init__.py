@@ -6,6 +6,7 @@ layer       one layer of integers and its arithmetic
 network     the input and the layers together: the reference
 file        the network as safetensors
 metadata    the same read without PyTorch, checked; schema: what it may say; checks: what must fit
+tiles       sums of few bits, spilled into int32
 geometry    what shape a layer makes of its input's
 shapes      shapes and MACs of layers, read without PyTorch
 """

@@ -14,12 +14,13 @@ from powtwo.core.strict import require
 from powtwo.core.tensors import Arrays, check_array
 from powtwo.core.windows import four, pair
 from powtwo.dataset.params import check_normalization
-from powtwo.integer import geometry, schema, weightless
+from powtwo.integer import geometry, schema, tiles, weightless
 from powtwo.integer.geometry import Shape
 from powtwo.integer.schema import Accumulating, Codes, Weighted
 
 Array = npt.NDArray[Any]
 Parts = Callable[[Any], Iterable[str]]
+TILE_ENDS = "tile_ends"  # the tensor of a layer's tiles
 
 
 def check(network: schema.Network, arrays: Arrays) -> None:
@@ -176,6 +177,8 @@ def _check_weighted(where: str, index: int, layer: Weighted, arrays: Arrays) -> 
         rule = "must be what the tensor says, and is not"
         require(shift.tolist() == layer.shift, f"{where}shift", layer.shift, rule)
     _check_bound(where, layer, weight, bias)
+    _check_width(where, layer, weight, bias)
+    _check_tiles(where, layer, weight, arrays.get(f"layers.{index}.{TILE_ENDS}"))
 
 
 def _check_output(
@@ -250,7 +253,48 @@ def _check_bound(where: str, layer: Weighted, weight: Array, bias: Array) -> Non
     require(worst < 2**31, f"{where}accumulators", worst, "must stay below 2^31")
 
 
-def _parts(layer: Any) -> Iterable[str]:
-    if not isinstance(layer, Weighted):
-        return ()
-    return ("weight", "bias", "shift") if isinstance(layer.shift, list) else ("weight", "bias")
+def _check_width(where: str, layer: Weighted, weight: Array, bias: Array) -> None:
+    """Check that no input makes an accumulator of few bits overflow, in any order of its sum."""
+    if layer.accumulator_bits is None or layer.spills is not None:
+        return
+    start, half = bias.astype(np.int64), (1 << np.array(layer.shift or 0)) >> 1
+    most, least = (sums.sum(1) for sums in tiles.product_sums(weight, *_input_range(layer)))
+    bound = np.maximum(most + start.clip(min=0), least + (-start).clip(min=0)) + half
+    bits, worst = layer.accumulator_bits, int(bound.max())
+    rule = f"must stay below 2^{bits - 1}, as accumulator_bits = {bits}"
+    require(worst < 2 ** (bits - 1), f"{where}accumulators", worst, rule)
+
+
+def _check_tiles(where: str, layer: Weighted, weight: Array, ends: Array | None) -> None:
+    """Check that tiles are runs of taps, cover each output, and fit their accumulators."""
+    if layer.spills is None or ends is None:  # `check_names` has seen to it that both are there
+        return
+    bits, taps = layer.accumulator_bits, weight[0].size
+    require(bits is not None, f"{where}accumulator_bits", bits, "must be there, as spills is")
+    assert bits is not None
+    check_array(f"{where}{TILE_ENDS}", ends, "int32")
+    rule = f"must be ({len(weight)}, 1 to {taps})"
+    fits = ends.ndim == 2 and len(ends) == len(weight) and 1 <= ends.shape[1] <= taps
+    require(fits, f"{where}{TILE_ENDS}: shape", ends.shape, rule)
+    if broken := tiles.fault(ends, taps):
+        raise ValueError(f"{where}{TILE_ENDS}: {broken}")
+    count = tiles.spills(ends)
+    rule = f"must be {count}, the tiles of {TILE_ENDS}"
+    require(layer.spills == count, f"{where}spills", layer.spills, rule)
+    worst = tiles.largest_sum(weight, *_input_range(layer), ends)
+    rule = f"must stay below 2^{bits - 1}, as accumulator_bits = {bits}"
+    require(worst < 2 ** (bits - 1), f"{where}accumulators of a tile", worst, rule)
+
+
+def _input_range(layer: Weighted) -> tuple[int, int]:
+    """Return the least and the largest code less the zero point."""
+    return -layer.input_zero_point, 2**layer.input_bits - 1 - layer.input_zero_point
+
+
+def _parts(layer: Any) -> Iterator[str]:
+    if isinstance(layer, Weighted):
+        yield from ("weight", "bias")
+        if isinstance(layer.shift, list):
+            yield "shift"
+        if layer.spills is not None:
+            yield TILE_ENDS

@@ -18,8 +18,15 @@ from powtwo.core import graph
 from powtwo.core import tensors as tensor_files
 from powtwo.core.tensors import Arrays
 from powtwo.core.windows import shortest
-from powtwo.integer import metadata, schema
-from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat, as_exponents
+from powtwo.integer import metadata, schema, tiles
+from powtwo.integer.checks import TILE_ENDS
+from powtwo.integer.layer import (
+    INT32_BITS,
+    ActivationQParams,
+    Layer,
+    WeightFormat,
+    as_exponents,
+)
 
 GEOMETRY = {
     "conv2d": ("kernel", "stride", "padding"),
@@ -43,6 +50,8 @@ def write(path: Path | str, network: Mapping[str, Any], layers: Sequence[Layer])
         tensors[f"layers.{index}.bias"] = layer.bias
         if layer.output is not None and layer.shift.dim():
             tensors[f"layers.{index}.shift"] = layer.shift.int()
+        if layer.tile_ends is not None:
+            tensors[f"layers.{index}.{TILE_ENDS}"] = layer.tile_ends
     described = [_describe(index, layer) for index, layer in enumerate(layers)]
     values = {"format": metadata.FORMAT, **network, "layers": described}
     arrays = tensor_files.to_arrays(tensors)
@@ -83,6 +92,10 @@ def _describe(index: int, layer: Layer) -> dict[str, Any]:
     if layer.weight_format.kind != "uniform":
         values["weight_kind"] = layer.weight_format.kind
         values["weight_code_bits"] = layer.weight_format.bits
+    if layer.accumulator_bits < INT32_BITS:
+        values["accumulator_bits"] = layer.accumulator_bits
+    if layer.tile_ends is not None:
+        values["spills"] = tiles.spills(layer.tile_ends.numpy())
     if layer.output is not None:
         values |= _prefixed("output", layer.output) | {"shift": layer.shift.tolist()}
     return values
@@ -114,11 +127,17 @@ def _layer(index: int, described: schema.Layer, arrays: Arrays) -> Layer:
         return Layer(described.kind, **plain)
     return Layer(
         described.kind,
-        torch.from_numpy(arrays[f"layers.{index}.weight"]),
-        torch.from_numpy(arrays[f"layers.{index}.bias"]),
+        _tensor(arrays, index, "weight"),
+        _tensor(arrays, index, "bias"),
         weight_exponent=as_exponents(described.weight_exponent),
         weight_format=WeightFormat(
             described.weight_code_bits or described.weight_bits, described.weight_kind or "uniform"
         ),
+        accumulator_bits=described.accumulator_bits or INT32_BITS,
+        tile_ends=None if described.spills is None else _tensor(arrays, index, TILE_ENDS),
         **plain,
     )
+
+
+def _tensor(arrays: Arrays, index: int, name: str) -> Tensor:
+    return torch.from_numpy(arrays[f"layers.{index}.{name}"])

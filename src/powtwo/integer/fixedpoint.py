@@ -58,7 +58,11 @@ class Grid:
     def codes(self) -> Tensor:
         """Return every code of the grid, float64, ascending."""
         every = torch.arange(self.quant_min, self.quant_max + 1, dtype=torch.float64)
-        return every[nearest_power(every) == every] if self.powers else every
+        return every[self.nearest(every) == every]
+
+    def nearest(self, steps: Tensor) -> Tensor:
+        """Return the nearest codes less the zero point of floats in steps; they are not clamped."""
+        return nearest_power(steps) if self.powers else torch.round(steps)
 
     @property
     def max_abs(self) -> float:
@@ -85,8 +89,7 @@ def quantize(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
 
 def unclamped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
     """Return the codes of `x` before they are clamped, as float64: beyond the grid it clips."""
-    steps = scaled(x, exponent)
-    return (nearest_power(steps) if grid.powers else torch.round(steps)) + grid.zero_point
+    return grid.nearest(scaled(x, exponent)) + grid.zero_point
 
 
 def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from powtwo.core.windows import Sides, four, pad_argument, pair, symmetric
-from powtwo.integer import fixedpoint, weightless
+from powtwo.integer import fixedpoint, tiles, weightless
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding, half_unit
 
+INT32_BITS = 32
 INT32_LIMIT = 2**31
 Exponents = int | tuple[int, ...]  # one for a whole weight, or one for each output channel
 
@@ -86,6 +87,8 @@ class Layer:
     inputs: tuple[int, ...] | None = None  # earlier layers, -1 the image; None: the layer before
     second: ActivationQParams | None = None  # of what an addition reads beside `input`
     maximum: int | None = None  # the largest code, where ReLU6 cuts below the grid's
+    accumulator_bits: int = 32  # of its sums, or, with tiles, of each tile's
+    tile_ends: Tensor | None = None  # int32 (O, T), as `tiles` has them; None: one sum an output
 
     @property
     def weight_bits(self) -> int:
@@ -169,6 +172,15 @@ class Layer:
             ranges = [(-most, most) for most in (max(map(abs, x.range)) for x in self.reads)]
             return self.bound_of_ranges(ranges)
         return self.bound_for(-self.largest_input, self.largest_input)
+
+    @cached_property
+    def narrow_bound(self) -> Tensor:
+        """Return `bound` for inputs in their range, int64 (O,): what few bits are held against.
+
+        Without a negative input it is half as large where positive and negative weights balance
+        (A2Q+, Colbert et al. 2024, https://arxiv.org/abs/2401.10432, §3).
+        """
+        return self.bound_for(*self.input_range)
 
     def bound_for(self, low: int, high: int) -> Tensor:
         """Return the largest |partial sum|, in any order, of inputs low ≤ x − z ≤ high, int64 (O,).
@@ -277,6 +289,7 @@ def check(index: int, layer: Layer) -> None:
             f"layer {index}: accumulators can reach {worst}; they must stay below 2^31: "
             "use fewer bits or a coarser exponent"
         )
+    _check_width(index, layer)
     if layer.output is None:
         return
     lowest, highest = int(layer.shift.min()), int(layer.shift.max())
@@ -284,4 +297,24 @@ def check(index: int, layer: Layer) -> None:
         raise ValueError(
             f"layer {index}: shifts of {lowest} to {highest}; they must be "
             f"0 to {fixedpoint.MAX_SHIFT}: coarsen an exponent"
+        )
+
+
+def _check_width(index: int, layer: Layer) -> None:
+    """Refuse a layer whose sums, or whose tiles' sums, would leave its accumulators.
+
+    Raises:
+        ValueError: naming the layer, the value and the limit.
+    """
+    bits, worst = layer.accumulator_bits, 0
+    if layer.tile_ends is not None:
+        assert layer.weight is not None
+        ends = layer.tile_ends.numpy()
+        worst = tiles.largest_sum(layer.weight.numpy(), *layer.input_range, ends)
+    elif bits < INT32_BITS:
+        worst = int(layer.narrow_bound.max())
+    if worst >= 2 ** (bits - 1):
+        raise ValueError(
+            f"layer {index}: accumulators can reach {worst}; of {bits} bits they must stay below "
+            f"2^{bits - 1}: use more bits, or tiles"
         )

@@ -22,6 +22,8 @@ MAX_SHIFT = 31  # of an int32 accumulator
 Size = Annotated[int, Field(ge=1, le=2**16)]
 Padding = Annotated[int, Field(ge=0, le=2**16)]
 Bits = Annotated[int, Field(ge=2, le=8)]
+AccumulatorBits = Annotated[int, Field(ge=8, le=31)]  # fewer than those of int32
+Spills = Annotated[int, Field(ge=1, le=2**48)]  # tiles of all output channels
 ShiftBits = Annotated[int, Field(ge=2, le=4)]  # of 0 and ±2^k: the largest, 2^6, is an int8
 ZeroPoint = Annotated[int, Field(ge=0, le=255)]
 Exponent = Annotated[int, Field(ge=-MAX_EXPONENT, le=MAX_EXPONENT)]
@@ -131,6 +133,8 @@ class Accumulating(AnyLayer):
     output_zero_point: ZeroPoint | None = None
     output_bits: Bits | None = None
     shift: Shifts | None = None
+    accumulator_bits: AccumulatorBits | None = None  # None: 32
+    spills: Spills | None = None  # None: no tiles
 
     @property
     def reads(self) -> tuple[Codes, ...]:

@@ -42,6 +42,20 @@ class LayerShape:
     weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
     weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
     stored: Shape | None = None  # the output after the poolings that follow, if any
+    accumulator_bits: int = 32  # of the sums of products, or, with tiles, of each tile's sum
+    spills: int = 0  # see `spilled`; 0 where no sum is split into tiles
+    shifts: int = 0  # stored, one a channel; 0 where all channels share one, or none is needed
+
+    @property
+    def spilled(self) -> int:
+        """INT32 additions of tile sums for one image.
+
+        `spills` counts them for one position of the output, over all of its channels: a channel
+        with T tiles has b + t₁ + … + t_T, T additions in INT32, that of the bias included, and the
+        K − T other additions of its K products have `accumulator_bits`. Without tiles the bias and
+        all products are added in `accumulator_bits`.
+        """
+        return self.spills * prod(self.output_shape[1:])
 
     @property
     def written(self) -> int:
@@ -189,4 +203,7 @@ def _layer_shape(
         output_zero_point=layer["output_zero_point"] if coded else None,
         weight_kind=layer.get("weight_kind", "uniform"),
         weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
+        shifts=output_shape[0] if isinstance(layer.get("shift"), list) else 0,
+        accumulator_bits=layer.get("accumulator_bits", 32),
+        spills=layer.get("spills", 0),
     )

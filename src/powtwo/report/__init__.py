@@ -4,6 +4,7 @@
 - `reading`: metrics and tables read back, damaged ones refused
 - `results`: the metrics and plots of a run, read back scheme by scheme; which scheme is best
 - `tables`: the tables of the page, as data
+- `systems`: published chips, and what a ratio of operations does not say
 - `figures`: the pictures, a module for each kind
 - `page`: the page, rendered from `templates/`
 """

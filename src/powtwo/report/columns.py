@@ -22,6 +22,7 @@ class Column(NamedTuple):
     key: str  # in that part
     form: str  # format specification
     detail: bool = False  # left out where space is short
+    optional: bool = False  # None where a parameter leaves it out
 
 
 class LayerColumn(NamedTuple):
@@ -48,7 +49,12 @@ SCHEME_COLUMNS = (
     Column("size_mb", "file, MB", "convert", "size_mb", ".2f"),
     Column("energy_uj", "energy, µJ", "energy", "integer_uj", ".3f"),
     Column("ratio", "energy ratio", "energy", "ratio", ".1f"),
+    Column("ratio_gated_dense", "gated/dense", "energy", "ratio_gated_dense", ".1f"),
+    Column("ratio_gated_gated", "gated/gated", "energy", "ratio_gated_gated", ".1f"),
+    Column("ratio_with_sram", "with SRAM", "energy", "ratio_with_sram", ".1f", optional=True),
 )
+# Ratios by their comparator, which have a table of their own.
+COMPARATORS = ("ratio", "ratio_gated_dense", "ratio_gated_gated", "ratio_with_sram")
 # Columns that begin a range, and those that end it.
 RANGES = {"accuracy_low": "accuracy_high", "drop_points_low": "drop_points_high"}
 MAIN_COLUMNS = tuple(column for column in SCHEME_COLUMNS if not column.detail)

@@ -27,6 +27,9 @@ def describe(scheme: Mapping[str, Any]) -> str:
     ]
     parts.append(scheme.get("rounding", "floor").replace("_", " "))
     parts += _words(scheme, SCHEME_WORDS)
+    if accumulator := scheme.get("accumulator"):
+        tiles = " in tiles" * accumulator.get("tiles", False)
+        parts.append(f"{accumulator.get('bits', 32)}-bit accumulators{tiles}")
     parts += [f"{name}: {_layer(layer)}" for name, layer in scheme.get("layers", {}).items()]
     if tuning := scheme.get("finetune"):
         parts.append(f"fine-tuned {tuning['epochs']} epochs")
@@ -48,7 +51,7 @@ def _words(options: Mapping[str, Any], words: Mapping[str, Mapping[Any, str]]) -
 
 
 def _layer(layer: Mapping[str, Any]) -> str:
-    letters = {"weights": "W", "activations": "A"}
+    letters = {"weights": "W", "activations": "A", "accumulator": "accumulator "}
     bits = [f"{letter}{layer[key]}" for key, letter in letters.items() if layer.get(key)]
     kinds = {"uniform": "uniform", "power_of_two": "powers of two"}
     return " ".join([*bits, *([kinds[layer["kind"]]] if layer.get("kind") else [])])

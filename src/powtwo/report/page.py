@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from powtwo.report import tables
+from powtwo.report import systems, tables
 from powtwo.report.columns import MISSING, typeset
 from powtwo.report.figures import energy, heatmaps, pareto, style, training
 from powtwo.report.figures.histograms import histograms
@@ -24,7 +24,10 @@ def draw_figures(results: Results) -> dict[str, Figure]:
     best = results.best
     return {
         "schemes": pareto.accuracy_and_energy(
-            {scheme.name: scheme.row for scheme in results.schemes}, best.name, fp32_row(results)
+            {scheme.name: scheme.row for scheme in results.schemes},
+            best.name,
+            fp32_row(results),
+            systems.beside(results.download),
         ),
         "energy": energy.by_layer(best),
         "sqnr": heatmaps.sqnr(results),
@@ -54,6 +57,8 @@ def render(
         tables=tables,
         options=options,
         seed=seed,
+        systems=systems.read(),
+        beside=systems.beside(results.download),
         noise=[
             scheme.name
             for scheme in results.best_first

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from powtwo.core import strict
 from powtwo.report import reading
-from powtwo.report.columns import LAYER_WORDS, MAIN_COLUMNS, SCHEME_COLUMNS, shown
+from powtwo.report.columns import LAYER_WORDS, MAIN_COLUMNS, SCHEME_COLUMNS, Column, shown
 
 METRICS = ("convert", "evaluate", "energy")  # folders of metrics/, a JSON file for each scheme
 # Folders of plots/, a CSV file for each scheme.
-PLOTS = ("accuracy", "layers", "histograms", "predictions", "totals", "energy", "conventions",
-         "assumptions")  # fmt: skip
+PLOTS = ("accuracy", "layers", "histograms", "predictions", "zeros", "totals", "energy",
+         "conventions", "assumptions")  # fmt: skip
+FLOAT_ZEROS = "plots/zeros-float.csv"
 # Keys of a scheme's metrics["evaluate"] that stand in plots/accuracy: the part of a row, a column.
 ACCURACIES = {
     "accuracy_low": ("test", "accuracy_low"),
@@ -75,17 +76,20 @@ class SchemeResult:
     metrics: Mapping[str, Row]
     plots: Mapping[str, Sequence[Row]]
 
-    def __getitem__(self, column: str) -> float:
+    def __getitem__(self, column: str) -> Any:
         """Return a figure by the name of its column."""
         return self.row[column]
 
     @property
-    def row(self) -> dict[str, float]:
-        """Return every figure of SCHEME_COLUMNS, in order."""
-        return {c.name: self._number(c.part, c.key) for c in SCHEME_COLUMNS}
+    def row(self) -> dict[str, Any]:
+        """Return every figure of SCHEME_COLUMNS, in order; None of an optional one left out."""
+        return {c.name: self._number(c) for c in SCHEME_COLUMNS}
 
-    def _number(self, part: str, key: str) -> float:
+    def _number(self, column: Column) -> float | None:
+        part, key = column.part, column.key
         value = self.metrics[part][key]
+        if value is None and column.optional:
+            return None
         with strict.refused(self.source(part, key), reading.REMEDY):
             strict.require(type(value) in (int, float), "value", value, "must be a number")
         return float(value)
@@ -145,6 +149,7 @@ class Results:
     download: Row
     train: Row
     epochs: Sequence[Row]
+    float_zeros: Sequence[Row]  # of plots/zeros-float.csv, a row for each weighted layer
     schemes: Sequence[SchemeResult]
 
     @property
@@ -192,6 +197,7 @@ def read(root: Path, schemes: Sequence[str]) -> Results:
         reading.read_json(root, "metrics/download.json"),
         reading.read_json(root, "metrics/train.json"),
         reading.read_csv(root, "plots/training.csv"),
+        reading.read_csv(root, FLOAT_ZEROS),
         [_scheme(root, name, of_scheme[table]) for name, of_scheme in totals.items()],
     )
 

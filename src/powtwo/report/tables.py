@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from powtwo.report.columns import (
+    COMPARATORS,
     FP32,
     LAYER_COLUMNS,
     LAYER_RANGES,
@@ -19,7 +20,7 @@ from powtwo.report.columns import (
     words,
 )
 from powtwo.report.fp32 import fp32_row
-from powtwo.report.results import Results, Row, SchemeResult
+from powtwo.report.results import FLOAT_ZEROS, Results, Row, SchemeResult
 
 MICROJOULES, PICOJOULES = ",.3f", ",.0f"  # of a whole network, and of a layer
 
@@ -81,8 +82,8 @@ def _with_half(accuracy: Cell, row: Row) -> Cell:
 
 
 def compare_schemes(results: Results) -> Table:
-    """Return every column of every scheme; the best comes first, FP32 last."""
-    columns = [column for column in SCHEME_COLUMNS if column.title]
+    """Return every column of every scheme but COMPARATORS; the best comes first, FP32 last."""
+    columns = [c for c in SCHEME_COLUMNS if c.title and c.name not in COMPARATORS[1:]]
     rows = [
         [Cell(scheme.name), *(_figure(scheme, column) for column in columns)]
         for scheme in results.best_first
@@ -90,6 +91,18 @@ def compare_schemes(results: Results) -> Table:
     of_float = _of_float(results)
     fp32 = [Cell(FP32), *(of_float.get(column.name, Cell(MISSING)) for column in columns)]
     return Table(["scheme", *(c.title for c in columns)], rows, fp32, results.best.name)
+
+
+def comparators(results: Results) -> Table:
+    """Return how many times as much FP32 costs as each scheme, by what is compared with what."""
+    columns = [column for column in SCHEME_COLUMNS if column.name in COMPARATORS]
+    rows = [
+        [Cell(scheme.name), *(_figure(scheme, column) for column in columns)]
+        for scheme in results.best_first
+    ]
+    titles = ["scheme", "dense / dense FP32", "gated / dense FP32", "gated / gated FP32",
+              "dense / dense FP32, with SRAM"]  # fmt: skip
+    return Table(titles, rows, marked=results.best.name)
 
 
 def _figure(scheme: SchemeResult, column: Column) -> Cell:
@@ -139,6 +152,21 @@ def _layer(row: Row, name: str, file: str) -> list[Cell]:
         text = " to ".join(dict.fromkeys(typeset(end, "d") for end in (low, high)))
         cells.append(Cell(text, low, f"{place}, {key}_min"))
     return cells
+
+
+def zeros(results: Results, scheme: SchemeResult) -> Table:
+    """Return the shares of zeros in each layer of a scheme, and of the float network's products."""
+    file = f"plots/zeros/{scheme.name}.csv"
+    rows = []
+    for row, of_float in zip(scheme.plots["zeros"], results.float_zeros, strict=True):
+        layer = row["layer"]
+        cells = [Cell(scheme.layer_names[layer], layer, f"{file}: layer {layer}, layer")]
+        for key in ("weight_share", "input_share", "product_share"):
+            cells.append(number(row[key], f"{file}: layer {layer}, {key}", ".1%"))
+        source = f"{FLOAT_ZEROS}: layer {of_float['layer']}, product_share"
+        rows.append([*cells, number(of_float["product_share"], source, ".1%")])
+    titles = ["layer", "zero weights", "zero inputs", "zero products", "zero products, FP32"]
+    return Table(titles, rows)
 
 
 def zero_points(results: Results) -> Table:

@@ -20,6 +20,7 @@ Its modules:
     torchvision_import  torchvision where its compiled operators are missing
     dvc_lock          dvc.lock, read and after a kill
     layers            the float network's layers: shapes, parameters, MACs, bytes
+    search            bits by layer, under an energy budget
     exports           every file of `exports/` run against its network
 """
 

@@ -2,13 +2,15 @@
 
 ruamel.yaml reads and writes the file, so comments, the order of keys and number formats stay.
 `mnist5k` is laid before every other preset and holds every key that any of them sets: what was used
-before leaves no trace, and keys that no preset names, such as a user's own schemes, stay.
+before leaves no trace, and keys that no preset names, such as a user's own schemes, stay. A preset
+may bring schemes; the next one takes those away that are still as they were brought.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from powtwo.core.params import ParamsError, parse_yaml
 from powtwo.sidecar import schema
 
 DEFAULT = "mnist5k"
+SCHEMES = "schemes"  # the section to which a preset may add
 
 
 def names(folder: Path) -> list[str]:
@@ -93,10 +96,38 @@ def _with_preset(name: str, target: Path, folder: Path) -> tuple[str, schema.Par
         raise ParamsError(f"preset {name!r}: no such preset; use one of {', '.join(known)}")
     files.read_text(target)  # refuses what is not UTF-8
     text = target.read_bytes().decode()  # bytes, since read_text would turn CRLF into LF
+    for each in known:
+        text = edit(text, partial(_take_away, _schemes_of(folder, each)))
     for each in dict.fromkeys((DEFAULT, name)):
         text = lay(files.read_text(folder / f"{each}.yaml"), text)
     source = f"{target} with preset {name}"
     return text, schema.check(parse_yaml(text, source), source)
+
+
+def _schemes_of(folder: Path, name: str) -> CommentedMap:
+    """Return the schemes that a preset brings."""
+    values = _parse(files.read_text(folder / f"{name}.yaml"), f"preset {name}")
+    schemes = values.get(SCHEMES, CommentedMap())
+    if not isinstance(schemes, CommentedMap):
+        raise ParamsError(f"preset {name}: {SCHEMES}: must be a section")
+    return schemes
+
+
+def _take_away(brought: CommentedMap, values: CommentedMap, _: list[str]) -> None:
+    """Remove the schemes that are as a preset brought them."""
+    schemes = values.get(SCHEMES, {})
+    for name in [name for name in brought if schemes.get(name) == brought[name]]:
+        del schemes[name]
+
+
+def _bring(schemes: CommentedMap, brought: CommentedMap) -> None:
+    """Add schemes before the last one, whose end has the comments of what follows the section."""
+    for name, scheme in brought.items():
+        if name in schemes:
+            raise ParamsError(
+                f"{SCHEMES}.{name}: is in the parameter file as well; rename it there"
+            )
+        schemes.insert(max(len(schemes) - 1, 0), name, scheme)
 
 
 def _replace(
@@ -108,6 +139,9 @@ def _replace(
         if name not in values:
             raise ParamsError(f"{key}: not in the parameter file; add it")
         old = values[name]
+        if key == SCHEMES and isinstance(old, CommentedMap) and isinstance(new, CommentedMap):
+            _bring(old, new)
+            continue
         if isinstance(old, CommentedMap) != isinstance(new, CommentedMap):
             raise ParamsError(f"{key}: must be a section in both files, or a value in both")
         if isinstance(old, CommentedMap):

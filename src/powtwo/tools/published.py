@@ -114,8 +114,13 @@ def as_configured(run: Run, scheme: str) -> Mapping[str, str]:
 
 
 def column(runs: Sequence[Run], scheme: str, name: str) -> list[Any]:
-    """Return a figure of a scheme in each run."""
-    return [run.schemes[scheme][name] for run in runs]
+    """Return a figure of a scheme in each run; None where a run did not measure it."""
+    return [run.schemes[scheme].get(name) for run in runs]
+
+
+def known(runs: Sequence[Run], name: str) -> bool:
+    """Tell whether every run has a figure of some scheme."""
+    return all(any(row.get(name) is not None for row in run.schemes.values()) for run in runs)
 
 
 def images(run: Run) -> list[str]:

@@ -33,9 +33,9 @@ from powtwo.training.trainer import Trainer
 
 BLOCK = 16  # steps whose images are augmented at once and wait on the device
 WARM_UP = 3  # steps before a capture, in which libraries choose kernels and allocate
-# Compiling takes some 20 seconds the first time and seconds from the cache, and then saves half a
-# millisecond a step: an estimate, to be measured by benchmarks/gpu.sh.
-COMPILE_FROM = 10_000  # steps of a run
+# On an H200, compiling took some 30 seconds at first, and saved 0.46 ms of a step of 128 images
+# and 0.66 of one of 256 (docs/gpu.json): 45,000 to 65,000 steps pay for it.
+COMPILE_FROM = 50_000  # steps of a run
 
 
 class StaticSteps:

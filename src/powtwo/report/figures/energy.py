@@ -20,6 +20,7 @@ OPERATION_COLORS = {
     "zero_point": style.ORANGE,
     "requantize": style.PINK,
     "bias": style.GREEN,
+    "spill": style.FAINT,
 }
 
 VISIBLE = 0.5  # percent of a bar; what is less cannot be seen
@@ -92,7 +93,10 @@ def _stack_operations(axes: Axes, rows: Sequence[Row], layers: Sequence[int]) ->
     """Draw a bar for each layer, in pieces by kind of operation that are 100 together."""
     starts = [0.0] * len(layers)
     sums = [_microjoules(rows, layer, arithmetic="integer") for layer in layers]
+    kinds = {row["kind"] for row in rows if row["arithmetic"] == "integer"}
     for kind, color in OPERATION_COLORS.items():
+        if kind not in kinds:
+            continue
         parts = [_microjoules(rows, layer, arithmetic="integer", kind=kind) for layer in layers]
         widths = [
             100 * part / whole if whole else 0.0 for part, whole in zip(parts, sums, strict=True)

@@ -23,6 +23,10 @@ RING: Mapping[str, Any] = {
     "linestyle": "", "marker": "o", "markersize": 11, "markerfacecolor": "none",
     "markeredgecolor": style.BLUE, "markeredgewidth": 1.4,
 }  # fmt: skip
+CHIP: Mapping[str, Any] = {
+    "linestyle": "", "marker": "D", "markersize": 5, "markerfacecolor": style.PAPER,
+    "markeredgecolor": style.QUIET,
+}  # fmt: skip
 FEW = 8  # points; so many are all named
 LABEL = 24  # characters of a line
 TICKS = [step * 10**power for power in range(-3, 6) for step in (1, 2, 5)]  # µJ
@@ -33,6 +37,7 @@ def accuracy_and_energy(
     schemes: Mapping[str, Row],
     best: str,
     fp32: Row,
+    systems: Mapping[str, Row] | None = None,
     title: str = "Test accuracy (%) with 95% intervals",
 ) -> Figure:
     """Draw accuracy with its interval against energy on a logarithmic axis, FP32 among them.
@@ -44,16 +49,19 @@ def accuracy_and_energy(
         schemes: `energy_uj` in µJ, `accuracy`, `accuracy_low`, `accuracy_high` as fractions.
         best: the selected scheme, which gets a ring.
         fp32: the same of the float network.
+        systems: the same of published chips, drawn apart; they are on no front.
         title: of the picture, which says what the intervals are.
     """
-    below = far_below(schemes, fp32)
-    inside = [row for name, row in schemes.items() if name not in below] + [fp32]
-    figure = canvas(3.1 + 0.12 * max(0, len(schemes) - 5))
+    chips = systems or {}
+    points = {**schemes, **chips}
+    below = far_below(points, fp32)
+    inside = [row for name, row in points.items() if name not in below] + [fp32]
+    figure = canvas(3.1 + 0.12 * max(0, len(points) - 5))
     axes = figure.subplots()
     axes.set_title(title)
     axes.set_xlabel("arithmetic energy of one image (µJ, logarithmic)")
     axes.grid(color=style.FAINT, alpha=0.2)
-    _frame(axes, inside, [row["energy_uj"] for row in (*schemes.values(), fp32)])
+    _frame(axes, inside, [row["energy_uj"] for row in (*points.values(), fp32)])
     groups = _alike(schemes)
     front = pareto_front(list(groups))
     bottom = axes.get_ylim()[0]
@@ -72,7 +80,13 @@ def accuracy_and_energy(
     point = fp32["energy_uj"], 100 * fp32["accuracy"]
     _draw(axes, fp32, point, style.ORANGE, "s")
     written.append(Name(FP32, point, style.ORANGE))
-    _explain(figure, below=bool(below))
+    for name, row in chips.items():
+        accuracy, lies_below = 100 * row["accuracy"], name in below
+        point = row["energy_uj"], bottom if lies_below else accuracy
+        axes.plot(*point, clip_on=False, **CHIP)
+        text = f"{name}: {accuracy:g}" if lies_below else name
+        written.append(Name(text, point, style.QUIET))
+    _explain(figure, below=bool(below - chips.keys()), chips=bool(chips))
     figure.draw_without_rendering()  # fixes the layout, by which labels are placed
     figure.set_layout_engine("none")
     names.write(axes, written, list(map(_interval, inside)))
@@ -114,7 +128,7 @@ def _interval(row: Row) -> tuple[Point, Point]:
     return (row["energy_uj"], low), (row["energy_uj"], high)
 
 
-def _explain(figure: Figure, *, below: bool) -> None:
+def _explain(figure: Figure, *, below: bool, chips: bool) -> None:
     """Write below the axes what the markers mean."""
     keys = [
         Line2D([], [], label="selected", **RING),
@@ -126,7 +140,10 @@ def _explain(figure: Figure, *, below: bool) -> None:
     if below:
         keys.append(Line2D([], [], linestyle="", marker="v", markersize=5, color=style.FAINT,
                            label="below the axis"))  # fmt: skip
-    figure.legend(handles=keys, loc="outside lower left", ncols=2 if below else 3, **style.LEGEND)
+    if chips:
+        keys.append(Line2D([], [], label="chips on CIFAR-10, whole systems", **CHIP))
+    columns = 2 if below or chips else 3
+    figure.legend(handles=keys, loc="outside lower left", ncols=columns, **style.LEGEND)
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from powtwo.energy.metrics import Total, assumption_rows, load_prices, totals
 from powtwo.energy.operation_prices import PriceTable, load_price_table
 from powtwo.energy.params import Energy
 from powtwo.integer.shapes import LayerShape, of_layout
+from powtwo.report import systems
 from powtwo.tools.docs import markdown
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "energy.md"
@@ -29,15 +31,17 @@ LAYOUT = (32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M")  # the lab's
 HIDDEN, CLASSES = (256, 128), 10
 CONFIGURED = Energy(table="lab", zero_point="per_use", all_widths="qtools", memory="horowitz")
 SHIFT = {"weight_kind": "power_of_two", "weight_code_bits": 4}
-OPERATIONS = ("fp32_multiply", "fp32_add", "int32_add", "int8_add", "int4_add", "int8_multiply",
-              "int4x8_multiply", "int4_multiply", "int2x8_multiply", "int4x8_shift", "int4_shift",
+OPERATIONS = ("fp32_multiply", "fp32_add", "int32_add", "int16_add", "int12_add", "int8_add",
+              "int4_add", "int8_multiply", "int4x8_multiply", "int4_multiply", "int4x8_shift",
+              "int4_shift", "int2x8_mux", "int2x4_mux", "int1x8_xor", "int4x1_and",
               "shift")  # fmt: skip
 UNKNOWN = "–"
 
 
-def lab_layers(**changes: Any) -> list[LayerShape]:
+def lab_layers(accumulator_bits: int = 32, **changes: Any) -> list[LayerShape]:
     """List the layers of the lab's network, whose logits are codes, with `of_layout`'s options."""
-    return of_layout(LAYOUT, HIDDEN, CLASSES, **changes)
+    layers = of_layout(LAYOUT, HIDDEN, CLASSES, **changes)
+    return [replace(layer, accumulator_bits=accumulator_bits) for layer in layers]
 
 
 NETWORKS: Mapping[str, Sequence[LayerShape]] = {
@@ -46,15 +50,26 @@ NETWORKS: Mapping[str, Sequence[LayerShape]] = {
     "4-bit weights and codes": lab_layers(bits=4),
     "4-bit 0 or ±2^k, 8-bit codes": lab_layers(weights=SHIFT),
     "the same, z = 0, int32 logits": lab_layers(weights=SHIFT, zero_point=0, logits="int32"),
+    "−1, 0, 1, 4-bit codes, z = 0, 12-bit sums": lab_layers(
+        12, weights={"weight_bits": 2}, bits=4, zero_point=0, logits="int32"
+    ),
 }
+
+
+# The networks that the table of assumptions has room for.
+ASSUMED = ("8-bit weights and codes", "the same, z = 0, int32 logits",
+           "−1, 0, 1, 4-bit codes, z = 0, 12-bit sums")  # fmt: skip
+SHORT = {"the same, z = 0, int32 logits": "4-bit 0 or ±2^k, 8-bit codes, z = 0"}
 
 
 def passages() -> dict[str, str]:
     """Return the text between each pair of markers of docs/energy.md."""
     prices = load_prices(CONFIGURED)
     rows = {name: totals(layers, prices) for name, layers in NETWORKS.items()}
-    assumed = {name: assumption_rows(layers, prices) for name, layers in NETWORKS.items()}
+    assumed = {SHORT.get(name, name): assumption_rows(NETWORKS[name], prices) for name in ASSUMED}
     lines = {
+        "caveat": [systems.read().markdown],
+        "systems": silicon(),
         "operations": operations(prices.tables),
         "memory-levels": memory_levels(load_memory_table("horowitz")),
         "networks": networks(rows),
@@ -87,14 +102,26 @@ def memory_levels(table: MemoryTable) -> list[str]:
 def networks(parts: Mapping[str, Sequence[Total]]) -> list[str]:
     """Show the networks' arithmetic in each table, and their memory."""
     first = next(iter(parts.values()))
-    rows = [["FP32", *(cell for part in first for cell in (f"{part.float_uj:.3f}", "1"))]]
+    rows = [["FP32", *(cell for part in first for cell in (f"{part.float_uj:.3f}", "1")), "1"]]
     for name, of_network in parts.items():
         cells = [_cell(value, form) for part in of_network
                  for value, form in ((part.integer_uj, ".3f"), (part.ratio, ".1f"))]  # fmt: skip
-        rows.append([name, *cells])
+        rows.append([name, *cells, _cell(of_network[1].ratio_with_sram, ".1f")])
     energies = (*(f"arithmetic, `{part.table}`" for part in first[:2]), "memory")
     titles = [title for energy in energies for title in (f"{energy}, µJ", "ratio")]
-    return markdown.table(["network", *titles], rows)
+    with_sram = f"ratio with SRAM, `{first[1].table}`"
+    return markdown.table(["network", *titles, with_sram], rows)
+
+
+def silicon() -> list[str]:
+    """Show published chips, each with its source."""
+    rows = [
+        [each.name, each.what, f"{each.energy_uj:g}", f"{each.accuracy:.0%}",
+         f"[{each.source}]({each.url})"]
+        for each in systems.read().systems
+    ]  # fmt: skip
+    titles = ["system", "what", "µJ an image", "accuracy", "source"]
+    return markdown.table(titles, rows, words=(0, 1, 4))
 
 
 def sensitivity(assumed: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

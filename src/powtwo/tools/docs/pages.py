@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from powtwo.report.figures.style import png
-from powtwo.tools.docs import ablation, benchmarks, energy_page, lab_page, readme
+from powtwo.tools.docs import ablation, benchmarks, energy_page, gpu_run, lab_page, readme
 from powtwo.tools.docs.benchmarks import LoadRow, SizeRow, TrainRow, read
 
 
@@ -25,6 +25,7 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
     yield page, "loading", lambda: benchmarks.table(read(folder / "loading.csv", LoadRow))
+    yield page, "gpu", lambda: gpu_run.table(folder / "gpu.json")
     sizes = folder / "c_size.csv"
     yield folder / "c.md", "size", lambda: benchmarks.table(read(sizes, SizeRow))
     for name, make in lab_page.passages(root).items():

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from powtwo.core import files
+from powtwo.report import systems
 from powtwo.report.columns import MAIN_COLUMNS, MISSING, Column, shown
 from powtwo.report.figures.pareto import accuracy_and_energy, pareto_front
 from powtwo.report.results import Row
@@ -22,6 +23,15 @@ from powtwo.tools.published import Run
 HEADLINE = Path("results/cifar10-jpeg")  # the run whose picture README opens with
 EDITED, AFTER = "w3", "w3-mse"  # the scheme that README edits, and the one that it then equals
 MOST_ROWS = 8
+RATIOS = {
+    "ratio_gated_dense": "gated / dense", "ratio_gated_gated": "gated / gated",
+    "ratio_with_sram": "with SRAM",
+}  # fmt: skip
+GATED = (
+    " Gated hardware skips products with a zero operand: the scheme's against dense FP32, and "
+    "against gated FP32. With SRAM: dense arithmetic and memory together, weights and activations "
+    "in 1 MB of SRAM."
+)
 NOTE = (
     "Published runs, each `results/NAME/`. Images are for training, validation and testing. The "
     "scheme is the cheapest within one standard error of the best validation accuracy. A recipe "
@@ -44,11 +54,25 @@ def headline(folder: Path) -> str:
     return (
         f"**Integer-only inference has {accuracy} top-1 accuracy, FP32 {_float_accuracy(runs)}, "
         f"for {ratio} times less energy of arithmetic than FP32, and {both} times "
-        f"less with memory** (mean ± sample standard deviation of {len(runs)} trainings, "
-        f"{first.download['test_images']:,} test images; {drop} points are lost): the scheme "
-        f"`{scheme}` of [{folder.name}](results/{folder.name}/params.yaml), by the price table "
-        f"`{first.prices}`, with weights in `{with_memory['weights_in']}` and activations in "
-        f"`{with_memory['activations_in']}`."
+        f"less with memory**{_gated(runs, scheme)} (mean ± sample standard deviation of "
+        f"{len(runs)} trainings, {first.download['test_images']:,} test images; {drop} points are "
+        f"lost): the scheme `{scheme}` of [{folder.name}](results/{folder.name}/params.yaml), by "
+        f"the price table `{first.prices}`, with weights in `{with_memory['weights_in']}` and "
+        f"activations in `{with_memory['activations_in']}`. {systems.read().markdown}"
+    )
+
+
+def _gated(runs: Sequence[Run], scheme: str) -> str:
+    """Return the ratios of hardware that skips products with a zero operand, where known."""
+    if not published.known(runs, "ratio_gated_dense"):
+        return ""
+    one, both = (
+        mean_deviation(published.column(runs, scheme, name), ".1f")
+        for name in ("ratio_gated_dense", "ratio_gated_gated")
+    )
+    return (
+        f"; {one} times less than FP32 where products with a zero operand are skipped, and {both} "
+        "times where FP32 skips them too"
     )
 
 
@@ -73,14 +97,19 @@ def best(folder: Path) -> str:
     runs = _of_recipe(folder)
     first = runs[0]
     float_accuracy = _percent([run.float_accuracy for run in runs])
-    rows = [["FP32", float_accuracy, MISSING, f"{_float_uj(first):.3f}", "1"]]
+    more = [column for column in RATIOS if published.known(runs, column)]
+    unknown = [MISSING] * len(more)
+    rows = [["FP32", float_accuracy, MISSING, f"{_float_uj(first):.3f}", "1", *unknown]]
+    figures = {"drop_points": ".2f", "energy_uj": ".3f", "ratio": ".1f"} | dict.fromkeys(
+        more, ".1f"
+    )
     selected = published.choose(runs)
     for name in _rows_of_readme(runs):
         cells = [
             _percent(published.column(runs, name, "accuracy")),
             *(
                 _unbroken(mean_deviation(published.column(runs, name, figure), form))
-                for figure, form in (("drop_points", ".2f"), ("energy_uj", ".3f"), ("ratio", ".1f"))
+                for figure, form in figures.items()
             ),
         ]
         text = f"`{name}`"
@@ -90,9 +119,10 @@ def best(folder: Path) -> str:
         f"`{folder.name}` (CIFAR-10 saved as JPEG again, which is not CIFAR-10), {test} test "
         f"images, mean ± sample standard deviation of {len(runs)} trainings. Drop: points of "
         "accuracy lost against FP32. Energy of arithmetic for one image by the prices "
-        f"`{first.prices}`; ratio: FP32 over the scheme. Bold: selected on validation images."
+        f"`{first.prices}`; ratio: FP32 over the scheme.{GATED if more else ''} Bold: selected on "
+        "validation images."
     )
-    titles = ["scheme", "accuracy, %", "drop", "µJ", "ratio"]
+    titles = ["scheme", "accuracy, %", "drop", "µJ", "ratio", *(RATIOS[key] for key in more)]
     return "\n".join([sentence, "", *markdown.table(titles, rows)])
 
 
@@ -111,7 +141,8 @@ def headline_figure(folder: Path) -> Figure:
     }
     fp32 = point([_float_uj(runs[0])], [run.float_accuracy for run in runs])
     title = f"Accuracy (%), mean ± SD of {len(runs)} trainings"
-    return accuracy_and_energy(rows, published.choose(runs), fp32, title)
+    chips = systems.beside(runs[0].download)
+    return accuracy_and_energy(rows, published.choose(runs), fp32, chips, title)
 
 
 def _rows_of_readme(runs: Sequence[Run]) -> list[str]:
@@ -182,11 +213,12 @@ def _schemes(runs: Sequence[Run], name: str) -> str:
         f"arithmetic over the scheme's, by the price table `{first.prices}`. Selected on the "
         f"validation set (one-standard-error rule): `{published.choose(runs)}`."
     )
+    columns = [column for column in MAIN_COLUMNS if published.known(runs, column.name)]
     rows = [
-        [f"`{scheme}`", *(_cell(runs, scheme, column) for column in MAIN_COLUMNS)]
+        [f"`{scheme}`", *(_cell(runs, scheme, column) for column in columns)]
         for scheme in first.schemes
     ]
-    titles = ["scheme", *(column.title for column in MAIN_COLUMNS)]
+    titles = ["scheme", *(column.title for column in columns)]
     return "\n".join([sentence, "", *markdown.table(titles, rows)])
 
 

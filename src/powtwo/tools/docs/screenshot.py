@@ -20,7 +20,7 @@ from powtwo.core import files
 from powtwo.sidecar.one_line import one_line_errors
 
 PAGE, PICTURE = Path("report/index.html"), Path("docs/report.png")
-WIDTH, HEIGHT = 1280, 585  # CSS pixels: down to the first heading of the details
+WIDTH, HEIGHT = 1280, 685  # CSS pixels: down to the first heading of the details
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 

@@ -1,0 +1,118 @@
+"""What assignments cost: the energy package's counts and prices, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+
+from powtwo.energy.counts import PJ_IN_UJ, float_counts, integer_counts, total_energy
+from powtwo.energy.operation_prices import PriceTable
+from powtwo.integer.shapes import LayerShape
+from powtwo.tools.search.assign import Option
+
+Codes = tuple[int | None, int | None]  # bits and zero point; None of int32
+
+LOSS_UNITS = 10**9  # in a nat: sums of integers are the same in any order
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A table, and how zero points are subtracted."""
+
+    table: PriceTable
+    zero_point: str  # energy.zero_point of params.yaml
+
+    def float_pj(self, layers: Sequence[LayerShape]) -> Fraction:
+        """Return the energy of FP32 arithmetic in pJ."""
+        return total_energy(float_counts(layers), self.table)
+
+    def pj(self, layers: Sequence[LayerShape]) -> Fraction:
+        """Return the energy of integer arithmetic in pJ.
+
+        Raises:
+            UnpricedError: where the table lacks a price.
+        """
+        return total_energy(integer_counts(layers, self.zero_point), self.table)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that an image may cost."""
+
+    pj: Fraction
+    float_pj: Fraction  # what FP32 costs
+    said: str  # as it was asked for
+
+    @classmethod
+    def of(cls, ratio: Fraction | None, uj: Fraction | None, float_pj: Fraction) -> Budget:
+        """Take a ratio of FP32 to integers, or µJ."""
+        if ratio is not None:
+            return cls(float_pj / ratio, float_pj, f"ratio {float(ratio):g}")
+        assert uj is not None
+        return cls(uj * PJ_IN_UJ, float_pj, f"{float(uj):g} µJ")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A format of one layer, measured alone."""
+
+    shape: LayerShape
+    added_loss: float  # nats, against the scheme as it is
+
+
+def reads(shape: LayerShape) -> Codes:
+    """Return the codes that a layer reads, as `assign` tells them apart."""
+    return shape.input_bits, shape.input_zero_point
+
+
+def gives(shape: LayerShape) -> Codes:
+    """Return the codes that a layer gives."""
+    return shape.output_bits, shape.output_zero_point
+
+
+def options(layers: Sequence[Sequence[Measured]], prices: Prices) -> tuple[list[list[Option]], int]:
+    """Return what `assign` chooses from, and how many of its units of energy make a pJ.
+
+    Args:
+        layers: the formats of each layer of a stack; the scheme's own first.
+        prices: of operations.
+
+    Raises:
+        ValueError: where a layer does not read what the one before it gives.
+        UnpricedError: where the table lacks a price.
+    """
+    codes = [{reads(layers[0][0].shape)}]
+    for before, (own, *_) in pairwise(layers):
+        codes.append({gives(each.shape) for each in before})
+        if reads(own.shape) != gives(before[0].shape):
+            raise ValueError(
+                f"layer {own.shape.index}: does not read what layer {before[0].shape.index} gives; "
+                "search takes networks that are a stack"
+            )
+    exact = [
+        [{code: prices.pj([_reading(each.shape, code)]) for code in codes[at]} for each in formats]
+        for at, formats in enumerate(layers)
+    ]
+    unit = lcm(*(pj.denominator for row in exact for each in row for pj in each.values()))
+    listed = [
+        [
+            Option(
+                {code: int(pj * unit) for code, pj in energy.items()},
+                round(each.added_loss * LOSS_UNITS),
+                gives(each.shape),
+            )
+            for each, energy in zip(formats, energies, strict=True)
+        ]
+        for formats, energies in zip(layers, exact, strict=True)
+    ]
+    return listed, unit
+
+
+def _reading(shape: LayerShape, codes: Codes) -> LayerShape:
+    bits, zero_point = codes
+    assert bits is not None
+    assert zero_point is not None
+    return replace(shape, input_bits=bits, input_zero_point=zero_point)
