@@ -184,13 +184,17 @@ def test_shapes_equal_those_of_a_network_that_ran(tmp_path: Path) -> None:
         network.save(tmp_path / "n")
         layers = {layer.index: layer for layer in shapes.read(tmp_path / "n")}
         outputs = [output for _, output in network.outputs(random_pixels(0, size=SIZE))]
-        assert list(layers) == [i for i, layer in enumerate(network.layers) if layer.has_weights]
+        assert list(layers) == [i for i, layer in enumerate(network.layers) if layer.accumulates]
         for index, layer in layers.items():
-            (source,) = network.sources[index]
+            source = network.sources[index][0]
             assert layer.output_shape == tuple(outputs[index].shape[1:])
             if source >= 0:
                 assert layer.input_shape == tuple(outputs[source].shape[1:])
-            assert layer.fan_in == network.layers[index].weight[0].numel()
+            if layer.has_weights:
+                assert layer.fan_in == network.layers[index].weight[0].numel()
+            else:
+                assert layer.fan_in == {"add": 2}.get(layer.kind, network.layers[index].gains[0])
+                assert (layer.weights, layer.biases, layer.macs) == (0, 0, 0)
 
 
 def test_what_several_layers_read_is_written_before_any_pooling(tmp_path: Path) -> None:
