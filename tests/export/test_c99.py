@@ -15,16 +15,19 @@ import torch
 from export_cases import edge_network, needs, odd_network, pixels_for, small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import ROUNDINGS, networks, random_network
+from networks import ROUNDINGS, narrowed, network_of, networks, random_network
 
 from powtwo.export.c99.names import prefix_for
 from powtwo.export.c99.sources import sizes, sources
 from powtwo.export.steps import UnsupportedError, steps_of
-from powtwo.integer.layer import Layer, WeightFormat
+from powtwo.integer.layer import ActivationQParams, Layer, WeightFormat
 from powtwo.integer.network import IntegerNetwork
 from powtwo.tools.exports.programs import STRICT, compile_c, run_c
 
 SANITIZED = ("-O1", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
+WRAPS = ("-O1", "-fsanitize=undefined,integer,address", "-fno-sanitize-recover=all",
+         "-Wno-conversion", "-Wno-implicit-int-conversion")  # fmt: skip
+SUM = "a = (int16_t)(a + weight_at(l, o, count, k) * patch[k]);"
 NO_FLOAT = ("-O2", "-c", "-mgeneral-regs-only")
 
 
@@ -39,13 +42,17 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def codes_in_c(
-    files: dict[str, bytes], network: IntegerNetwork, pixels: np.ndarray, flags: tuple[str, ...]
+    files: dict[str, bytes],
+    network: IntegerNetwork,
+    pixels: np.ndarray,
+    flags: tuple[str, ...],
+    compiler: str,
 ) -> list[np.ndarray]:
     """Return the output of each layer but flattening, as the compiled program traces it."""
     with TemporaryDirectory() as scratch:
         folder = write(Path(scratch), files)
         trace = f"-D{prefix_for(network.scheme).upper()}_TRACE"
-        program = compile_c(folder, folder / "run", "gcc", (trace, *flags))
+        program = compile_c(folder, folder / "run", compiler, (trace, *flags))
         done = subprocess.run([program], input=pixels.tobytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     moving = [i for i, layer in enumerate(network.layers) if layer.kind != "flatten"]
@@ -72,8 +79,10 @@ def agrees(
     network: IntegerNetwork,
     pixels: np.ndarray,
     flags: tuple[str, ...] = ("-O1",),
+    compiler: str = "gcc",
 ) -> bool:
-    in_c, expected = codes_in_c(files, network, pixels, flags), expected_codes(network, pixels)
+    in_c = codes_in_c(files, network, pixels, flags, compiler)
+    expected = expected_codes(network, pixels)
     return all(np.array_equal(*pair) for pair in zip(in_c, expected, strict=True))
 
 
@@ -91,6 +100,60 @@ def test_every_code_is_the_references_and_nothing_is_undefined(
     network: IntegerNetwork, packed: bool
 ) -> None:
     assert is_right(network, packed=packed)
+
+
+@needs("gcc")
+@settings(max_examples=25, deadline=None)
+@given(network=networks, packed=st.booleans(), bits=st.sampled_from([None, 12, 16]))
+def test_accumulators_of_few_bits_give_every_code_as_well(
+    network: IntegerNetwork, packed: bool, bits: int | None
+) -> None:
+    assert is_right(narrowed(network, bits), packed=packed)
+
+
+def without_cast(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Let clang's sanitizer see each sum that int16 does not hold, which the cast hides."""
+    text, bare = files["network.c"].decode(), SUM.replace("(int16_t)(", "").replace("[k])", "[k]")
+    assert SUM in text
+    return files | {"network.c": text.replace(SUM, bare).encode()}
+
+
+@needs("clang")
+@pytest.mark.parametrize("times", [1, 3])
+def test_sums_and_tiles_at_the_edge_of_16_bits(times: int) -> None:
+    """127 · 127 + 127 · 128 + 382 is 2^15 - 1; three times as many taps are three tiles."""
+    weight = torch.tensor([[127, -127] * times] * 2, dtype=torch.int8)
+    bias = torch.tensor([382, -382], dtype=torch.int32)
+    layer = Layer("linear", weight, bias, input=ActivationQParams(-7))
+    network = network_of(Layer("flatten"), layer, shape=(2 * times, 1, 1))
+    network = narrowed(network) if times == 1 else narrowed(network, 16)
+    assert network.layers[1].accumulator_bits == 16
+    assert (network.layers[1].tile_ends is None) == (times == 1)
+    pixels = np.array([[255, 0] * times, [0, 255] * times], np.uint8)[..., None, None]
+    sums = network.logits(torch.from_numpy(pixels))
+    assert sums.tolist() == [[32385 * times * n + b for b in (382, -382)] for n in (1, -1)]
+    files = sources_of(network)
+    assert agrees(without_cast(files), network, pixels, WRAPS, "clang")
+    text = files["network.c"].replace(b"l->tile_ends ? l->tile_ends + o * l->tiles : 0", b"0")
+    whole = files | {"network.c": text}  # one sum an output, whatever the tiles
+    assert agrees(whole, network, pixels) is (times == 1)
+
+
+@needs("clang")
+@pytest.mark.parametrize(
+    ("kind", "bits"), [("uniform", None), ("uniform", 12), ("power_of_two", 15)]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_sum_of_16_bits_wraps(kind: str, bits: int | None, packed: bool) -> None:
+    network = random_network(5, "half_up", kind=kind, weight_bits=4, zero_point=0)
+    narrow = narrowed(network, bits)
+    files = sources_of(narrow, packed)
+    assert agrees(without_cast(files), narrow, pixels_for(narrow), WRAPS, "clang")
+    text = files["network.c"].decode()
+    assert "    int16_t a = (int16_t)" in text
+    text = text.replace("int16_t a = (int16_t)", "int8_t a = (int8_t)")
+    smaller = text.replace(SUM, SUM.replace("int16_t", "int8_t"))
+    assert not agrees(files | {"network.c": smaller.encode()}, narrow, pixels_for(narrow))
 
 
 @needs("gcc")

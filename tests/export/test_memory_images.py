@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from export_cases import needs, odd_network, pixels_for
 from hypothesis import given, settings
-from networks import ROUNDINGS, networks, random_network
+from networks import ROUNDINGS, narrowed, networks, random_network
 
 from powtwo.export import golden, manifest
 from powtwo.export.bundle import write_bundle
 from powtwo.export.rtl import memory_images
 from powtwo.export.steps import steps_of
+from powtwo.integer import tiles
 from powtwo.integer.network import IntegerNetwork
 from powtwo.tools.exports.programs import TESTBENCH, ToolError, simulate
 
@@ -154,6 +155,41 @@ def test_verilog_gives_every_golden_word_of_packed_weights(
             assert layer["memory"]["weight"]["file"].endswith(".packed.hex")
             words = 3 * int(np.prod(layer["output_shape"]))
             assert simulate(tmp_path, described, layer["index"], 3) == f"{words} words equal"
+
+
+@needs("iverilog", "vvp")
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bits", [None, 12, 14])
+def test_accumulators_and_tiles_of_few_bits_give_every_golden_word(
+    bits: int | None, packed: bool, tmp_path: Path
+) -> None:
+    network = narrowed(random_network(4, "half_up", weight_bits=3, zero_point=0), bits)
+    described = exported(tmp_path, network, packed=packed)
+    for layer in described["layers"]:
+        if "weight_shape" not in layer:
+            continue
+        own = network.layers[layer["index"]]
+        assert layer["accumulator_bits"] == own.accumulator_bits < 32
+        ends = own.tile_ends
+        assert layer.get("spills") == (None if ends is None else tiles.spills(ends.numpy()))
+        words = 3 * int(np.prod(layer["output_shape"]))
+        assert simulate(tmp_path, described, layer["index"], 3) == f"{words} words equal"
+        fewer = copy.deepcopy(described)  # 6 bits do not hold the sums, but for a last few inputs
+        fewer["layers"][layer["index"]]["accumulator_bits"] = 6
+        differs = simulate(tmp_path, fewer, layer["index"], 3).endswith(" differ")
+        assert differs or layer["index"] == 5
+    row = "| 4 | {} | {} |".format(layer4 := described["layers"][4]["accumulator_bits"],
+                                   described["layers"][4].get("spills", "none"))  # fmt: skip
+    assert layer4 < 32
+    assert row in (tmp_path / "README.md").read_text("utf-8")
+
+
+@needs("iverilog", "vvp")
+def test_without_its_tiles_a_sum_of_few_bits_is_another(tmp_path: Path) -> None:
+    described = exported(tmp_path, narrowed(random_network(4, weight_bits=3, zero_point=0), 12))
+    assert simulate(tmp_path, described, 4, 3).endswith(" equal")
+    del described["layers"][4]["memory"]["tile_ends"]
+    assert simulate(tmp_path, described, 4, 3).endswith(" differ")
 
 
 @needs("verilator", "g++", "make")

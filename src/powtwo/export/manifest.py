@@ -10,7 +10,7 @@ from typing import Any
 
 from powtwo.export import packing
 from powtwo.export.steps import Step
-from powtwo.integer.layer import ActivationQParams
+from powtwo.integer.layer import INT32_BITS, ActivationQParams
 from powtwo.integer.network import Input, IntegerNetwork
 
 FILE = "manifest.json"
@@ -154,11 +154,19 @@ def _weighted(step: Step) -> dict[str, Any]:
         described["packing"] = layout.describe()
     if weights.kind != "uniform":  # the bits of a sign and an exponent, as C has them
         described |= {"weight_kind": weights.kind, "weight_code_bits": weights.bits}
-    described |= _codes("input", layer.input)
+    described |= _accumulators(step) | _codes("input", layer.input)
     if layer.output is None:
         return described
     described["shift"] = step.shifts if len(step.shifts) > 1 else step.shifts[0]
     return described | _codes("output", layer.output)
+
+
+def _accumulators(step: Step) -> dict[str, Any]:
+    """Say how wide sums are, and how many tiles there are, where int32 is not needed throughout."""
+    if step.accumulator_bits == INT32_BITS:
+        return {}
+    described = {"accumulator_bits": step.accumulator_bits}
+    return described if step.tile_ends is None else described | {"spills": step.spills}
 
 
 def _codes(side: str, codes: ActivationQParams) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from powtwo.core.windows import four, pair
-from powtwo.integer import geometry
+from powtwo.integer import geometry, tiles
 from powtwo.integer.geometry import Shape
 from powtwo.integer.layer import Layer
 from powtwo.integer.network import IntegerNetwork
@@ -54,6 +54,21 @@ class Step:
     def bias(self) -> npt.NDArray[np.int32]:
         """Return the bias (O,) of `folded_bias`."""
         return folded_bias(self.layer, self.rounding).numpy()
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Return the bits of its sums, or of its tiles' sums."""
+        return self.layer.accumulator_bits
+
+    @property
+    def tile_ends(self) -> npt.NDArray[np.int32] | None:
+        """Return the first tap after each tile, (O, T); None where each output is one sum."""
+        return None if self.layer.tile_ends is None else self.layer.tile_ends.numpy()
+
+    @property
+    def spills(self) -> int:
+        """Return how many tiles all output channels have together."""
+        return 0 if self.tile_ends is None else tiles.spills(self.tile_ends)
 
     @property
     def is_folded(self) -> bool:

@@ -19,6 +19,11 @@ struct layer {
     const int8_t *values;         /* the weight that each code is */
     int32_t code_bits, row_words; /* words of an output channel */
 /*% endif %*/
+/*% if narrow %*/
+    int32_t narrow;                  /* 1: its sums, or those of its tiles, fit 16 bits */
+    const ${tile_type} *tile_ends; /* the first tap after each tile; null: one sum */
+    int32_t tiles;                   /* in a row of tile_ends; an output channel may have fewer */
+/*% endif %*/
 };
 
 enum { LAYERS = ${layers | length} }; /* the tables stand below the code that reads them */
@@ -105,9 +110,48 @@ static int32_t packed_sum(const struct layer *l, int32_t o)
 }
 
 /*% endif %*/
+/*% if narrow %*/
+/* Returns weight k of output channel o. */
+static int32_t weight_at(const struct layer *l, int32_t o, int32_t count, int32_t k)
+{
+/*% if packings %*/
+    if (!l->weight) {
+        const int32_t bit = k * ${code_bits};
+        const uint32_t word = l->packed[o * l->row_words + bit / 32];
+        return l->values[word >> bit % 32 & (((uint32_t)1 << ${code_bits}) - 1)];
+    }
+/*% endif %*/
+    return l->weight[o * count + k];
+}
+
+/* Returns what accumulate does, added in 16 bits: no partial sum of a tile needs more, for any
+ * input. Each tile is then added to 32 bits; where there are none, the bias is in the one sum. */
+static int32_t narrow_sum(const struct layer *l, int32_t o, int32_t count)
+{
+    const ${tile_type} *end = l->tile_ends ? l->tile_ends + o * l->tiles : 0;
+    int32_t sum = end ? l->bias[o] : 0;
+    int16_t a = (int16_t)(end ? 0 : l->bias[o]);
+    int32_t k = 0;
+    while (k < count) {
+        const int32_t stop = end ? (int32_t)*end++ : count;
+        for (; k < stop; k++) {
+            a = (int16_t)(a + weight_at(l, o, count, k) * patch[k]);
+        }
+        sum += a;
+        a = 0;
+    }
+    return sum;
+}
+
+/*% endif %*/
 /* Returns the bias of output channel o plus the products of its weights with the patch. */
 static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
 {
+/*% if narrow %*/
+    if (l->narrow) {
+        return narrow_sum(l, o, count);
+    }
+/*% endif %*/
 /*% if packings %*/
     if (!l->weight) {
         return packed_sum(l, o) + l->bias[o];
@@ -237,6 +281,10 @@ static const struct layer layers[LAYERS] = {
         ${packing.code_bits}, ${packing.row_words}, /* code_bits, row_words */
 /*% elif packings %*/
         0, 0, 0, 0, /* its weights are not packed */
+/*% endif %*/
+/*% if narrow %*/
+/*% set ends = narrow.get(i) %*/
+        ${(i in narrow) | int}, ${"tile_ends_%d" % i if ends is not none and i in narrow else 0}, ${ends.shape[1] if ends is not none and i in narrow else 0}, /* narrow, tile_ends, tiles */
 /*% endif %*/
     },
 /*% endfor %*/

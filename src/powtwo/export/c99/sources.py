@@ -30,6 +30,7 @@ from powtwo.export.templates import render
 from powtwo.integer.geometry import Shape
 from powtwo.integer.network import IntegerNetwork
 
+INT16_BITS = 16
 COLUMNS = 100  # of a line of numbers, at most
 
 
@@ -69,6 +70,8 @@ def sources(
         "class_names": [_quoted(name) for name in network.classes],
         "folded": any(step.is_folded for step in moving),
         "packings": layouts,
+        "narrow": _narrow(moving),
+        "tile_type": _tile_type(moving),
         "code_bits": widths.pop() if len(widths) == 1 else "l->code_bits",
         "values_of": _values_of,
         "table": table,
@@ -121,6 +124,22 @@ def _arrays(moving: list[Step], packed: bool) -> Iterable[tuple[str, str, npt.ND
             yield "int32_t", f"bias_{step.index}", step.bias
         if step.shifts:
             yield "uint8_t", f"shift_{step.index}", np.array(step.shifts, np.uint8)
+    tile_type = _tile_type(moving)
+    for index, ends in _narrow(moving).items():
+        if ends is not None:
+            yield tile_type, f"tile_ends_{index}", ends.astype(tile_type.removesuffix("_t"))
+
+
+def _narrow(moving: list[Step]) -> dict[int, npt.NDArray[np.generic] | None]:
+    """Return the tiles (O, T) of each layer that C adds up in int16, or None, by its index."""
+    return {step.index: step.tile_ends for step in moving if step.accumulator_bits <= INT16_BITS}
+
+
+def _tile_type(moving: list[Step]) -> str:
+    """Return the type that holds every tap's number."""
+    tables = [ends for ends in _narrow(moving).values() if ends is not None]
+    longest = max((int(ends[0, -1]) for ends in tables), default=0)
+    return "uint16_t" if longest < 2**16 else "uint32_t"
 
 
 def _values_of(layout: Packing) -> str:

@@ -13,6 +13,8 @@ module layer_tb #(
     parameter OUTPUT_MAX = 255, parameter RELU = 1, parameter HALF_EVEN = 0,
     parameter CODE_BITS = 8,            // of a weight: 8, one a word; 2 or 4, packed in 32 bits
     parameter POWERS = 0,               // 1: packed weights are 0 or +-2^k
+    parameter ACC_BITS = 32,            // of a sum, or of a tile's
+    parameter TILES = 0,                // in a row of +tiles=FILE; 0: each output is one sum
     parameter SHIFT = 0,                // of every channel, unless +shift=FILE is given
     parameter INT32 = 0                 // 1: the output is the accumulator after ReLU
 );
@@ -27,8 +29,10 @@ module layer_tb #(
     reg        [7:0]  shift  [0:OUT_CHANNELS - 1];
     reg        [7:0]  codes  [0:IMAGES * INPUTS - 1];        // image by image, CHW
     reg        [31:0] golden [0:IMAGES * OUTPUTS - 1];       // likewise
+    reg        [31:0] tile_end [0:OUT_CHANNELS * (TILES ? TILES : 1) - 1];
 
     reg  signed [31:0] accumulator;
+    reg  signed [ACC_BITS - 1:0] partial;    // no wider than the layer says
     reg         [4:0]  amount;
     wire        [7:0]  code;
     requantize #(
@@ -46,8 +50,9 @@ module layer_tb #(
     endgenerate
 
     reg [8 * 256 - 1:0] file;
-    integer n, o, row, column, c, i, j, y, x, k, position, wrong;
+    integer n, o, row, column, c, i, j, y, x, k, t, position, wrong;
     reg [8:0] centered;
+    reg ends;                                // whether a tile ends here
     reg        [31:0] result;
 
     task load;
@@ -63,14 +68,17 @@ module layer_tb #(
             $readmemh(file, golden);
             for (o = 0; o < OUT_CHANNELS; o = o + 1) shift[o] = SHIFT;
             if ($value$plusargs("shift=%s", file)) $readmemh(file, shift);
+            if ($value$plusargs("tiles=%s", file)) $readmemh(file, tile_end);
         end
     endtask
 
     // Multiply and accumulate all that output (o, row, column) of image n sees.
     task accumulate;
         begin
-            accumulator = bias[o];
+            accumulator = TILES ? bias[o] : 0;
+            partial = TILES ? 0 : bias[o];
             k = 0;
+            t = 0;
             for (c = 0; c < CHANNELS; c = c + 1)
                 for (i = 0; i < KERNEL; i = i + 1)
                     for (j = 0; j < KERNEL; j = j + 1) begin
@@ -81,10 +89,17 @@ module layer_tb #(
                             centered = {1'b0, codes[n * INPUTS + (c * HEIGHT + y) * WIDTH + x]};
                         inputs[9 * (k % LANES) +: 9] = centered - INPUT_ZERO_POINT;
                         k = k + 1;
-                        if (k % LANES == 0 || k == FAN_IN) begin
+                        ends = k == FAN_IN || (TILES && k == tile_end[o * TILES + t]);
+                        if (k % LANES == 0 || ends) begin
                             word = weight[o * ROW + (k - 1) / LANES];
                             #1;  // let the combinational unit settle
-                            accumulator = accumulator + sum;
+                            partial = partial + sum;
+                            if (TILES) inputs = 0;  // codes of a word may be of two tiles
+                        end
+                        if (ends) begin
+                            accumulator = accumulator + partial;
+                            partial = 0;
+                            t = t + 1;
                         end
                     end
         end

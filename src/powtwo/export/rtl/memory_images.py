@@ -20,6 +20,7 @@ from powtwo.integer.network import IntegerNetwork
 
 FOLDER = "memory"
 GOLDEN = f"{FOLDER}/golden"
+TILES = "the first tap after each tile; the fan-in ends a row, and fills it up"
 Vectors = Mapping[str, npt.NDArray[np.generic]]
 
 
@@ -28,7 +29,7 @@ class Image:
     """A tensor as a memory: words of 8 or 32 bits, in C order."""
 
     file: str
-    role: str  # weight, bias, shift, input, output, table, pixels
+    role: str  # weight, bias, shift, tile_ends, input, output, table, pixels
     layer: int | None  # index in the network; None: the network's input
     order: str  # what each index counts, the slowest first
     values: npt.NDArray[np.generic]
@@ -89,6 +90,9 @@ def _constants(step: Step, packed: bool) -> Iterator[Image]:
     if len(step.shifts) > 1:
         shifts = np.array(step.shifts, np.uint8)
         yield Image(f"{stem}.shift.hex", "shift", step.index, "O", shifts)
+    if step.tile_ends is not None:
+        order = "O, tile"
+        yield Image(f"{stem}.tiles.hex", "tile_ends", step.index, order, step.tile_ends, TILES)
 
 
 def _output(step: Step, vectors: Vectors) -> Image:

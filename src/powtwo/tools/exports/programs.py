@@ -137,7 +137,10 @@ def _parameters(manifest: dict[str, Any], layer: dict[str, Any]) -> dict[str, in
         "RELU": int(layer["relu"]),
         "HALF_EVEN": int(manifest["rounding"] == Rounding.HALF_EVEN),
         "INT32": int(layer["output"] == "int32"),
+        "ACC_BITS": layer.get("accumulator_bits", 32),
     }
+    if "tile_ends" in layer["memory"]:
+        values |= {"TILES": layer["memory"]["tile_ends"]["shape"][1]}
     if layer["memory"]["weight"]["bits"] == packing.WORD_BITS:
         layout = layer["packing"]
         values |= {"CODE_BITS": layout["code_bits"]}
@@ -155,7 +158,8 @@ def _files(layer: dict[str, Any]) -> list[str]:
     """Return the testbench's arguments: where a layer's memory images lie."""
     memory = layer["memory"]
     files = {"input": memory["input"], "golden": memory["output"]["file"]}
-    files |= {role: memory[role]["file"] for role in ("weight", "bias", "shift") if role in memory}
+    roles = {"weight": "weight", "bias": "bias", "shift": "shift", "tiles": "tile_ends"}
+    files |= {name: memory[role]["file"] for name, role in roles.items() if role in memory}
     return [f"+{role}={file}" for role, file in files.items()]
 
 
