@@ -18,6 +18,7 @@ from powtwo.core import graph
 from powtwo.core.graph import IMAGE, Sources
 from powtwo.dataset.normalization import Normalization
 from powtwo.integer import file, fixedpoint
+from powtwo.integer.geometry import Shape, output_shape
 from powtwo.integer.layer import (
     ActivationQParams,
     Layer,
@@ -119,6 +120,16 @@ class IntegerNetwork:
     def logits(self, pixels: Tensor) -> Tensor:
         """Return int32 logits, or uint8 codes where the scheme asks for them, (N, classes)."""
         return deque(self.outputs(pixels), maxlen=1).pop()[1]  # the others are let go
+
+    def channels(self, index: int) -> int:
+        """Return how many channels, or features, a layer gives, or the image (-1) has."""
+        shapes: dict[int, Shape] = {IMAGE: self.input.shape}
+        for each, sources in enumerate(self.sources[: index + 1]):
+            layer = self.layers[each]
+            weight = None if layer.weight is None else tuple(layer.weight.shape)
+            inputs = [shapes[source] for source in sources]
+            shapes[each] = output_shape(each, vars(layer), weight, *inputs)
+        return shapes[index][0]
 
     def origin(self, index: int) -> int:
         """Return the layer whose codes a layer gives: itself, or before poolings and flattening.
