@@ -280,15 +280,18 @@ def verify(context: Context, train: bool = False) -> None:
 
 @task(
     positional=["name"],
+    iterable=["also"],
     help={
         "name": "a folder of results/, of a-z, 0-9 and -",
+        "also": "a scheme, to keep its network beside the best one's; may stand several times",
         "force": "replace a run of other parameters or images that has this name",
     },
 )
-def publish(context: Context, name: str, force: bool = False) -> None:
+def publish(context: Context, name: str, also: list[str], force: bool = False) -> None:
     """Freeze the current run as results/NAME"""
     need_git("publish")
-    run(context, "python", "-m", "powtwo.tools.publish", name, *["--force"] * force)
+    kept = [f"--also={scheme}" for scheme in also]
+    run(context, "python", "-m", "powtwo.tools.publish", name, *kept, *["--force"] * force)
 
 
 @task(

@@ -28,8 +28,8 @@ quantizers = {"observer": st.sampled_from(observers.names()), "clamp": CLAMPS}
 weights = st.fixed_dictionaries(
     quantizers
     | {
-        "bits": st.sampled_from([2, 4]),
-        "kind": st.sampled_from(["uniform", "power_of_two"]),
+        "bits": st.sampled_from([3, 4]),
+        "kind": st.sampled_from(["uniform", "power_of_two", "power_of_two_nonzero"]),
         "per": st.sampled_from(["tensor", "channel"]),
         "rounding": st.sampled_from(["nearest", "learned"]),
     }
@@ -96,6 +96,23 @@ def test_any_finite_network_converts_and_engines_agree(
             assert (
                 layer.output is None or 0 <= int(layer.shift.min()) <= int(layer.shift.max()) <= 31
             )
+
+
+@pytest.mark.slow
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(changes=scalings, options=schemes, bits=st.integers(8, 24))
+def test_any_finite_network_keeps_its_accumulators_within_few_bits(
+    changes: list[tuple[str, int | None, float]], options: dict[str, Any], bits: int
+) -> None:
+    kind = options["weights"]["kind"].removesuffix("_nonzero")  # which may be too many for 8 bits
+    options |= {"weights": options["weights"] | {"kind": kind}, "accumulator": {"bits": bits}}
+    conversion = converted(scaled(changes), Scheme.model_validate(options))
+    for layer in conversion.network.layers:
+        if layer.has_weights:
+            assert layer.accumulator_bits == bits
+            assert int(layer.narrow_bound.max()) < 2 ** (bits - 1)
+    engine, reference = make(conversion.network), Reference(conversion.network)
+    assert torch.equal(engine.logits(IMAGES[:3]).long(), reference.logits(IMAGES[:3]).long())
 
 
 @pytest.mark.parametrize("factor", [1e-14, 1e-30])

@@ -209,6 +209,40 @@ def test_metrics_are_those_of_the_layers() -> None:
     assert 2 ** (bits - 2) <= worst < 2 ** (bits - 1)
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "learned"])
+@pytest.mark.parametrize(("bits", "largest", "width"), [(3, 8, 5), (4, 128, 8)])
+def test_weights_without_zero_survive_conversion_and_file(
+    tmp_path: Path, bits: int, largest: int, width: int, rounding: str
+) -> None:
+    options = options_of(
+        weights={"kind": "power_of_two_nonzero", "bits": bits, "rounding": rounding}
+    )
+    network = convert(options).network
+    for layer in weighted(network):
+        codes = layer.weight.flatten().tolist()
+        assert all(code & (code - 1) == 0 for code in map(abs, codes))
+        assert 0 not in codes
+        assert -largest <= min(codes) < 0 < max(codes) <= min(largest, 64)
+    network.save(tmp_path / "a")
+    loaded = IntegerNetwork.load(tmp_path / "a")
+    assert [x.weight_format for x in loaded.layers] == [x.weight_format for x in network.layers]
+    about, _ = tensors.read(tmp_path / "a", "an integer network")
+    keys = ("weight_kind", "weight_code_bits", "weight_bits")
+    assert [about["layers"][0][k] for k in keys] == ["power_of_two_nonzero", bits, width]
+
+
+def test_where_no_code_is_zero_weights_of_nothing_stand_for_little() -> None:
+    weights = {name: tensor.clone() for name, tensor in CHECKPOINT.weights.items()}
+    weights["13.weight"][:2] = 0
+    weights["15.weight"][:] = 0
+    dead = replace(CHECKPOINT, weights=weights)
+    options = options_of(weights={"kind": "power_of_two_nonzero", "per": "channel"})
+    layers = weighted(convert(options, dead).network)
+    assert (layers[-2].weight[:2] == 1).all()
+    assert max(layers[-2].weight_exponent[:2]) == min(layers[-2].weight_exponent)
+    assert layers[-1].weight_values.abs().max() < 2.0**-20  # as fine as its bias allows
+
+
 @pytest.mark.parametrize(("bits", "values"), [(2, 3), (3, 7), (4, 15)])
 def test_weights_that_are_powers_of_two_survive_conversion_and_file(
     tmp_path: Path, bits: int, values: int

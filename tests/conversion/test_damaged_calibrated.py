@@ -42,6 +42,10 @@ EDITS = {
         layer(0, weight_format={"bits": 8, "kind": "power_of_two"}),
         "layer 0: weight_format bits = 8: must be at most 4",
     ),
+    "bits without 0": (
+        layer(0, weight_format={"bits": 2, "kind": "power_of_two_nonzero"}),
+        "layer 0: weight_format bits = 2: must be 3 or 4, as kind is power_of_two_nonzero",
+    ),
     "unknown key": (layer(0, extra=1), "layer 0: extra = 1: unknown key"),
     "key gone": (lambda v: v["layers"][0].pop("output"), "layer 0: output: missing"),
     "last layer gone": (lambda v: v["layers"].pop(), "tensor layers.8.adapted_bias: of no layer"),

@@ -35,7 +35,7 @@ INSTEAD = {  # by page, the cheaper form of a piece of its blocks
         "layer14": "layer07", "[14]": "[7]", "layer13": "layer05", "IMAGES=4": "IMAGES=1",
         "SIMULATED=4": "SIMULATED=1",
     },
-    "docs/search.md": {"search shift --ratio 38": "search lab --ratio 16"},
+    "docs/search.md": {"search shift --ratio 36": "search lab --ratio 16"},
     "docs/training.md": {
         "PATH": ARCHIVE,
         "--seeds 0 1 2": "--epochs 1 --changes none 'no flip'",

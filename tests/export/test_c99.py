@@ -176,7 +176,7 @@ def test_sums_at_the_edge_of_32_bits(shift: int, bias: int, rounding: str) -> No
 @needs("gcc")
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("bits", [2, 3, 4])
-@pytest.mark.parametrize("kind", ["uniform", "power_of_two"])
+@pytest.mark.parametrize("kind", ["uniform", "power_of_two", "power_of_two_nonzero"])
 def test_weights_of_few_bits_are_packed(kind: str, bits: int, rounding: str) -> None:
     # Of 6×6 images the longest row has 72 weights, which do not fill their words of 2 bits.
     network = random_network(5, rounding, weight_bits=bits, kind=kind, zero_point=0, size=6)

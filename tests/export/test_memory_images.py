@@ -143,7 +143,7 @@ def exported_packed(folder: Path, bits: int, kind: str, **options: object) -> di
 
 
 @needs("iverilog", "vvp")
-@pytest.mark.parametrize("kind", ["uniform", "power_of_two"])
+@pytest.mark.parametrize("kind", ["uniform", "power_of_two", "power_of_two_nonzero"])
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("zero_point", [None, 0])
 def test_verilog_gives_every_golden_word_of_packed_weights(
@@ -226,6 +226,8 @@ def test_the_shift_datapath_has_no_multiplier() -> None:
         ("shift_dot", "power_of_two", "exponent == 0 ? 0 : x", "x"),
         ("shift_dot", "power_of_two", "? sum - shifted", "? sum + shifted"),
         ("packed_dot", "uniform", "reg signed [CODE_BITS-1:0]", "reg [CODE_BITS-1:0]"),
+        ("shift_dot", "power_of_two_nonzero", "&exponent && !word", "&exponent && word"),
+        ("shift_dot", "power_of_two_nonzero", "x <<< exponent;", "x <<< 1;"),
         ("layer_tb", "power_of_two", "POWERS) shift_dot", "!POWERS) shift_dot"),
         ("layer_tb", "uniform", "o * ROW + (k - 1)", "(o * FAN_IN + k - 1)"),
     ],

@@ -22,6 +22,8 @@ from powtwo.integer.network import IntegerNetwork
 def value(code: int, layout: packing.Packing) -> int:
     """Read one code by docs/c.md."""
     sign, low = code >> (layout.code_bits - 1), code & (2 ** (layout.code_bits - 1) - 1)
+    if layout.code == "sign_exponent_nonzero":
+        return 0 if code == 7 else (-1) ** sign * 2**low
     if layout.is_powers:
         return 0 if low == 0 else (-1) ** sign * 2 ** (low - 1)
     return low - sign * 2 ** (layout.code_bits - 1)
@@ -48,7 +50,8 @@ def test_every_code_is_its_weight_and_zeros_fill_a_row(network: IntegerNetwork) 
         assert np.array_equal(rows[:, : weight.shape[1]], weight)
         assert not rows[:, weight.shape[1] :].any()
         codes = range(2**layout.code_bits)
-        assert layout.values.tolist() == [value(code, layout) for code in codes]
+        decoded = layout.values.tolist()
+        assert decoded == [value(code, layout) for code in codes]
         assert 0 <= rows.shape[1] - weight.shape[1] < packing.WORD_BITS // layout.code_bits
 
 
@@ -58,6 +61,8 @@ def test_every_code_is_its_weight_and_zeros_fill_a_row(network: IntegerNetwork) 
         (4, "power_of_two", [0, 1, 2, -64, -1], 0x0009F210),
         (3, "power_of_two", [0, 1, -4, 4], 0x00003B10),
         (2, "power_of_two", [1, -1, 0, 1], 0b01001101),
+        (4, "power_of_two_nonzero", [1, 2, -128, 64, -1], 0x77786F10),
+        (3, "power_of_two_nonzero", [1, 8, -8, -1], 0x77778B30),
         (4, "uniform", [7, -7, 0, -1, 1], 0x0001F097),
         (2, "uniform", [1, -1, 0, 1], 0b01001101),
     ],

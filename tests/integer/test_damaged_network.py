@@ -218,6 +218,29 @@ def test_weights_that_are_no_powers(path: Path) -> None:
     refused(path, "layer 0: weight = [3]: must be 0 or ±2^k")
 
 
+def test_weights_that_are_zero_where_none_may_be(path: Path) -> None:
+    random_network(1, kind="power_of_two_nonzero", weight_bits=4).save(path)
+    whole, name = path.read_bytes(), "layers.0.weight"
+    weight = load(whole)[name]
+    for value, reason in (
+        (0, "weight = [0]: must be ±2^k"),
+        (-96, "weight = [-96]: must be ±2^k"),
+    ):
+        weight.flat[0] = value
+        path.write_bytes(replaced(whole, **{name: weight}))
+        refused(path, f"layer 0: {reason}")
+    random_network(1, kind="power_of_two_nonzero", weight_bits=3).save(path)
+    whole = path.read_bytes()
+    weight = load(whole)[name]
+    weight.flat[0] = -16
+    path.write_bytes(replaced(whole, **{name: weight}))
+    refused(path, "layer 0: weight = 16: must be within ±8, as weight_code_bits = 3 says")
+    path.write_bytes(edited(whole, layer(0, weight_code_bits=2, weight_bits=3)))
+    refused(path, "layer 0: weight_code_bits = 2: must be 3 or 4")
+    path.write_bytes(edited(whole, layer(0, weight_bits=8)))
+    refused(path, "layer 0: weight_bits = 8: must be 5, which weight_code_bits = 3 tell apart")
+
+
 @pytest.mark.parametrize("name", ["layers.0.weight", "layers.5.bias"])
 def test_a_digest_shows_a_flipped_bit(name: str, path: Path) -> None:
     header, body = split(path.read_bytes())

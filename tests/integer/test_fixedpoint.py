@@ -49,19 +49,39 @@ def test_a_grid_lists_what_its_bits_can_say() -> None:
     assert Grid.of_powers(3).codes.tolist() == [-4, -2, -1, 0, 1, 2, 4]
     assert Grid.of_powers(4).codes.abs().max() == 64
     assert len(Grid.of_powers(4).codes) == 15
+    powers = [1, 2, 4, 8, 16, 32, 64]
+    assert Grid.of_nonzero_powers(3).codes.tolist() == [-8, -4, -2, -1, 1, 2, 4, 8]
+    assert Grid.of_nonzero_powers(4).codes.tolist() == [-128, *(-p for p in powers[::-1]), *powers]
 
 
-def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_nearest_power_is_the_smaller_of_two_as_near(dtype: torch.dtype) -> None:
     powers = [0, *(sign * 2**k for k in range(8) for sign in (-1, 1))]
     ties = [0.5, *(1.5 * 2**k for k in range(7))]
-    hairs = [math.nextafter(tie, toward) for tie in ties for toward in (0, math.inf)]
+    sides = (torch.nextafter(torch.tensor(ties, dtype=dtype), torch.tensor(x, dtype=dtype))
+             for x in (0.0, math.inf))  # fmt: skip
+    hairs = [hair for side in sides for hair in side.tolist()]
     sixteenths = [n / 16 for n in range(100 * 16 + 1)]  # each tie is one of them
     sizes = [*sixteenths, *hairs]
     values = [sign * size for size in sizes for sign in (-1, 1)]
     expected = [min(powers, key=lambda p: (abs(p - Fraction(v)), abs(p))) for v in values]
-    powers_of_values = fixedpoint.nearest_power(torch.tensor(values, dtype=torch.float64))
+    powers_of_values = fixedpoint.nearest_power(torch.tensor(values, dtype=dtype))
     assert set(ties) <= set(sixteenths)
     assert powers_of_values.tolist() == expected
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_without_zero_the_nearest_power_is_at_least_one(bits: int) -> None:
+    grid = Grid.of_nonzero_powers(bits)
+    values = torch.arange(-200 * 16, 200 * 16 + 1, dtype=torch.float64) / 16
+    expected = [
+        min(grid.codes.tolist(), key=lambda c, v=v: (abs(c - v), abs(c), -c))
+        for v in values.tolist()
+    ]
+    assert fixedpoint.quantize(values, 0, grid).tolist() == expected
+    zeros = torch.tensor([0.0, -0.0, 1e-300, -1e-300], dtype=torch.float64)
+    assert fixedpoint.quantize(zeros, 0, grid).tolist() == [1, 1, 1, -1]
+    assert grid.nearest(values.float()).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -69,6 +89,8 @@ def test_the_nearest_power_is_the_smaller_of_two_as_near() -> None:
     [
         (Grid.of_weights(8), 127),
         (Grid.of_powers(4), 64),
+        (Grid.of_nonzero_powers(3), 8),
+        (Grid.of_nonzero_powers(4), 64),  # 128 would be clipped to it, where it is positive
         (Grid.of_activations(8), 127.5),
         (Grid.of_activations(8, 0), 255),  # no code below 0, so all of the width
     ],

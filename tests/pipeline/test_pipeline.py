@@ -37,10 +37,10 @@ def test_nothing_changed_runs_nothing_wherever_the_images_lie(clone: Clone) -> N
         (["export/bundle"], ["export@lab"]),
         (["report/results"], ["compare"]),
         (["energy/counts"], each("energy")),
-        (["calibration/observers"], each("calibrate")),  # the same exponents: no more
-        (["engine/floats"], each("calibrate", "evaluate")),
+        (["calibration/observers"], each("calibrate", "finetune")),  # the same exponents: no more
+        (["engine/floats"], each("calibrate", "finetune", "evaluate")),
         (["evaluation/comparison"], sorted(["evaluate-float", *each("evaluate")])),
-        (["conversion/to_integer"], each("calibrate", "convert", "evaluate")),
+        (["conversion/to_integer"], each("calibrate", "finetune", "convert", "evaluate")),
     ],
 )  # fmt: skip
 def test_a_comment_reruns_what_depends_on_its_package(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import metrics_tree
 import pytest
-from energy_cases import FLIPPED, LAYERS, NARROW, PRICES, QTOOLS
+from energy_cases import EXACT, FLIPPED, LAYERS, NARROW, PRICES, QTOOLS
 from metrics_tree import read_csv
 from report_page import Page, render_text, run_compare, values_at
 
 from powtwo.core import files
 from powtwo.energy import memory, metrics
 from powtwo.energy.counts import CONVENTIONS, integer_counts, total_energy
+from powtwo.energy.gating import ZeroShares
 from powtwo.energy.metrics import Prices, load_prices
 from powtwo.integer.shapes import LayerShape
 from powtwo.report import results
@@ -23,11 +26,13 @@ from powtwo.report.columns import MISSING
 from powtwo.tools.docs.energy_page import CONFIGURED
 
 pytestmark = pytest.mark.slow
-MSB_FLIP = load_prices(CONFIGURED.model_copy(update={"zero_point": "msb_flip"}))
+_FLIPPING = load_prices(CONFIGURED.model_copy(update={"zero_point": "msb_flip"}))
+MSB_FLIP = replace(_FLIPPING, tables=[EXACT, *_FLIPPING.tables[1:]])  # no adder for a narrower one
 
 
 def write_energy(root: Path, scheme: str, layers: Sequence[LayerShape], prices: Prices) -> None:
-    totals = metrics.totals(layers, prices)
+    shares = {layer.index: Fraction(1, 4) for layer in layers}
+    totals = metrics.totals(layers, prices, ZeroShares(shares, shares))
     files.write_csv(root / f"plots/totals/{scheme}.csv", metrics.Total._fields, totals)
     assumed = [{"scheme": scheme} | row for row in metrics.assumption_rows(layers, prices)]
     path = root / f"plots/assumptions/{scheme}.csv"
@@ -54,7 +59,7 @@ def test_compare_uses_a_table_that_prices_every_scheme(mixed: Path) -> None:
         pj = total_energy(integer_counts(layers, "per_use"), QTOOLS)
         assert compared["energy_ratio"][name] == pytest.approx(float(244_193_024 / pj))
     rows = read_csv(mixed / "plots/energy-sensitivity.csv")
-    assert [row["scheme"] for row in rows] == ["lab"] * 28 + ["w4a8"] * 14
+    assert [row["scheme"] for row in rows] == ["lab"] * 32 + ["w4a8"] * 16
     for scheme in results.read(mixed, ["lab", "w4a8"]).schemes:
         assert {row["table"] for row in scheme.plots["energy"]} == {"qtools"}
         assert {row["kind"] for row in scheme.plots["memory"]} == set(memory.KINDS)

@@ -35,10 +35,11 @@ def run(schemes: list[str], exported: list[str]) -> None:
     import evaluate
     import evaluate_float
     import export
+    import finetune
 
     evaluate_float.main()
     for scheme in schemes:
-        for script in (calibrate, convert, evaluate, energy):
+        for script in (calibrate, finetune, convert, evaluate, energy):
             script.main(scheme)
     for scheme in exported:
         export.main(scheme)

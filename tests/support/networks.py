@@ -34,7 +34,8 @@ def random_network(  # noqa: PLR0917
 ) -> IntegerNetwork:
     """Make conv → pool → conv → flatten → linear → linear with weights that give many ties."""
     generator = torch.Generator().manual_seed(seed)
-    weights = WeightFormat(min(weight_bits, 4) if kind == "power_of_two" else weight_bits, kind)
+    fewest, most = {"uniform": (2, 8), "power_of_two": (2, 4), "power_of_two_nonzero": (3, 4)}[kind]
+    weights = WeightFormat(min(max(weight_bits, fewest), most), kind)
     limit = Grid.of_weights(weights.width).quant_max
     middle = 2 ** (bits - 1) if zero_point is None else zero_point
     hidden = ActivationQParams(-5, middle, bits)
@@ -44,7 +45,7 @@ def random_network(  # noqa: PLR0917
         nonlocal codes
         weight = torch.randint(-limit, limit + 1, shape, generator=generator)
         weight[::2] = weight[::2].clamp(-1, 1) * min(limit, 4)  # multiples of 4: sums tie often
-        if weights.kind == "power_of_two":
+        if weights.kind != "uniform":
             weight = quantize(weight.double(), 0, weights.grid)
         bias = torch.randint(-3000, 3000, shape[:1], generator=generator) // 4 * 4
         channels = shape[:1] if per_channel and not last else ()
@@ -138,5 +139,5 @@ networks = st.builds(
     per_channel=st.booleans(),
     relu=st.booleans(),
     logits=st.sampled_from(["int32", "codes"]),
-    kind=st.sampled_from(["uniform", "power_of_two"]),
+    kind=st.sampled_from(["uniform", "power_of_two", "power_of_two_nonzero"]),
 )

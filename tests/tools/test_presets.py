@@ -96,7 +96,7 @@ def test_only_the_values_of_a_preset_change(name: str, target: Path) -> None:
 def test_the_tuned_schemes_are_for_the_recipe_of_their_images() -> None:
     tuned, plain = keys_and_values(WITH_SCHEMES), keys_and_values("cifar10-jpeg")
     own = {key: value for key, value in tuned.items() if not key.startswith("schemes.")}
-    assert own == plain
+    assert own == plain | {"evaluate.sensitivity_images": 0}  # which is of rounding alone
 
 
 def test_the_schemes_of_a_preset_come_with_their_comments_and_go_unless_changed(

@@ -46,6 +46,20 @@ def test_a_run_has_all_of_it_and_a_further_seed_its_figures(
         assert kept[info["network"]] == (root / "models/integer/lab.safetensors").read_bytes()
 
 
+def test_networks_of_other_schemes_are_kept_where_they_are_asked_for(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = root / "models/integer/minmax-ceil.safetensors"
+    other.write_bytes(b"another network")
+    publish.main(["x", "--also", "minmax-ceil", "--also", "lab"])
+    kept = contents(root / "results/x")
+    assert set(kept) == FIGURES | REPORT | {other.name}
+    assert kept[other.name] == other.read_bytes()
+    with pytest.raises(SystemExit, match="^1$"):
+        publish.main(["x", "--also", "w9"])
+    assert "--also = 'w9': must be one of lab, minmax-ceil" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("best", ["lab", "minmax-ceil"])
 def test_validation_images_choose_and_test_images_do_not(root: Path, best: str) -> None:
     write_run(root, best=best)  # which has the other scheme better on test images

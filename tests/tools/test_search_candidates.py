@@ -19,10 +19,12 @@ def formats(scheme: Scheme, text: str) -> dict[int, list[dict[str, object]]]:
     return {each.index: [candidates.said_format(bits) for bits in each.formats] for each in listed}
 
 
-def test_words_are_kinds_bits_and_bits_of_the_output() -> None:
-    assert candidates.read("uniform2, power_of_two4a8").all == [
+def test_words_are_kinds_and_bits_of_weights_outputs_and_accumulators() -> None:
+    assert candidates.read("uniform2, power_of_two4a8,uniform2p12,uniform2a4p8").all == [
         LayerBits(kind="uniform", weights=2),
         LayerBits(kind="power_of_two", weights=4, activations=8),
+        LayerBits(kind="uniform", weights=2, accumulator=12),
+        LayerBits(kind="uniform", weights=2, activations=4, accumulator=8),
     ]
     assert candidates.read(candidates.WORDS).layers == {}
 
@@ -35,6 +37,13 @@ def test_the_schemes_own_format_comes_first_and_none_twice() -> None:
         {"kind": "uniform", "weights": 2},
     ]
     assert list(listed) == [0, 2, 4, 7, 8]
+
+
+def test_accumulators_tell_formats_apart() -> None:
+    narrow = {"kind": "uniform", "weights": 4, "accumulator": 16}
+    assert formats(options_of(), "uniform4p32,uniform4p16")[2] == [{}, narrow]
+    scheme = options_of(accumulator={"bits": 16})
+    assert formats(scheme, "uniform4p16,uniform4p32")[2] == [{}, narrow | {"accumulator": 32}]
 
 
 def test_int32_logits_have_no_bits() -> None:

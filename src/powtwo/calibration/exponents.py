@@ -29,6 +29,7 @@ from powtwo.network.folded import FoldedLayer, outputs
 from powtwo.network.folding import fold
 
 DYADIC = ActivationQParams(exponent=-7)  # of pixel / 128 − 1, eight bits whatever the activations
+NEXT_TO_NOTHING = -30  # exponent of weights that are 0 where no code is
 INPUT = -1  # where a layer's index tells tensors apart
 
 
@@ -81,7 +82,8 @@ def weight_exponent(
     """Choose the exponent of a layer's weights, or one for each of its output channels.
 
     A channel of zeros has none of its own: it takes the coarsest of the others, whose shift the
-    layer has anyway.
+    layer has anyway. Where no code is 0, its codes of ±1 shall stand for little: it takes the
+    finest, and a layer of zeros `NEXT_TO_NOTHING`.
     """
     weight = layer.weight
     assert weight is not None
@@ -91,8 +93,12 @@ def weight_exponent(
     observer.forward(weight)
     exponent, _ = observer.calculate_qparams()
     nonzero = weight.flatten(1).any(1) if config.by_channel else weight.any()
-    coarsest = exponent[nonzero].max() if bool(nonzero.any()) else 0
-    exponent = torch.where(nonzero, exponent, coarsest)
+    others = exponent[nonzero]
+    if grid.zero:
+        fallback = int(others.max()) if len(others) else 0
+    else:
+        fallback = int(others.min()) if len(others) else NEXT_TO_NOTHING
+    exponent = torch.where(nonzero, exponent, fallback)
     return tuple(exponent.tolist()) if config.by_channel else int(exponent)
 
 

@@ -5,6 +5,7 @@ finetune      its section on training on the integer grid
 layer_config  what a scheme asks of each weighted layer
 calibrated    the calibrated network, which conversion reads, and its file
 schema        what its file may say
+narrow        weights whose sums fit accumulators of few bits
 to_integer    the conversion itself
 weightless    of additions and averages
 moves         exponents that it coarsened
@@ -17,8 +18,9 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "calibrated": ["Calibrated", "CalibratedLayer"],
         "layer_config": ["LayerQuantConfig"],
-        "scheme": ["Activations", "Quantizer", "Scheme", "Weights"],
         "moves": ["Move"],
+        "narrow": ["WeightSums", "largest_sums"],
+        "scheme": ["Accumulator", "Activations", "Quantizer", "Scheme", "Weights"],
         "to_integer": ["Conversion", "convert", "convert_layer", "metrics"],
     },
 )

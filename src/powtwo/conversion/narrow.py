@@ -277,9 +277,11 @@ def _fill(steps: Tensor, below: Tensor, above: Tensor, limit: float) -> None:
     (taps,) = torch.nonzero(above > below, as_tuple=True)
     fine, coarse = above[taps], below[taps]
     gains = (steps[taps] - coarse).square() - (steps[taps] - fine).square()
-    room = limit - float(below.sum())
-    for tap in taps[torch.argsort(gains, descending=True, stable=True)].tolist():
-        step = float(above[tap] - below[tap])
-        if step <= room:
-            room -= step
-            below[tap] = above[tap]
+    order = torch.argsort(gains, descending=True, stable=True)
+    room, raised = limit - float(below.sum()), []
+    # Of lists, since there are thousands of taps, and a tensor is slow to ask for one.
+    for tap, rise in zip(taps[order].tolist(), (fine - coarse)[order].tolist(), strict=True):
+        if rise <= room:
+            room -= rise
+            raised.append(tap)
+    below[raised] = above[raised]

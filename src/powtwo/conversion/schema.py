@@ -86,9 +86,11 @@ def _check_layer(prefix: str, where: str, layer: Layer, arrays: Arrays) -> None:
     if layer.output is not None:
         codes = schema.Codes(layer.output.exponent, layer.output.zero_point, layer.output.bits)
         checks.check_zero_point(f"{where}output ", codes)
-    fits = layer.weight_format.kind == "uniform" or layer.weight_format.bits <= 4
-    rule = "must be at most 4, as kind is power_of_two"
-    require(fits, f"{where}weight_format bits", layer.weight_format.bits, rule)
+    kind, bits = layer.weight_format.kind, layer.weight_format.bits
+    fits, rule = kind == "uniform" or bits <= 4, f"must be at most 4, as kind is {kind}"
+    if kind == "power_of_two_nonzero":
+        fits, rule = 3 <= bits <= 4, f"must be 3 or 4, as kind is {kind}"
+    require(fits, f"{where}weight_format bits", bits, rule)
     folded = layer.folded
     if folded.kind in WINDOWS:
         require(folded.kernel != 0, f"{where}folded kernel", 0, "must be at least 1")

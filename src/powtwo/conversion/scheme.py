@@ -11,10 +11,11 @@ from powtwo.core.params import Section
 from powtwo.integer.rounding import Rounding
 
 MOST_SHIFT_BITS = 4  # of a weight that is a power of two
+LEAST_NONZERO_BITS = 3  # of one that cannot be 0
 
 Bits = Annotated[int, Field(ge=2, le=8)]
 AccumulatorBits = Annotated[int, Field(ge=8, le=32)]
-WeightKind = Literal["uniform", "power_of_two"]
+WeightKind = Literal["uniform", "power_of_two", "power_of_two_nonzero"]
 
 
 def _refuse_number(value: Any) -> Any:
@@ -50,7 +51,7 @@ class Weights(Quantizer):
     """How weights become codes."""
 
     # power_of_two: 0 or ±2^k; of `bits`, one is the sign, and the rest tell 2^(bits−1) − 1
-    # exponents and 0 apart.
+    # exponents and 0 apart. power_of_two_nonzero: ±2^k with all 2^(bits−1) exponents, and no 0.
     kind: WeightKind = "uniform"
     per: Literal["tensor", "channel"] = "tensor"  # what has an exponent of its own
     rounding: Literal["nearest", "learned"] = "nearest"
@@ -95,10 +96,15 @@ class LayerBits(Section):
 
 
 def _check_shift_bits(kind: str, bits: int, remedy: str) -> None:
-    if kind == "power_of_two" and bits > MOST_SHIFT_BITS:
+    if kind != "uniform" and bits > MOST_SHIFT_BITS:
         raise ValueError(
-            f"power_of_two has {bits} bits: at most {MOST_SHIFT_BITS}, so that its largest value, "
+            f"{kind} has {bits} bits: at most {MOST_SHIFT_BITS}, so that its largest value, "
             f"2^6, is an int8; {remedy}"
+        )
+    if kind == "power_of_two_nonzero" and bits < LEAST_NONZERO_BITS:
+        raise ValueError(
+            f"{kind} has {bits} bits: 3 or 4, of which 3 have ±1 to ±8, and 4 have −2^7 to 2^6, as "
+            f"2^7 is no int8; {remedy}"
         )
 
 

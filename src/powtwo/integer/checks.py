@@ -219,27 +219,44 @@ def _check_weight(where: str, layer: Weighted, weight: Array) -> None:
         require(pair(layer.kernel) == weight.shape[2:], f"{where}kernel", layer.kernel, rule)
         rule = f"must divide the {len(weight)} output channels"
         require(len(weight) % layer.groups == 0, f"{where}groups", layer.groups, rule)
-    for key, largest in _limits(where, layer):
-        most = max(int(weight.max()), -int(weight.min()))
-        rule = f"must be within ±{largest}, as {key} says"
-        require(most <= largest, f"{where}weight", most, rule)
+    most, least = int(weight.max()), int(weight.min())
+    for key, low, high in _limits(where, layer):
+        bounds = f"within ±{high}" if low == -high else f"{low} to {high}"
+        worst = max(most, -least) if low == -high else most if most > high else least
+        fits = low <= least and most <= high
+        require(fits, f"{where}weight", worst, f"must be {bounds}, as {key} says")
     if layer.weight_kind:
-        steps = np.abs(weight.astype(np.int16))
-        others = weight[(steps & (steps - 1)) != 0]
-        require(not others.size, f"{where}weight", others[:1].tolist(), "must be 0 or ±2^k")
+        _check_powers(where, layer.weight_kind == "power_of_two", weight)
 
 
-def _limits(where: str, layer: Weighted) -> Iterator[tuple[str, int]]:
-    """Yield what limits the weights, and to which magnitude."""
-    yield f"weight_bits = {layer.weight_bits}", 2 ** (layer.weight_bits - 1) - 1
+def _check_powers(where: str, zero: bool, weight: Array) -> None:
+    steps = np.abs(weight.astype(np.int16))
+    others = weight[((steps & (steps - 1)) != 0) | ((steps == 0) & (not zero))]
+    rule = "must be 0 or ±2^k" if zero else "must be ±2^k"
+    require(not others.size, f"{where}weight", others[:1].tolist(), rule)
+
+
+def _limits(where: str, layer: Weighted) -> Iterator[tuple[str, int, int]]:
+    """Yield what limits the weights, and between which ends."""
+    largest = 2 ** (layer.weight_bits - 1) - 1
+    if layer.weight_kind != "power_of_two_nonzero":
+        yield f"weight_bits = {layer.weight_bits}", -largest, largest
     kind, bits = layer.weight_kind, layer.weight_code_bits
     rule = "must stand with weight_kind, and only with it"
     require((kind is None) == (bits is None), f"{where}weight_code_bits", bits, rule)
     if bits is not None:
-        width = 2 ** (bits - 1)
-        rule = f"must be {width}, which weight_code_bits = {bits} tell apart"
+        assert kind is not None
+        width, key = schema.width(kind, bits), f"weight_code_bits = {bits}"
+        rule = f"must be {width}, which {key} tell apart"
         require(layer.weight_bits == width, f"{where}weight_bits", layer.weight_bits, rule)
-        yield f"weight_code_bits = {bits}", 2 ** (width - 2)
+        if kind == "power_of_two":
+            yield key, -(2 ** (width - 2)), 2 ** (width - 2)
+        else:
+            require(
+                bits > 2, f"{where}weight_code_bits", bits, f"must be 3 or 4, as kind is {kind}"
+            )
+            low = -(2 ** (2 ** (bits - 1) - 1))
+            yield key, low, min(-low, 2**6)
 
 
 def _check_bound(where: str, layer: Weighted, weight: Array, bias: Array) -> None:

@@ -19,8 +19,10 @@ from torch import Tensor
 from powtwo.integer.rounding import Rounding
 
 MAX_SHIFT = 31  # of an int32 accumulator
+MAX_INT8_POWER = 2**6
 FLOAT32_EXACT = 2**24  # below it float32 holds every integer
 FLOAT64_EXACT = 2**53  # and float64
+LAYOUTS = {torch.float32: (torch.int32, 23), torch.float64: (torch.int64, 52)}  # mantissa bits
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Grid:
     quant_max: int
     zero_point: int
     powers: bool = False  # only 0 and ±2^k, so that a multiplication is a shift
+    zero: bool = True  # whether a grid of powers has 0
 
     @classmethod
     def of_weights(cls, bits: int) -> Grid:
@@ -49,6 +52,15 @@ class Grid:
         return cls(-high, high, 0, powers=True)
 
     @classmethod
+    def of_nonzero_powers(cls, bits: int) -> Grid:
+        """±2^k without 0, for the 2^(bits−1) exponents k from 0 on, as far as int8 holds them.
+
+        Of 4 bits −2^7 … 2^6, 15 codes, for 2^7 is no int8.
+        """
+        high = 2 ** (2 ** (bits - 1) - 1)
+        return cls(-high, min(high, MAX_INT8_POWER), 0, powers=True, zero=False)
+
+    @classmethod
     def of_activations(cls, bits: int, zero_point: int | None = None) -> Grid:
         """Unsigned: 0 … 2^bits − 1, the zero point in the middle unless it is given."""
         middle = 2 ** (bits - 1)
@@ -62,11 +74,22 @@ class Grid:
 
     def nearest(self, steps: Tensor) -> Tensor:
         """Return the nearest codes less the zero point of floats in steps; they are not clamped."""
-        return nearest_power(steps) if self.powers else torch.round(steps)
+        if not self.powers:
+            return torch.round(steps)
+        powers = nearest_power(steps)
+        if self.zero:
+            return powers
+        ones = torch.where(steps < 0, -torch.ones_like(powers), torch.ones_like(powers))
+        return torch.where(powers == 0, ones, powers)
 
     @property
     def max_abs(self) -> float:
-        """Return the largest magnitude in steps: half the width, or all of it where z is lowest."""
+        """Return the largest magnitude in steps: half the width, or all of it where z is lowest.
+
+        Of powers without 0 it is the one that both signs have.
+        """
+        if self.powers:
+            return min(self.quant_max, -self.quant_min)
         width = self.quant_max - self.quant_min
         return width if self.zero_point == self.quant_min else width / 2
 
@@ -99,11 +122,16 @@ def clipped(x: Tensor, exponent: int | Tensor, grid: Grid) -> Tensor:
 
 
 def nearest_power(x: Tensor) -> Tensor:
-    """Return the nearest of 0, ±1, ±2, ±4 … to floats; of two as near, the smaller."""
-    mantissa, exponent = torch.frexp(x.abs())  # |x| = m · 2^e with m in [0.5, 1)
-    below = (mantissa <= 0.75).to(torch.int32)  # 0.75 · 2^e is the middle of 2^(e−1) and 2^e
-    power = torch.ldexp(torch.ones_like(x), (exponent - below).clamp(0, 62))
-    return torch.where(x.abs() > 0.5, power.copysign(x), torch.zeros_like(x))
+    """Return the nearest of 0, ±1, ±2 … ±2^62 to float32 or float64; of two as near, the smaller.
+
+    |x| = 2^e · 1.m is nearer to 2^(e+1) where its mantissa m passes a half: adding just under a
+    half carries into the exponent then, and only then.
+    """
+    integers, mantissa_bits = LAYOUTS[x.dtype]
+    magnitude, just_under = x.abs(), 2 ** (mantissa_bits - 1) - 1
+    carried = magnitude.view(integers).add_(just_under) >> mantissa_bits << mantissa_bits
+    powers = carried.view(x.dtype).clamp_(1.0, 2.0**62).copysign_(x)
+    return torch.where(x.abs() > 0.5, powers, 0.0)
 
 
 def dequantize(codes: Tensor, exponent: int | Tensor, zero_point: int) -> Tensor:

@@ -17,10 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from powtwo.core.windows import Sides, four, pad_argument, pair, symmetric
-from powtwo.integer import fixedpoint, tiles, weightless
+from powtwo.integer import fixedpoint, schema, tiles, weightless
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding, half_unit
 
+GRIDS = {
+    "uniform": Grid.of_weights,
+    "power_of_two": Grid.of_powers,
+    "power_of_two_nonzero": Grid.of_nonzero_powers,
+}
 INT32_BITS = 32
 INT32_LIMIT = 2**31
 Exponents = int | tuple[int, ...]  # one for a whole weight, or one for each output channel
@@ -55,17 +60,22 @@ class WeightFormat:
     """How a weight is coded: w ≈ 2^e · code, in `bits`."""
 
     bits: int = 8
-    kind: str = "uniform"  # or power_of_two: 0 and ±2^k alone
+    kind: str = "uniform"  # or power_of_two: 0 and ±2^k; or power_of_two_nonzero: ±2^k alone
 
     @property
     def grid(self) -> Grid:
         """Return the signed codes that may be used."""
-        return (Grid.of_powers if self.kind == "power_of_two" else Grid.of_weights)(self.bits)
+        return GRIDS[self.kind](self.bits)
+
+    @property
+    def is_powers(self) -> bool:
+        """Tell whether a multiplication by a code is a shift."""
+        return self.grid.powers
 
     @property
     def width(self) -> int:
         """Return the bits of the integer that holds a code; ±2^6, four bits, is an int8."""
-        return 2 ** (self.bits - 1) if self.kind == "power_of_two" else self.bits
+        return schema.width(self.kind, self.bits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,17 @@ Channels = Annotated[list[float], Field(max_length=2**16, fail_fast=True)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def width(kind: str, code_bits: int) -> int:
+    """Return the bits of the integer that holds a weight of so many bits.
+
+    2^6, the largest of 0 and ±2^k in 4 bits, is an int8, and so is −2^7, the least without 0.
+    """
+    if kind == "uniform":
+        return code_bits
+    exponents: int = 2 ** (code_bits - 1)  # 0 to one less, and, where 0 has a code, to two less
+    return exponents if kind == "power_of_two" else min(exponents + 1, 8)
+
+
 def _form(value: Any) -> str:
     return "each channel" if isinstance(value, list) else "all channels"
 
@@ -168,7 +179,7 @@ class Weighted(OfOne):
 
     weight_bits: Bits
     weight_exponent: Exponents
-    weight_kind: Literal["power_of_two"] | None = None
+    weight_kind: Literal["power_of_two", "power_of_two_nonzero"] | None = None
     weight_code_bits: ShiftBits | None = None
 
 

@@ -44,7 +44,7 @@ class LayerShape:
     input_zero_point: int
     output_bits: int | None  # None: the output is the int32 accumulators
     output_zero_point: int | None
-    weight_kind: str = "uniform"  # power_of_two: a weight shifts, it does not multiply
+    weight_kind: str = "uniform"  # power_of_two…: a weight shifts, it does not multiply
     weight_code_bits: int = 8  # that a weight is stored in; fewer than weight_bits for 0 and ±2^k
     stored: Shape | None = None  # the output after the poolings that follow, if any
     accumulator_bits: int = 32  # of the sums of products, or, with tiles, of each tile's sum
@@ -57,9 +57,9 @@ class LayerShape:
         """INT32 additions of tile sums for one image.
 
         `spills` counts them for one position of the output, over all of its channels: a channel
-        with T tiles has b + t₁ + … + t_T, T additions in INT32, that of the bias included, and the
-        K − T other additions of its K products have `accumulator_bits`. Without tiles the bias and
-        all products are added in `accumulator_bits`.
+        with T tiles has b + t₁ + … + t_T, T additions in INT32, that of the bias included, and its
+        K products are added in `accumulator_bits`, each to a sum that starts at 0. Without tiles
+        the bias and all products are added in `accumulator_bits`.
         """
         return self.spills * prod(self.output_shape[1:])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 # What a value is called where it differs from what a scheme has without it.
 TENSOR_WORDS: Mapping[str, Mapping[Any, str]] = {
-    "kind": {"power_of_two": "±2ᵏ"},
+    "kind": {"power_of_two": "±2ᵏ", "power_of_two_nonzero": "±2ᵏ without 0"},
     "per": {"channel": "per channel"},
     "rounding": {"learned": "learned rounding"},
 }
@@ -53,5 +53,9 @@ def _words(options: Mapping[str, Any], words: Mapping[str, Mapping[Any, str]]) -
 def _layer(layer: Mapping[str, Any]) -> str:
     letters = {"weights": "W", "activations": "A", "accumulator": "accumulator "}
     bits = [f"{letter}{layer[key]}" for key, letter in letters.items() if layer.get(key)]
-    kinds = {"uniform": "uniform", "power_of_two": "powers of two"}
+    kinds = {
+        "uniform": "uniform",
+        "power_of_two": "powers of two",
+        "power_of_two_nonzero": "powers of two without 0",
+    }
     return " ".join([*bits, *([kinds[layer["kind"]]] if layer.get("kind") else [])])

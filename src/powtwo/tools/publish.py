@@ -14,7 +14,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,12 @@ def main(arguments: list[str]) -> None:
     """Publish, and say what was written, or in one line why nothing was."""
     parser = argparse.ArgumentParser(prog="inv publish", description=__doc__)
     parser.add_argument("name", nargs="?", default="", help="of a-z, 0-9 and -")
+    parser.add_argument("--also", action="append", default=[], help="a scheme, to keep its network")
     parser.add_argument("--force", action="store_true", help="replace a run of other parameters")
     options = parser.parse_args(arguments)
     with one_line_errors("publish"):
         done = "replaced" if (published.RESULTS / options.name).is_dir() else "published"
-        info = publish(Path(), options.name, force=options.force)
+        info = publish(Path(), options.name, also=options.also, force=options.force)
         print(f"results/{options.name}: {done}; the best scheme is {info['scheme']}")
         if info["stages"]["train"] is None:
             print("what trained it is unknown: logs/train.json is missing or of another run")
@@ -49,8 +50,12 @@ def main(arguments: list[str]) -> None:
             print("the code is of no commit: commit it before you publish, so that others find it")
 
 
-def publish(root: Path, name: str, *, force: bool = False) -> dict[str, Any]:
+def publish(
+    root: Path, name: str, *, also: Sequence[str] = (), force: bool = False
+) -> dict[str, Any]:
     """Write `results/NAME/` under `root`, whole or not at all, and return what `run.json` says.
+
+    The integer networks of the schemes `also` are kept beside that of the best one.
 
     Raises:
         ValueError: where the name is not of [a-z0-9-], or is that of a preset which sets
@@ -61,7 +66,10 @@ def publish(root: Path, name: str, *, force: bool = False) -> dict[str, Any]:
         raise ValueError(f"NAME = {name!r}: must be of a-z, 0-9 and -; choose another")
     if stale := list(status.changes(root)):
         raise ValueError(f"not up to date: {', '.join(stale[:4])}; run `inv repro` first")
-    if others := results.leftovers(root, schema.load(root / "params.yaml").schemes):
+    schemes = schema.load(root / "params.yaml").schemes
+    if unknown := [each for each in also if each not in schemes]:
+        raise ValueError(f"--also = {unknown[0]!r}: must be one of {', '.join(schemes)}")
+    if others := results.leftovers(root, schemes):
         raise ValueError(f"{others[0].relative_to(root)}: of a removed scheme; run `inv prune`")
     best, folder = published.choose([published.load(root)]), root / published.RESULTS / name
     published.check_recipe(root, published.other_seeds(root, name))
@@ -80,8 +88,9 @@ def publish(root: Path, name: str, *, force: bool = False) -> dict[str, Any]:
         for path in _kept(root, with_report=network is not None):
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / path, new / path)
-        if network:
-            shutil.copyfile(root / "models/integer" / network, new / network)
+        for kept in dict.fromkeys([network, *(f"{each}.safetensors" for each in also)]):
+            if kept:
+                shutil.copyfile(root / "models/integer" / kept, new / kept)
         seeds = root / "logs" / published.SEEDS
         if seeds.is_file() and published.is_of_run(seeds, root):
             shutil.copyfile(seeds, new / published.SEEDS)

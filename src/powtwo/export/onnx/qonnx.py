@@ -197,7 +197,9 @@ def _accumulate(  # noqa: PLR0917
     # are multiples of the finest step, in more bits.
     exponents = torch.tensor(layer.weight_exponent)
     finest, more = exponents.min(), int(exponents.max() - exponents.min())
-    quant = _Quant(finest, layer.weight_bits + more, narrow=True)
+    assert layer.weight is not None
+    lowest = int(layer.weight.min()) == -(2 ** (layer.weight_bits - 1))  # −2^7 alone is one
+    quant = _Quant(finest, layer.weight_bits + more, narrow=not lowest)
     weight = _parameter(graph, values, quant, f"{name}.weight")
     # FINN's first step, qonnx's ExtractBiasFromConv, cannot reshape a number of no dimension.
     finest = layer.accumulator_exponent.min().reshape(1) - halves

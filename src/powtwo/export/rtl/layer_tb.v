@@ -12,7 +12,7 @@ module layer_tb #(
     parameter INPUT_ZERO_POINT = 128, parameter OUTPUT_ZERO_POINT = 128,
     parameter OUTPUT_MAX = 255, parameter RELU = 1, parameter HALF_EVEN = 0,
     parameter CODE_BITS = 8,            // of a weight: 8, one a word; 2 or 4, packed in 32 bits
-    parameter POWERS = 0,               // 1: packed weights are 0 or +-2^k
+    parameter POWERS = 0,               // 1: packed weights are 0 or +-2^k; 2: +-2^k alone
     parameter ACC_BITS = 32,            // of a sum, or of a tile's
     parameter TILES = 0,                // in a row of +tiles=FILE; 0: each output is one sum
     parameter SHIFT = 0,                // of every channel, unless +shift=FILE is given
@@ -45,7 +45,8 @@ module layer_tb #(
     wire signed [31:0] sum;
     generate
         if (CODE_BITS == 8) assign sum = $signed(word) * $signed(inputs);
-        else if (POWERS) shift_dot #(.CODE_BITS(CODE_BITS)) dot (word, inputs, sum);
+        else if (POWERS) shift_dot #(.CODE_BITS(CODE_BITS), .NONZERO(POWERS == 2))
+            dot (word, inputs, sum);
         else packed_dot #(.CODE_BITS(CODE_BITS)) dot (word, inputs, sum);
     endgenerate
 

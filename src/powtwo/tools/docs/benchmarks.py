@@ -58,7 +58,16 @@ class SizeRow(NamedTuple):
     ms_an_image: float | None  # of processor time, a median over turns
 
 
-def table(rows: Sequence[TrainRow | LoadRow | SizeRow]) -> str:
+class FinetuneRow(NamedTuple):
+    """A fine-tuning of a scheme of preset cifar10-jpeg-tuned, seed 0, on an H200."""
+
+    scheme: str
+    changed: str  # keys of its section `finetune`
+    epochs: int
+    validation_accuracy: float  # of the integer network of the best epoch
+
+
+def table(rows: Sequence[TrainRow | LoadRow | SizeRow | FinetuneRow]) -> str:
     """Return Markdown: a column for each of the file, a line for each run."""
     if not rows:
         return "No run is kept yet: the benchmark's option `--keep` adds one."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from powtwo.report.figures.style import png
 from powtwo.tools.docs import ablation, benchmarks, energy_page, gpu_run, lab_page, readme
-from powtwo.tools.docs.benchmarks import LoadRow, SizeRow, TrainRow, read
+from powtwo.tools.docs.benchmarks import FinetuneRow, LoadRow, SizeRow, TrainRow, read
 
 
 def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
@@ -20,12 +20,15 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     page, folder = root / "docs/results.md", root / "docs"
     yield page, "run", lambda: readme.work_tree(root)
     yield page, "published", lambda: readme.published_runs(root)
-    yield page, "schemes", lambda: readme.published_schemes(root / readme.HEADLINE)
+    yield page, "tuned", lambda: readme.published_schemes(root / readme.HEADLINE)
+    yield page, "schemes", lambda: readme.published_schemes(root / readme.CALIBRATED)
     page = root / "docs/training.md"
     yield page, "ablation", lambda: ablation.table(read(folder / "ablation.csv", ablation.Row))
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
     yield page, "loading", lambda: benchmarks.table(read(folder / "loading.csv", LoadRow))
     yield page, "gpu", lambda: gpu_run.table(folder / "gpu.json")
+    tuned = folder / "finetuning.csv"
+    yield folder / "schemes.md", "finetuning", lambda: benchmarks.table(read(tuned, FinetuneRow))
     sizes = folder / "c_size.csv"
     yield folder / "c.md", "size", lambda: benchmarks.table(read(sizes, SizeRow))
     for name, make in lab_page.passages(root).items():

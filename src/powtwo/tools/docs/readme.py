@@ -20,7 +20,8 @@ from powtwo.tools.docs import markdown
 from powtwo.tools.docs.markdown import mean_deviation
 from powtwo.tools.published import Run
 
-HEADLINE = Path("results/cifar10-jpeg")  # the run whose picture README opens with
+HEADLINE = Path("results/cifar10-jpeg-tuned")  # the run whose picture README opens with
+CALIBRATED = Path("results/cifar10-jpeg")  # the one whose schemes are not fine-tuned
 EDITED, AFTER = "w3", "w3-mse"  # the scheme that README edits, and the one that it then equals
 MOST_ROWS = 8
 RATIOS = {

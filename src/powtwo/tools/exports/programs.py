@@ -146,7 +146,7 @@ def _parameters(manifest: dict[str, Any], layer: dict[str, Any]) -> dict[str, in
     if layer["memory"]["weight"]["bits"] == packing.WORD_BITS:
         layout = layer["packing"]
         values |= {"CODE_BITS": layout["code_bits"]}
-        values |= {"POWERS": int(layout["code"] == "sign_exponent")}
+        values |= {"POWERS": list(packing.CODES.values()).index(layout["code"])}
     if layer["output"] == "codes":
         values |= {
             "OUTPUT_ZERO_POINT": layer["output_zero_point"],

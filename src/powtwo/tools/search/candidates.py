@@ -1,8 +1,8 @@
-"""The formats that each weighted layer may have: words such as `uniform2a4`, or a YAML file.
+"""The formats that each weighted layer may have: words such as `uniform2a4p12`, or a YAML file.
 
-A word is a weight kind, the bits of a weight and, after `a`, those of the output's codes:
-`power_of_two3` leaves the activations as the scheme has them. A file says more, in the words of a
-scheme's `layers`, and for single layers:
+A word is a weight kind, the bits of a weight and, after `a`, those of the output's codes, after `p`
+those of the accumulators: `power_of_two3` leaves both as the scheme has them. A file says it in the
+words of a scheme's `layers`, and for single layers:
 
     all: [{kind: uniform, weights: 2}, {kind: power_of_two, weights: 3, activations: 4}]
     layers: {first: [{kind: power_of_two, weights: 4}]}
@@ -25,7 +25,7 @@ from powtwo.network.folded import FoldedLayer
 
 WORDS = "uniform2,power_of_two3,power_of_two4"  # where none are given
 SUFFIXES = (".yaml", ".yml")  # of a file; anything else is words
-_WORD = re.compile(r"([a-z_]+)(\d+)(?:a(\d+))?")
+_WORD = re.compile(r"([a-z_]+)(\d+)(?:a(\d+))?(?:p(\d+))?")
 
 
 class Candidates(Section):
@@ -61,12 +61,11 @@ def _format(word: str) -> LayerBits:
     if found is None:
         raise ValueError(
             f"--candidates {word!r}: must be a kind and bits, such as uniform2 or "
-            f"power_of_two3a4, or a file that ends in {' or '.join(SUFFIXES)}"
+            f"power_of_two3a4p16, or a file that ends in {' or '.join(SUFFIXES)}"
         )
-    kind, weights, activations = found.groups()
-    values = {"kind": kind, "weights": int(weights)}
-    if activations:
-        values["activations"] = int(activations)
+    kind, *bits = found.groups()
+    widths = zip(("weights", "activations", "accumulator"), bits, strict=True)
+    values = {"kind": kind} | {name: int(width) for name, width in widths if width}
     return validate(LayerBits, values, f"--candidates {word!r}")
 
 
@@ -143,6 +142,7 @@ def _key(layer: LayerBits, scheme: Scheme) -> str:
         "kind": scheme.weights.kind,
         "weights": scheme.weights.bits,
         "activations": scheme.activations.bits,
+        "accumulator": scheme.accumulator.bits if scheme.accumulator else 32,
     }
     return repr(sorted((default | said_format(layer)).items()))
 

@@ -76,6 +76,9 @@ def gives(shape: LayerShape) -> Codes:
 def options(layers: Sequence[Sequence[Measured]], prices: Prices) -> tuple[list[list[Option]], int]:
     """Return what `assign` chooses from, and how many of its units of energy make a pJ.
 
+    Where accumulators have tiles, how many spill is taken from the codes that the layer read when
+    it was measured; the network of an assignment has its own.
+
     Args:
         layers: the formats of each layer of a stack; the scheme's own first.
         prices: of operations.
