@@ -7,7 +7,7 @@ import sys
 import torch
 from pydantic import Field
 
-from powtwo.calibration import exponents
+from powtwo.calibration import equalization, exponents
 from powtwo.calibration.params import Calibrate
 from powtwo.conversion.scheme import Scheme
 from powtwo.core import files
@@ -36,6 +36,9 @@ def main(scheme: str) -> None:
             params.scheme,
             params.calibrate.batch_size,
         )
+        if params.scheme.equalize and (kept := equalization.left_out(calibrated.folded)):
+            layers = ", ".join(map(str, kept))
+            print(f"not equalized, as an addition, a ReLU6 or several layers read it: {layers}")
         with files.atomic(f"models/calibrated/{scheme}.safetensors") as path:
             calibrated.save(path)
 

@@ -14,7 +14,7 @@ from powtwo.core.stages import stage
 from powtwo.dataset.images import Dataset, evenly_spaced
 from powtwo.evaluation import comparison, float_classes, zeros
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import fold
+from powtwo.network.folding import fold
 from powtwo.sidecar.run_log import observed
 
 

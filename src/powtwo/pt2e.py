@@ -33,6 +33,7 @@ from torchao.quantization.pt2e.quantizer import (
 from powtwo.calibration.observers import Observer
 from powtwo.conversion import scheme as schemes
 from powtwo.conversion.scheme import Scheme
+from powtwo.core.windows import pair, symmetric
 from powtwo.integer.fixedpoint import Grid, power_of_two
 from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer
@@ -159,18 +160,30 @@ def _check(scheme: Scheme) -> None:
 
 
 def float_network(layers: Sequence[FoldedLayer]) -> nn.Sequential:
-    """Build the float32 network (N, C, H, W) to (N, classes) of layers without batch norm."""
+    """Build the float32 network (N, C, H, W) to (N, classes) of layers without batch norm.
+
+    Raises:
+        ValueError: where the layers are no stack of plain convolutions, poolings and products.
+    """
     modules: list[nn.Module] = []
-    for layer in layers:
-        modules.append(_module(layer))
+    for index, layer in enumerate(layers):
+        modules.append(_module(index, layer))
         if layer.relu:
             modules.append(nn.ReLU())
     return nn.Sequential(*modules).eval()
 
 
-def _module(layer: FoldedLayer) -> nn.Module:
+def _module(index: int, layer: FoldedLayer) -> nn.Module:
+    padding = symmetric(layer.padding)
+    plain = layer.inputs is None and layer.maximum is None and layer.groups == 1
+    if not plain or padding is None or layer.kind in ("add", "avgpool2d"):
+        raise ValueError(
+            f"layer {index}: kind = {layer.kind!r}: PT2E gets stacks of plain convolutions, "
+            "poolings and linear layers here; use the exports"
+        )
+    kernel, stride = pair(layer.kernel), pair(layer.stride)
     if layer.kind == "maxpool2d":
-        return nn.MaxPool2d(layer.kernel, layer.stride)
+        return nn.MaxPool2d(kernel, stride, padding)
     if layer.kind == "flatten":
         return nn.Flatten()
     assert layer.weight is not None
@@ -178,7 +191,7 @@ def _module(layer: FoldedLayer) -> nn.Module:
     outputs, inputs = layer.weight.shape[:2]
     module: nn.Conv2d | nn.Linear = nn.Linear(inputs, outputs)
     if layer.kind == "conv2d":
-        module = nn.Conv2d(inputs, outputs, layer.kernel, layer.stride, layer.padding)
+        module = nn.Conv2d(inputs, outputs, kernel, stride, padding)
     module.load_state_dict({"weight": layer.weight, "bias": layer.bias})
     return module
 

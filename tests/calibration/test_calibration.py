@@ -30,7 +30,8 @@ from powtwo.dataset.normalization import Normalization
 from powtwo.integer.layer import ActivationQParams, WeightFormat
 from powtwo.network.architecture import Architecture
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import fold, logits, outputs
+from powtwo.network.folded import logits, outputs
+from powtwo.network.folding import fold
 
 
 def test_exponents_are_what_the_lab_rule_gives() -> None:

@@ -134,8 +134,8 @@ def test_a_layer_is_reconstructed_from_the_codes_that_it_will_read(
     """Also where the layer before had its output coarsened."""
     options, read, real = scheme(learn=True, correct=True), {}, to_integer.convert_layer
 
-    def watched(index: int, layer: object, codes: object, **options: object) -> object:
-        read.setdefault(index, []).append(codes)
+    def watched(index: int, layer: object, codes: list[object], **options: object) -> object:
+        read.setdefault(index, []).append(codes[0])
         return real(index, layer, codes, **options)
 
     monkeypatch.setattr(reconstruction, "convert_layer", watched)
@@ -152,7 +152,7 @@ def test_an_accumulator_that_overflows_coarsens_one_layer_too() -> None:
     step = power_of_two(layer.weight_exponent + CALIBRATED.input.codes.exponent)
     bias = torch.full_like(layer.folded.bias, 2.0**31 - 2) * step
     large = replace(layer, folded=replace(layer.folded, bias=bias))
-    found = to_integer.convert_layer(0, large, CALIBRATED.input.codes, scheme())
+    found = to_integer.convert_layer(0, large, [CALIBRATED.input.codes], scheme())
     assert int(found.bound.max()) < 2**31
     assert found.weight_exponent > layer.weight_exponent
 

@@ -26,7 +26,8 @@ from powtwo.core import tensors
 from powtwo.integer.fixedpoint import power_of_two
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import IntegerNetwork
-from powtwo.network.folded import FoldedLayer, fold, outputs
+from powtwo.network.folded import FoldedLayer, outputs
+from powtwo.network.folding import fold
 
 
 @pytest.mark.parametrize("bias", ["nearest", "floor"])
@@ -114,7 +115,7 @@ def test_the_output_is_coarsened_first_and_counts_for_the_weights() -> None:
     """Where a channel's shift is below 0 and another's above 31 at once."""
     folded = FoldedLayer("linear", torch.zeros(3, 2).double(), torch.zeros(3).double())
     layer = CalibratedLayer(folded, (0, -29, -40), output=ActivationQParams(-3))
-    converted = to_integer.convert_layer(0, layer, ActivationQParams(0), scheme())  # −3, 26, 37
+    converted = to_integer.convert_layer(0, layer, [ActivationQParams(0)], scheme())  # −3, 26, 37
     assert converted.output == ActivationQParams(0)
     assert converted.weight_exponent == (0, -29, -31)
     assert converted.shift.tolist() == [0, 29, 31]

@@ -181,7 +181,7 @@ def test_a_bias_beyond_the_width_coarsens_its_channel() -> None:
     options = options_of()
     width = layer_config.Accumulator(bits=10)
     found = to_integer.convert_layer(
-        0, layer, ActivationQParams(0, 0, 4), options, accumulator=width
+        0, layer, [ActivationQParams(0, 0, 4)], options, accumulator=width
     )
     assert found.weight_exponent[0] >= 3  # 3,000 / 2^3 = 375 is below 2^9
     assert found.weight_exponent[1] == 0
@@ -195,7 +195,7 @@ def test_of_one_channel_a_percent_beyond_only_some_codes_move() -> None:
     bias = torch.tensor([0.0, 72.0, 0.0]).double()
     layer = CalibratedLayer(FoldedLayer("linear", weight, bias), 0, WeightFormat(4))
     found = to_integer.convert_layer(
-        0, layer, ActivationQParams(0, 0, 4), options_of(),
+        0, layer, [ActivationQParams(0, 0, 4)], options_of(),
         accumulator=layer_config.Accumulator(bits=11),
     )  # fmt: skip
     assert found.weight_exponent == 0
@@ -253,7 +253,7 @@ def test_coarser_exponents_win_where_fine_steps_would_leave_little() -> None:
     )
     width = layer_config.Accumulator(bits=10)
     found = to_integer.convert_layer(
-        0, layer, ActivationQParams(0, 0, 4), options_of(), accumulator=width
+        0, layer, [ActivationQParams(0, 0, 4)], options_of(), accumulator=width
     )
     exponents = by_output(found.weight_exponent, found.weight)
     assert found.weight_exponent == (3,)  # 32 codes of 1 stand for 8

@@ -306,3 +306,26 @@ def test_energy_is_monotone_in_every_coefficient(
         grown = total_energy(counts, table) - total_energy(counts, QTOOLS)
         assert (grown > 0) == (used and more > 0)
         assert grown >= 0
+
+
+def test_an_addition_and_an_average_cost_their_additions() -> None:
+    """32 outputs each: by hand, in the lab's prices."""
+    added = LayerShape(
+        0, "add", (2, 4, 4), (2, 4, 4), fan_in=2, weight_bits=0, input_bits=8,
+        input_zero_point=128, output_bits=8, output_zero_point=128, aligned=True,
+    )  # fmt: skip
+    assert (added.macs, added.weights, added.biases, added.inputs) == (0, 0, 0, 64)
+    assert total_energy(float_counts([added]), LAB) == 32 * Fraction("0.9")
+    costs = {  # an addition, an alignment, a shift, and the zero points
+        "per_use": Fraction("0.1") + 2 * Fraction("0.01") + 3 * Fraction("0.03"),
+        "per_input": Fraction("0.1") + 2 * Fraction("0.01") + 3 * Fraction("0.03"),
+        "folded": 2 * Fraction("0.1") + 2 * Fraction("0.01") + Fraction("0.03"),
+        "msb_flip": Fraction("0.1") + 2 * Fraction("0.01"),
+    }
+    for convention, pj in costs.items():
+        assert total_energy(integer_counts([added], convention), LAB) == 32 * pj
+    average = replace(added, kind="avgpool2d", input_shape=(2, 8, 8), fan_in=4, aligned=False)
+    assert average.inputs == 128
+    assert total_energy(float_counts([average]), LAB) == 32 * 3 * Fraction("0.9")
+    pj = 3 * Fraction("0.1") + Fraction("0.01") + 5 * Fraction("0.03")
+    assert total_energy(integer_counts([average], "per_use"), LAB) == 32 * pj

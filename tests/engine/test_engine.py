@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from graphs import graphs
 from hypothesis import given, settings
 from networks import ROUNDINGS, network_of, networks, random_network, random_pixels
 from processor import VNNI, needs_vnni
@@ -44,6 +45,45 @@ def assert_equal(candidate: type[Engine], network: IntegerNetwork, pixels: torch
 @given(network=networks)
 def test_equals_the_reference(candidate: type[Engine], network: IntegerNetwork) -> None:
     assert_equal(candidate, network, random_pixels(7))
+
+
+@pytest.mark.parametrize("candidate", FAST)
+@settings(max_examples=100, deadline=None)
+@given(network=graphs)
+def test_equals_the_reference_on_graphs(candidate: type[Engine], network: IntegerNetwork) -> None:
+    assert_equal(candidate, network, random_pixels(7, size=7))
+
+
+@pytest.mark.parametrize("candidate", FAST)
+@pytest.mark.parametrize("octaves", [0, 6, 8, 18])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_additions_of_every_width_equal_the_reference(
+    candidate: type[Engine], rounding: str, octaves: int
+) -> None:
+    """Accumulators of 9, 15, 17 and 27 bits: below and beyond those of 16, and of float32."""
+    fine, coarse = ActivationQParams(-7), ActivationQParams(octaves - 7)
+    one, zero = torch.eye(2, dtype=torch.int8), torch.zeros(2, dtype=torch.int32)
+    scaled = Layer("linear", one, zero, weight_exponent=octaves, input=fine, output=coarse)
+    for shift in {0, 1, octaves}:
+        last = Layer(
+            "add", input=fine, second=coarse, inputs=(0, 1), output=ActivationQParams(shift - 7)
+        )
+        layers = (Layer("flatten"), scaled, last)
+        network = network_of(*layers, rounding=rounding, shape=(2, 1, 1))
+        every = torch.arange(256, dtype=torch.uint8)
+        pixels = torch.stack([every, every.roll(77)], 1)[:, :, None, None]
+        assert_equal(candidate, network, pixels)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_convolution_beyond_float32_is_exact_in_groups_too(groups: int) -> None:
+    weight = torch.full((3, 1536 // groups, 3, 3), 127, dtype=torch.int8)
+    bias = torch.tensor([1, 3, 5], dtype=torch.int32)
+    layer = Layer("conv2d", weight, bias, input=ActivationQParams(0, 0), kernel=3, groups=groups)
+    assert int(layer.bound.max()) > 2**24
+    x = torch.full((1, 1536, 3, 3), 255, dtype=torch.uint8)
+    step = FloatStep(layer, Rounding.FLOOR, torch.device("cpu"))
+    assert torch.equal(step(x.float()).to(torch.int32), accumulate(layer, x))
 
 
 @pytest.mark.parametrize("candidate", FAST)

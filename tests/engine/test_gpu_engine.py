@@ -8,6 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("hypothesis")  # which `networks` wants
+from graphs import random_graph
 from networks import ROUNDINGS, random_network, random_pixels
 
 from powtwo.core.stages import repeatable
@@ -29,6 +30,15 @@ def test_every_code_equals_the_reference_s(rounding: str, bits: int) -> None:
         ours = Gpu(network, "cuda").outputs(pixels)
         for index, (_, expected) in enumerate(network.outputs(pixels)):
             assert torch.equal(next(ours), expected), index
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_code_of_a_graph_equals_the_reference_s(seed: int) -> None:
+    network = random_graph(seed, ROUNDINGS[seed % 3], 2 + seed % 7, (None, 0)[seed % 2])
+    pixels = random_pixels(seed, 50, size=7)
+    ours = Gpu(network, "cuda").outputs(pixels)
+    for index, (_, expected) in enumerate(network.outputs(pixels)):
+        assert torch.equal(next(ours), expected), index
 
 
 def test_auto_takes_it_in_the_mode_of_a_stage() -> None:

@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from graphs import random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import ROUNDINGS, identical_floats, networks, random_network, random_pixels
 from torch import Tensor
 
-from powtwo.engine import make
+from powtwo.engine import ENGINES, make
 from powtwo.evaluation import sensitivity
 from powtwo.evaluation.comparison import classify
 from powtwo.evaluation.sensitivity import measure_sensitivity, simulate
 from powtwo.integer.fixedpoint import by_channel, dequantize
 from powtwo.integer.network import IntegerNetwork
+from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer, logits
 
 
@@ -42,7 +44,7 @@ def test_simulating_a_layer_on_codes_gives_the_codes_of_the_reference(
     for layer, (_, output) in zip(network.layers, network.outputs(random_pixels(1)), strict=True):
         if layer.has_weights:
             given_values = dequantize(x, layer.input.exponent, layer.input.zero_point)
-            simulated = simulate(layer, given_values, network.rounding)
+            simulated = simulate(layer, given_values, rounding=network.rounding)
             assert torch.equal(simulated, output.double())
         x = output
 
@@ -59,27 +61,29 @@ def test_simulating_a_layer_rounds_as_the_scheme_says(rounding: str) -> None:
     steps = sums / 2.0**-5
     rounded = {"floor": steps.floor(), "half_up": (steps + 0.5).floor(), "half_even": steps.round()}
     expected = (rounded[rounding] + 128).clamp(0, 255)
-    assert torch.equal(simulate(layer, x, rounding), expected)
+    assert torch.equal(simulate(layer, x, rounding=Rounding(rounding)), expected)
 
 
 def with_float_layer(network: IntegerNetwork, layers: list[FoldedLayer], which: int) -> list:
     """Return functions on values: layer `which` in float, the others integer, one by one."""
     return [
-        layer if index == which or not integer.has_weights else _as_integer(network, index)
+        layer if index == which or not integer.accumulates else AsInteger(network, index)
         for index, (layer, integer) in enumerate(zip(layers, network.layers, strict=True))
     ]
 
 
-def _as_integer(network: IntegerNetwork, index: int) -> object:
-    layer = network.layers[index]
+class AsInteger:
+    """A layer of integers on the values that its codes stand for."""
 
-    def run(x: Tensor) -> Tensor:
-        codes = simulate(layer, x, network.rounding)
+    def __init__(self, network: IntegerNetwork, index: int) -> None:
+        self.layer, self.rounding = network.layers[index], network.rounding
+        self.kind, self.inputs = self.layer.kind, self.layer.inputs
+
+    def __call__(self, *x: Tensor) -> Tensor:
+        codes, layer = simulate(self.layer, *x, rounding=self.rounding), self.layer
         if layer.output is None:
             return codes * 2.0**layer.accumulator_exponent
         return (codes - layer.output.zero_point) * 2.0**layer.output.exponent
-
-    return run
 
 
 @pytest.mark.parametrize("engine", ["reference", "float", "int8"])
@@ -101,10 +105,28 @@ def test_counts_are_those_of_whole_networks(engine: str, per_channel: bool, outp
     for index, alone in found.alone.items():
         mixed = with_float_layer(network, layers, index)
         assert alone.in_float == int((logits(mixed, x).argmax(1) == labels).sum())
-        mixed = [*layers[:index], _as_integer(network, index), *layers[index + 1 :]]
+        mixed = [*layers[:index], AsInteger(network, index), *layers[index + 1 :]]
         assert alone.quantized == int((logits(mixed, x).argmax(1) == labels).sum())
     counts = {n for alone in found.alone.values() for n in (alone.quantized, alone.in_float)}
     assert len(counts) > 2, "the example tells nothing apart"
+
+
+@pytest.mark.parametrize("engine", ["reference", "float", "int8", "gpu"])
+@pytest.mark.parametrize("seed", range(8))
+def test_counts_are_those_of_whole_graphs(engine: str, seed: int) -> None:
+    network = random_graph(seed, bits=5, layers=8)
+    layers = other_floats(network)
+    draw = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (40, 3, 7, 7), dtype=torch.uint8, generator=draw)
+    x = network.input.normalization(pixels, torch.float64)
+    labels = torch.randint(0, 5, (40,), generator=draw)
+    found = measure_sensitivity(ENGINES[engine](network, "cpu"), layers, pixels, labels, 16)
+    assert found.integer == int((network.logits(pixels).int().argmax(1) == labels).sum())
+    for index, alone in found.alone.items():
+        mixed = with_float_layer(network, layers, index)
+        assert alone.in_float == int((logits(mixed, x).argmax(1) == labels).sum())
+        mixed = [*layers[:index], AsInteger(network, index), *layers[index + 1 :]]
+        assert alone.quantized == int((logits(mixed, x).argmax(1) == labels).sum())
 
 
 @settings(max_examples=10, deadline=None)

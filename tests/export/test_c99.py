@@ -227,7 +227,7 @@ MUTATIONS = {
     "a shift off by one": ("l->shift[o * l->shift_step]", "l->shift[o * l->shift_step] + 1"),
     "input zero point 127": ("128, /* input_zero_point */", "127,"),
     "output zero point 127": ("128, /* output_zero_point */", "127,"),
-    "padding 0": ("code = l->input_zero_point; /*", "code = 0; /*"),
+    "padding 0": ("        return 0;\n", "        return -l->input_zero_point;\n"),
     "ReLU lost": ("1, /* relu */", "0,"),
     "codes above 254 lost": ("255, /* output_max */", "254,"),
 }

@@ -7,8 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import identical_floats, networks, random_network, random_pixels
+from small_graph import CLASSES as GRAPH_CLASSES
+from small_graph import checkpoint, images
 from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
+from powtwo.calibration.exponents import calibrate
 from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Accumulator
@@ -55,7 +58,7 @@ def check_equal(network: GridNetwork, dtype: torch.dtype, pixels: torch.Tensor) 
             output = before[-1].output
             zero_point = output.zero_point if output else 0
             assert torch.equal(x.double() + zero_point, outputs[index].double())
-    last = converted.last_weighted
+    last = converted.last_sums
     exponent = last.output.exponent if last.output else last.accumulator_exponent
     zero_point = last.output.zero_point if last.output else 0
     expected = dequantize(outputs[-1], exponent, zero_point)
@@ -165,6 +168,13 @@ def test_what_was_learned_is_what_conversion_reads(per_channel: bool) -> None:
         assert learned.adapted is not None
         assert torch.equal(learned.adapted.weight, layer.weight.double())
         assert torch.equal(learned.folded.weight, layer.layer.folded.weight)
+
+
+def test_a_graph_is_refused_by_name() -> None:
+    options = options_of()
+    calibrated = calibrate(checkpoint(), GRAPH_CLASSES, images(), options, 8)
+    with pytest.raises(ValueError, match="finetune: layer 1 is a conv2d of no plain stack"):
+        GridNetwork(calibrated, options)
 
 
 @given(networks)

@@ -12,7 +12,8 @@ from torch import nn
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.architecture import Architecture
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import fold, outputs
+from powtwo.network.folded import outputs
+from powtwo.network.folding import fold
 
 LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
 

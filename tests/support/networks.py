@@ -118,11 +118,14 @@ def identical_floats(network: IntegerNetwork | None = None) -> tuple[Engine, lis
 
 
 def _folded(layer: Layer) -> FoldedLayer:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"relu": layer.relu}
     if layer.has_weights:
         bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
-        values = {"weight": layer.weight_values, "bias": bias, "relu": layer.relu}
-    names = ("kind", "stride", "padding", "kernel")
+        values |= {"weight": layer.weight_values, "bias": bias}
+    if layer.maximum is not None:
+        steps = layer.maximum - layer.output.zero_point
+        values["maximum"] = steps * 2.0**layer.output.exponent
+    names = ("kind", "stride", "padding", "kernel", "groups", "inputs")
     return FoldedLayer(**{name: getattr(layer, name) for name in names}, **values)
 
 

@@ -99,8 +99,8 @@ def qdq_graph_agrees(
 
 def stored_codes(network: IntegerNetwork, index: int, codes: np.ndarray) -> np.ndarray:
     """Return codes as a QDQ graph stores them: int8 around 0 where ours are centered."""
-    known = [network.input.codes, *(layer.output for layer in network.layers[: index + 1])]
-    form = [codes for codes in known if codes is not None][-1]
+    form = network.codes(index)
+    assert form is not None
     middle = 2 ** (form.bits - 1)
     if form.zero_point != middle:
         return codes
@@ -115,7 +115,7 @@ def same(ours: torch.Tensor | np.ndarray, theirs: np.ndarray) -> bool:
 
 def values(network: IntegerNetwork, logits: torch.Tensor) -> np.ndarray:
     """Return the float32 values that a network's logits stand for; exact below 2^24."""
-    last = network.layers[-1]
+    last = network.last_sums
     if last.output is None:
         return fixedpoint.dequantize(logits, last.accumulator_exponent, 0).float().numpy()
     exponent, zero_point = last.output.exponent, last.output.zero_point

@@ -8,7 +8,7 @@ import pytest
 from small_vgg import CHECKPOINT, options_of
 
 from powtwo.conversion.scheme import LayerBits, Scheme
-from powtwo.network.folded import fold
+from powtwo.network.folding import fold
 from powtwo.tools.search import candidates
 
 LAYERS = fold(CHECKPOINT.network())  # weighted: 0, 2, 4, 7, 8
@@ -94,7 +94,7 @@ def test_an_assignment_is_the_scheme_with_these_layers() -> None:
         ("formats: []", "formats = "),
         (
             "layers: {'1': [{weights: 2}]}",
-            "candidates: layers: 1: no layer with weights;",
+            "candidates: layers: 1: no layer with codes of its own;",
         ),
         (
             "layers: {first: [{weights: 2}], '0': [{weights: 3}]}",

@@ -39,13 +39,13 @@ class ExactFloatLayer:
         x = x.double()
         if self.layer.kind == "linear":
             return F.linear(x, self.weight)
-        return F.conv2d(x, self.weight, stride=self.layer.stride, padding=self.layer.padding)
+        return self.layer.convolve(x, self.weight)
 
     def outputs(self, sums: Tensor, exponent: int) -> Tensor:
         """Add the bias, apply ReLU and round to the grid for codes of this exponent."""
         assert self.layer.bias is not None
         outputs = sums + by_channel(self.layer.bias, sums.dim())
-        return round_to_grid(outputs.relu() if self.layer.relu else outputs, exponent)
+        return round_to_grid(self.layer.cut(outputs), exponent)
 
 
 def round_to_grid(x: Tensor, exponent: int) -> Tensor:

@@ -20,12 +20,13 @@ from powtwo.conversion import layer_config
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.layer_config import LayerQuantConfig
 from powtwo.conversion.scheme import Quantizer, Scheme
-from powtwo.dataset.images import SHAPE
+from powtwo.conversion.to_integer import with_addable_inputs
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.layer import ActivationQParams
 from powtwo.integer.network import Input
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import FoldedLayer, fold, outputs
+from powtwo.network.folded import FoldedLayer, outputs
+from powtwo.network.folding import fold
 
 DYADIC = ActivationQParams(exponent=-7)  # of pixel / 128 − 1, eight bits whatever the activations
 NEXT_TO_NOTHING = -30  # exponent of weights that are 0 where no code is
@@ -55,18 +56,23 @@ def calibrate(
     grids = {INPUT: DYADIC.grid}
     for config in layer_config.of_scheme(layers, scheme):
         layer = layers[config.index]
-        exponent = weight_exponent(config, layer, scheme.weights)
+        exponent: int | tuple[int, ...] = 0
+        if layer.weight is not None:
+            exponent = weight_exponent(config, layer, scheme.weights)
         calibrated[config.index] = CalibratedLayer(layer, exponent, config.weights)
         if config.output is not None:
             grids[config.index] = config.output
     normalize, batches = checkpoint.normalization, torch.split(images, batch_size)
     inputs = (normalize(batch, torch.float64) for batch in batches)
     qparams = _activation_qparams(layers, grids, scheme.activations, inputs)
+    codes = DYADIC if normalize.kind == "dyadic" else qparams[INPUT]
     network = Calibrated(
         tuple(classes),
-        Input(SHAPE, DYADIC if normalize.kind == "dyadic" else qparams[INPUT], normalize),
+        Input(checkpoint.architecture.image, codes, normalize),
         tuple(replace(layer, output=qparams.get(i)) for i, layer in enumerate(calibrated)),
     )
+    # Which of two inputs an addition cannot take as fine as it is, no layer can know alone.
+    network, _ = with_addable_inputs(network, scheme)
     return reconstruct(network, scheme, images, batch_size)
 
 

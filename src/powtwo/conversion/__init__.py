@@ -7,6 +7,8 @@ calibrated    the calibrated network, which conversion reads, and its file
 schema        what its file may say
 narrow        weights whose sums fit accumulators of few bits
 to_integer    the conversion itself
+weightless    of additions and averages
+moves         exponents that it coarsened
 """
 
 from powtwo.core.lazy import lazily
@@ -16,8 +18,9 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "calibrated": ["Calibrated", "CalibratedLayer"],
         "layer_config": ["LayerQuantConfig"],
+        "moves": ["Move"],
         "narrow": ["WeightSums", "largest_sums"],
         "scheme": ["Accumulator", "Activations", "Quantizer", "Scheme", "Weights"],
-        "to_integer": ["Conversion", "Move", "convert", "convert_layer", "metrics"],
+        "to_integer": ["Conversion", "convert", "convert_layer", "metrics"],
     },
 )

@@ -13,11 +13,14 @@ from torch import Tensor
 from powtwo.conversion import schema
 from powtwo.core import strict
 from powtwo.core import tensors as tensor_files
+from powtwo.core.windows import shortest
 from powtwo.integer.layer import ActivationQParams, Exponents, WeightFormat, as_exponents
 from powtwo.integer.network import Input
 from powtwo.network.folded import FoldedLayer
 
 PARTS = ("weight", "bias")  # of a layer that are tensors
+SIDES = ("kernel", "stride", "padding")
+RARE: dict[str, Any] = {"groups": 1, "inputs": None, "maximum": None}  # there where they differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +93,13 @@ class Calibrated:
 
 def _describe(layer: CalibratedLayer) -> dict[str, Any]:
     plain = [field.name for field in fields(FoldedLayer) if field.name not in PARTS]
+    folded = {name: getattr(layer.folded, name) for name in plain}
     return {
-        "folded": {name: getattr(layer.folded, name) for name in plain},
+        "folded": {
+            name: shortest(value) if name in SIDES else value
+            for name, value in folded.items()
+            if name not in RARE or value != RARE[name]
+        },
         "weight_exponent": layer.weight_exponent,
         "weight_format": asdict(layer.weight_format),
         "output": asdict(layer.output) if layer.output else None,
@@ -102,6 +110,7 @@ def _read(index: int, layer: schema.Layer, tensors: dict[str, Tensor]) -> Calibr
     prefix = f"layers.{index}."
     own = {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
     plain = layer.folded.model_dump()
+    plain["inputs"] = plain["inputs"] and tuple(plain["inputs"])
     folded = FoldedLayer(**plain, weight=own.get("weight"), bias=own.get("bias"))
     adapted = {name: own[f"adapted_{name}"] for name in PARTS if f"adapted_{name}" in own}
     return CalibratedLayer(

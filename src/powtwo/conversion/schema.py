@@ -11,19 +11,24 @@ from powtwo.conversion.scheme import WeightKind
 from powtwo.core import strict, tensors
 from powtwo.core.strict import Part, require
 from powtwo.core.tensors import Arrays, check_array
+from powtwo.core.windows import pair
 from powtwo.integer import checks, schema
 
 WEIGHTED = ("conv2d", "linear")
+WINDOWS = ("conv2d", "maxpool2d", "avgpool2d")
 
 
 class Folded(Part):
     """A float layer, without its tensors; what its kind does not need is as in `FoldedLayer`."""
 
-    kind: Literal["conv2d", "linear", "maxpool2d", "flatten"]
+    kind: Literal["conv2d", "linear", "add", "maxpool2d", "avgpool2d", "flatten"]
     relu: bool
-    stride: schema.Size
-    padding: schema.Padding
-    kernel: Annotated[int, Field(ge=0, le=2**16)]
+    stride: schema.Sides
+    padding: schema.Paddings
+    kernel: schema.Sides | Literal[0]
+    groups: schema.Size = 1
+    inputs: schema.Inputs | None = None
+    maximum: Annotated[float, Field(gt=0)] | None = None
 
 
 class WeightFormat(Part):
@@ -86,13 +91,23 @@ def _check_layer(prefix: str, where: str, layer: Layer, arrays: Arrays) -> None:
     if kind == "power_of_two_nonzero":
         fits, rule = 3 <= bits <= 4, f"must be 3 or 4, as kind is {kind}"
     require(fits, f"{where}weight_format bits", bits, rule)
-    if layer.folded.kind not in WEIGHTED:
+    folded = layer.folded
+    if folded.kind in WINDOWS:
+        require(folded.kernel != 0, f"{where}folded kernel", 0, "must be at least 1")
+    if folded.maximum is not None:
+        require(
+            folded.relu, f"{where}folded maximum", folded.maximum, "must be absent without relu"
+        )
+    if folded.kind not in WEIGHTED:
         return
     weight = arrays[f"{prefix}weight"]
-    if layer.folded.kind == "conv2d":
-        kernel = (layer.folded.kernel,) * 2
+    if folded.kind == "conv2d":
         rule = f"must be {weight.shape[2:]}, the sides of the weight"
-        require(weight.shape[2:] == kernel, f"{where}folded kernel", layer.folded.kernel, rule)
+        require(
+            weight.shape[2:] == pair(folded.kernel), f"{where}folded kernel", folded.kernel, rule
+        )
+        rule = f"must divide the {len(weight)} output channels"
+        require(len(weight) % folded.groups == 0, f"{where}folded groups", folded.groups, rule)
     if isinstance(layer.weight_exponent, list):
         rule = f"must be {len(weight)}, one for each output channel"
         count = len(layer.weight_exponent)

@@ -17,8 +17,11 @@ import torch
 
 from powtwo.conversion import layer_config, narrow
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
+from powtwo.conversion.moves import ACCUMULATORS, ADDABLE, SHIFT, Move
 from powtwo.conversion.narrow import Restriction
 from powtwo.conversion.scheme import Accumulator, Scheme
+from powtwo.conversion.weightless import convert_weightless, largest_code, plain_layer, too_fine
+from powtwo.core import graph
 from powtwo.integer import tiles
 from powtwo.integer.fixedpoint import MAX_SHIFT, by_output, clipped, quantize, scaled
 from powtwo.integer.layer import (
@@ -33,29 +36,9 @@ from powtwo.integer.network import IntegerNetwork
 from powtwo.network.folded import FoldedLayer
 
 BIAS_LIMIT = 2.0**62  # of biases in int64, before it is known whether they fit int32
-SHIFT = "its shift within 0 to 31"  # what an exponent is moved for
-ACCUMULATORS = "accumulators below 2^{}"
 FEW = 8  # moves of a layer's channels that are told one by one
 WIDE = Accumulator()
-
-
-@dataclass(frozen=True)
-class Move:
-    """An exponent that had to be coarsened to keep a shift or an accumulator within its range."""
-
-    layer: int
-    tensor: str  # output or weight
-    before: int
-    after: int
-    kept: str = SHIFT
-    channel: int | None = None  # whose it is; None where all channels share it
-
-    def __str__(self) -> str:
-        whose = "" if self.channel is None else f", channel {self.channel}"
-        return (
-            f"layer {self.layer}{whose}: {self.tensor} exponent {self.before} -> {self.after}, "
-            f"to keep {self.kept}"
-        )
+Converted = tuple[Layer, list[Move], Restriction | None]
 
 
 def _told(moves: Sequence[Move]) -> Iterator[str]:
@@ -100,19 +83,13 @@ class Conversion:
 
 def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     """Convert a calibrated network by a scheme called `name`; any that is finite can be."""
+    calibrated, moves = with_addable_inputs(calibrated, scheme)
     layers: list[Layer] = []
-    moves: list[Move] = []
     restrictions: list[Restriction] = []
-    codes = calibrated.input.codes
-    accumulators = layer_config.accumulators(calibrated.folded, scheme)
-    for index, layer in enumerate(calibrated.layers):
-        converted, moved, restriction = _convert(
-            index, layer, codes, scheme, accumulators.get(index, WIDE)
-        )
+    for converted, moved, restriction in _converted(calibrated, scheme):
         layers.append(converted)
         moves += moved
         restrictions += [restriction] if restriction else []
-        codes = converted.output or codes
     classes, pixels = calibrated.classes, calibrated.input
     network = IntegerNetwork(name, scheme.rounding, classes, pixels, tuple(layers))
     clipped_weights = sum(map(_clipped, layers, calibrated.folded))
@@ -122,14 +99,55 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
     return Conversion(network, tuple(moves), clipped_weights, tuple(zeroed), tuple(restrictions))
 
 
+def with_addable_inputs(calibrated: Calibrated, scheme: Scheme) -> tuple[Calibrated, list[Move]]:
+    """Coarsen the outputs that additions read where their exponents are too far apart to add."""
+    moves: list[Move] = []
+    if any(layer.kind == "add" for layer in calibrated.folded):
+        while (move := _first_too_fine(calibrated, scheme)) is not None:
+            layers, output = list(calibrated.layers), calibrated.layers[move.layer].output
+            assert output is not None
+            coarser = replace(output, exponent=move.after)
+            layers[move.layer] = replace(layers[move.layer], output=coarser)
+            calibrated = replace(calibrated, layers=tuple(layers))
+            moves.append(move)
+    return calibrated, moves
+
+
+def _first_too_fine(calibrated: Calibrated, scheme: Scheme) -> Move | None:
+    """Return how the first output must be coarsened that is too fine to be added."""
+    folded = calibrated.folded
+    reads = graph.sources(folded)
+    for index, (layer, *_) in enumerate(_converted(calibrated, scheme)):
+        if not (steps := too_fine(layer)):
+            continue
+        exponents = [each.exponent for each in layer.reads]
+        source = reads[index][exponents.index(min(exponents))]
+        source = graph.follow(reads, source, lambda i: not folded[i].accumulates)
+        if source != graph.IMAGE:  # which cannot be coarsened; `check` refuses it
+            return Move(source, "output", min(exponents), min(exponents) + steps, ADDABLE)
+    return None
+
+
+def _converted(calibrated: Calibrated, scheme: Scheme) -> Iterator[Converted]:
+    """Yield each layer in integers, and what was done for it."""
+    codes = {graph.IMAGE: calibrated.input.codes}
+    accumulators = layer_config.accumulators(calibrated.folded, scheme)
+    for index, sources in enumerate(graph.sources(calibrated.folded)):
+        inputs = [codes[source] for source in sources]
+        accumulator = accumulators.get(index, WIDE)
+        layer = _convert(index, calibrated.layers[index], inputs, scheme, accumulator)
+        codes[index] = layer[0].output or inputs[0]
+        yield layer
+
+
 def convert_layer(
     index: int,
     layer: CalibratedLayer,
-    codes: ActivationQParams,
+    codes: Sequence[ActivationQParams],
     scheme: Scheme,
     accumulator: Accumulator = WIDE,
 ) -> Layer:
-    """Convert one layer alone, which reads `codes`."""
+    """Convert one layer alone, which reads `codes`, one of each input."""
     converted, *_ = _convert(index, layer, codes, scheme, accumulator)
     check(index, converted)
     return converted
@@ -137,12 +155,12 @@ def convert_layer(
 
 def metrics(conversion: Conversion) -> dict[str, int]:
     """Sum a conversion up: shifts, accumulator bits (sign included), clipped weights, moves."""
-    weighted = [layer for layer in conversion.network.layers if layer.has_weights]
-    shifts = torch.cat([layer.shift.view(-1) for layer in weighted if layer.output])
+    sums = [layer for layer in conversion.network.layers if layer.accumulates]
+    shifts = torch.cat([layer.shift.view(-1) for layer in sums if layer.output])
     return {
         "min_shift": int(shifts.min()),
         "max_shift": int(shifts.max()),
-        "accumulator_bits": max(map(_accumulator_bits, weighted)),
+        "accumulator_bits": max(map(_accumulator_bits, sums)),
         "clipped_weights": conversion.clipped_weights,
         "moved_exponents": len(conversion.moves),
         "restricted_weights": conversion.restricted_weights,
@@ -161,12 +179,13 @@ def _accumulator_bits(layer: Layer) -> int:
 def _convert(
     index: int,
     layer: CalibratedLayer,
-    codes: ActivationQParams,
+    inputs: Sequence[ActivationQParams],
     scheme: Scheme,
     accumulator: Accumulator,
-) -> tuple[Layer, list[Move], Restriction | None]:
+) -> Converted:
     if layer.source.weight is None:
-        return _quantize(layer, codes, scheme.bias), [], None
+        return *convert_weightless(index, layer, inputs), None
+    (codes,) = inputs
     shifted = _fit_shift(layer, codes)
     bits = INT32_BITS if accumulator.tiles else accumulator.bits
     fitted, converted = _fit_accumulators(index, shifted, codes, scheme.bias, bits)
@@ -266,14 +285,13 @@ def _moves(
 def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> Layer:
     """Return the layer in integers; its bias is int64 and may be beyond int32."""
     source = layer.source
-    plain = Layer(source.kind, stride=source.stride, padding=source.padding, kernel=source.kernel)
-    if source.weight is None or source.bias is None:
-        return plain
+    assert source.weight is not None
+    assert source.bias is not None
     exponent = by_output(layer.weight_exponent, source.weight)
     steps = scaled(source.bias, torch.tensor(layer.weight_exponent) + codes.exponent)
     rounded = torch.floor(steps) if bias == "floor" else torch.round(steps)
     return replace(
-        plain,
+        plain_layer(source),
         weight=quantize(source.weight, exponent, layer.weight_format.grid).to(torch.int8),
         bias=rounded.clamp(-BIAS_LIMIT, BIAS_LIMIT).to(torch.int64),
         weight_exponent=layer.weight_exponent,
@@ -281,6 +299,7 @@ def _quantize(layer: CalibratedLayer, codes: ActivationQParams, bias: str) -> La
         input=codes,
         output=layer.output,
         relu=source.relu,
+        maximum=largest_code(source, layer.output),
     )
 
 

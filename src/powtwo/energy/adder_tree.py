@@ -7,7 +7,7 @@ assumption of plots/assumptions and not of the headline.
 
 from __future__ import annotations
 
-from powtwo.energy.counts import OpCounts, product
+from powtwo.energy.counts import OpCounts, accumulator_sums, product
 from powtwo.integer.shapes import LayerShape
 
 INT32_BITS = 32
@@ -18,6 +18,8 @@ def tree_sums(layer: LayerShape) -> list[OpCounts]:
 
     No sum passes the accumulator's width, so no adder is wider. A tree needs no tiles.
     """
+    if not layer.has_weights:
+        return accumulator_sums(layer)
     widest = INT32_BITS if layer.spills else layer.accumulator_bits
     counts = [OpCounts(layer, "integer", "multiply", product(layer), layer.outputs, layer.fan_in)]
     bits, values = product_bits(layer), layer.fan_in

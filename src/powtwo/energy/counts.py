@@ -64,7 +64,8 @@ def integer_counts(
     the same.
 
     Args:
-        layers: the layers with weights, in order.
+        layers: the layers that add up, in order. Additions and averages cost their additions, the
+            shift that brings an input to the scale of the other, zero points and requantizing.
         convention: how z_x is subtracted: `per_use` (at each multiplication), `per_input` (once
             for each input element), `folded` (into the bias, free) or `msb_flip` (the top bit
             inverted, free for z_y too).
@@ -150,6 +151,8 @@ def added(first: tuple[Pj, Pj], second: tuple[Pj, Pj]) -> tuple[Pj, Pj]:
 
 def _sums(layer: LayerShape, arithmetic: str, multiply: str, add: str) -> list[OpCounts]:
     """Count the sum of products and the bias, the same in every arithmetic."""
+    if not layer.has_weights:
+        return [OpCounts(layer, arithmetic, "accumulate", add, layer.outputs, layer.fan_in - 1)]
     return [
         OpCounts(layer, arithmetic, "multiply", multiply, layer.outputs, layer.fan_in),
         OpCounts(layer, arithmetic, "accumulate", add, layer.outputs, layer.fan_in - 1),
@@ -164,6 +167,8 @@ def accumulator_sums(layer: LayerShape) -> list[OpCounts]:
     sum to an int32, which starts as the bias.
     """
     narrow = f"int{layer.accumulator_bits}_add"
+    if not layer.has_weights:
+        return _sums(layer, "integer", "", narrow)
     if not layer.spills:
         return _sums(layer, "integer", product(layer), narrow)
     positions = layer.spilled // layer.spills
@@ -188,6 +193,9 @@ def product(layer: LayerShape) -> str:
 
 
 def _zero_point(layer: LayerShape, convention: str) -> list[OpCounts]:
+    if not layer.has_weights and convention == "folded" and layer.input_zero_point:
+        # There is no bias that could hold the constant.
+        return [OpCounts(layer, "integer", "zero_point", "int32_add", layer.outputs, 1)]
     costs = {"per_use": (layer.outputs, layer.fan_in), "per_input": (layer.inputs, 1)}
     if layer.input_zero_point == 0 or convention not in costs:
         return []
@@ -198,7 +206,7 @@ def _zero_point(layer: LayerShape, convention: str) -> list[OpCounts]:
 def _requantize(layer: LayerShape, convention: str) -> list[OpCounts]:
     if layer.output_bits is None:  # the output is the int32 accumulators
         return []
-    operations = ["shift"]
+    operations = ["shift", *(["shift"] if layer.aligned else [])]
     if layer.output_zero_point != 0 and convention != "msb_flip":
         operations.append(f"int{layer.output_bits}_add")
     return [OpCounts(layer, "integer", "requantize", name, layer.outputs, 1) for name in operations]

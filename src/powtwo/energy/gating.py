@@ -51,6 +51,7 @@ def read_shares(path: Path | str, layers: Sequence[LayerShape]) -> Shares:
     with strict.refused(path, REMEDY):
         with Path(path).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
+        layers = [layer for layer in layers if layer.has_weights]
         indices = [layer.index for layer in layers]
         found = [_count(row, "layer") for row in rows]
         strict.require(found == indices, "layers", found, f"must be {indices}, the network's")
@@ -60,7 +61,8 @@ def read_shares(path: Path | str, layers: Sequence[LayerShape]) -> Shares:
 
 
 def _kept(item: OpCounts, zeros: Shares) -> Fraction:
-    return 1 - zeros[item.layer.index] if item.kind in GATED else Fraction(1)
+    gated = item.kind in GATED and item.layer.has_weights
+    return 1 - zeros[item.layer.index] if gated else Fraction(1)
 
 
 def _share(row: Mapping[str, str], macs: int) -> Fraction:

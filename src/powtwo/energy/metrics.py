@@ -192,7 +192,8 @@ def _arithmetic(
     layers: Sequence[LayerShape], table: PriceTable, prices: Prices, zeros: ZeroShares | None
 ) -> Total:
     convention = prices.params.zero_point
-    last = arithmetic_energies(layers[-1:], table, convention)
+    weighted = [layer for layer in layers if layer.has_weights]
+    last = arithmetic_energies(weighted[-1:], table, convention)
     float_pj, integer_pj = dense = arithmetic_energies(layers, table, convention)
     gated_float, gated_integer = _gated(layers, table, convention, zeros)
     sram: tuple[Pj, Pj] = (None, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -27,6 +27,13 @@ class Engine:
         """Yield each layer's output for one batch, uint8 (N, C, H, W): uint8 codes or int32."""
         raise NotImplementedError
 
+    def resume(self, values: Mapping[int, Tensor]) -> Iterator[Tensor]:
+        """Yield each layer's output after the highest index of `values`.
+
+        Those are codes, as `outputs` yields them, by the index of their layer; the image's is -1.
+        """
+        raise NotImplementedError
+
     def logits(self, images: Tensor, batch_size: int = BATCH) -> Tensor:
         """Return the last layer's output, (N, classes), for any number of images."""
         return torch.cat([self._logits(batch) for batch in torch.split(images, batch_size)])
@@ -47,4 +54,9 @@ class Reference(Engine):
     def outputs(self, pixels: Tensor) -> Iterator[Tensor]:
         """Yield each layer's output."""
         for _, output in self.network.outputs(pixels):
+            yield output
+
+    def resume(self, values: Mapping[int, Tensor]) -> Iterator[Tensor]:
+        """Yield each layer's output after those that there are."""
+        for _, output in self.network.resume(dict(values)):
             yield output

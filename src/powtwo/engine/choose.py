@@ -56,15 +56,15 @@ def make(network: IntegerNetwork, name: str = "auto", device: str | None = None)
     return Reference(network)
 
 
-def layer_step(layer: Layer, rounding: Rounding) -> Callable[[Tensor], Tensor]:
+def layer_step(layer: Layer, rounding: Rounding) -> Callable[..., Tensor]:
     """Return one layer that gives codes, exact, on a GPU where there is one.
 
-    It takes and gives centered codes x̄ − z, int16 (N, C, H, W) or (N, C).
+    It takes, of each input, and gives centered codes x̄ − z, int16 (N, C, H, W) or (N, C).
     """
     if torch.cuda.is_available():
         return gpu.on_centered(layer, rounding, torch.device("cuda"))
     step = FloatStep(layer, rounding, torch.device("cpu"))
-    return lambda codes: step(codes.float()).to(torch.int16)
+    return lambda *codes: step(*(x.float() for x in codes)).to(torch.int16)
 
 
 def _inexact(candidate: type[Engine], network: IntegerNetwork, device: str) -> str | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from powtwo.core import graph
+from powtwo.core.windows import four, pad_argument, pair
 from powtwo.engine.base import Engine
 from powtwo.integer.fixedpoint import FLOAT32_EXACT, by_channel, power_of_two
-from powtwo.integer.layer import ActivationQParams, Layer
+from powtwo.integer.layer import ActivationQParams, Layer, convolve
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
@@ -36,22 +38,33 @@ class Float(Engine):
         for x, codes in self._floats(pixels):
             yield _integers(x, codes)
 
+    def resume(self, values: Mapping[int, Tensor]) -> Iterator[Tensor]:
+        """Yield each layer's output after those that there are."""
+        floats = {}
+        for index, codes in values.items():
+            qparams = self.network.codes(index)
+            assert qparams is not None, "nothing reads accumulators"
+            floats[index] = codes.to(self.device, torch.float32) - qparams.zero_point
+        for x, read in self._from(floats):
+            yield _integers(x, read)
+
     def _logits(self, pixels: Tensor) -> Tensor:
         return _integers(*deque(self._floats(pixels), maxlen=1).pop())
 
     def _floats(self, pixels: Tensor) -> Iterator[tuple[Tensor, ActivationQParams | None]]:
         """Yield each layer's output as centered floats, and the codes that they stand for."""
-        codes: ActivationQParams | None = self.network.input.codes
         pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
         x = (
             self.network.input.encode(pixels).to(torch.float32)
             - self.network.input.codes.zero_point
         )
-        for layer, step in zip(self.network.layers, self.steps, strict=True):
-            x = step(x)
-            if layer.has_weights:
-                codes = layer.output
-            yield x, codes
+        yield from self._from({graph.IMAGE: x})
+
+    def _from(self, values: dict[int, Tensor]) -> Iterator[tuple[Tensor, ActivationQParams | None]]:
+        start = max(values) + 1
+        outputs = graph.evaluate(self.network.sources, values, self.steps)
+        for index, output in enumerate(outputs, start):
+            yield output, self.network.codes(index)
 
 
 class FloatStep:
@@ -59,48 +72,78 @@ class FloatStep:
 
     def __init__(self, layer: Layer, rounding: Rounding, device: torch.device) -> None:
         self.layer, self.rounding = layer, rounding
-        if layer.weight is None or layer.bias is None:
+        if not layer.accumulates:
             return
         whole = int(layer.bound.max()) < FLOAT32_EXACT
-        self.parts = [slice(None)] if whole else exact_parts(layer)
-        form = torch.channels_last if layer.kind == "conv2d" else torch.contiguous_format
-        self.weights = [
-            layer.weight[:, part].to(device, torch.float32).contiguous(memory_format=form)
-            for part in self.parts
-        ]
-        self.bias = layer.bias.to(device, torch.float32 if whole else torch.float64)
+        self.dtype = torch.float32 if whole else torch.float64
+        self.bias = torch.zeros((), dtype=self.dtype, device=device)
+        if layer.weight is not None:
+            self._prepare_weights(layer.weight, whole, device)
         if layer.output is not None:
             self._prepare_shift(layer, layer.output)
+
+    def _prepare_weights(self, weight: Tensor, whole: bool, device: torch.device) -> None:
+        assert self.layer.bias is not None
+        # Parts of grouped channels would have to be cut in every group: those run in float64.
+        apart = not whole and self.layer.groups == 1
+        self.parts = exact_parts(self.layer) if apart else [slice(None)]
+        dtype = torch.float32 if apart else self.dtype
+        form = torch.channels_last if self.layer.kind == "conv2d" else torch.contiguous_format
+        self.weights = [
+            weight[:, part].to(device, dtype).contiguous(memory_format=form) for part in self.parts
+        ]
+        self.bias = self.layer.bias.to(device, self.dtype)
 
     def _prepare_shift(self, layer: Layer, output: ActivationQParams) -> None:
         # Scaling by 2^−n is exact, so floor and round see what the integers are.
         # An output has as many dimensions as the weight: (N, O, H, W), or (N, O).
-        shift = by_channel(layer.shift, self.weights[0].dim())
+        shift = layer.shift
+        if layer.weight is not None:
+            shift = by_channel(shift, layer.weight.dim())
         self.scale = power_of_two(-shift).to(self.bias)
         self.round_ = self.rounding.steps_
         if (constant := self.rounding.bias_constant(layer.shift)) is not None:
             self.bias = self.bias + constant.to(self.bias)
             self.round_ = Rounding.FLOOR.steps_
         self.low = 0 if layer.relu else output.grid.quant_min - output.zero_point
-        self.high = output.grid.quant_max - output.zero_point
+        self.high = layer.largest_code - output.zero_point
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply the layer to centered codes, as float32."""
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Apply the layer to centered codes, as float32, of each input."""
         layer = self.layer
-        if layer.kind == "flatten":
-            return x.flatten(1)
-        if layer.kind == "maxpool2d":
-            return F.max_pool2d(x, layer.kernel, layer.stride)
-        return self._requantize(self._accumulate(x))
+        if layer.accumulates:
+            return self._requantize(self._accumulate(*inputs))
+        return inputs[0].flatten(1) if layer.kind == "flatten" else self._pool(*inputs)
 
-    def _accumulate(self, x: Tensor) -> Tensor:
+    def _pool(self, x: Tensor) -> Tensor:
+        kernel, stride = pair(self.layer.kernel), pair(self.layer.stride)
+        if any(four(self.layer.padding)):
+            x = F.pad(x, pad_argument(self.layer.padding), value=-torch.inf)
+        return F.max_pool2d(x, kernel, stride)
+
+    def _accumulate(self, *inputs: Tensor) -> Tensor:
         """Return the accumulators, float32 where that holds their bound, else float64."""
-        if self.bias.dtype == torch.float32:
-            return self._sum(x, self.weights[0], self.bias)
+        if self.layer.kind == "add":
+            x, other = (
+                each.to(self.dtype) * gain
+                for each, gain in zip(inputs, self.layer.gains, strict=True)
+            )
+            return x.add_(other).add_(self.bias)
+        (x,) = inputs
+        if self.layer.kind == "avgpool2d":
+            return self._add_up(x.to(self.dtype)).add_(self.bias)
+        if self.weights[0].dtype == self.dtype:
+            return self._sum(x.to(self.dtype), self.weights[0], self.bias)
         total = by_channel(self.bias, x.dim())
         for part, weight in zip(self.parts, self.weights, strict=True):
             total = total + self._sum(x[:, part], weight)
         return total
+
+    def _add_up(self, x: Tensor) -> Tensor:
+        """Return the sum of each window."""
+        kernel, stride = pair(self.layer.kernel), pair(self.layer.stride)
+        x = F.pad(x, pad_argument(self.layer.padding))
+        return F.avg_pool2d(x, kernel, stride, divisor_override=1)
 
     def _sum(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.layer.kind == "linear":
@@ -108,7 +151,7 @@ class FloatStep:
         # cuDNN may pick Winograd or TF32, which are not exact; without it PyTorch multiplies
         # matrices. On the CPU the flag changes nothing, and oneDNN convolves directly.
         with torch.backends.cudnn.flags(enabled=False):
-            return F.conv2d(x, weight, bias, stride=self.layer.stride, padding=self.layer.padding)
+            return convolve(x, weight, bias, self.layer)
 
     def _requantize(self, accumulators: Tensor) -> Tensor:
         if self.layer.output is None:

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from powtwo.core import graph
+from powtwo.core.windows import four, pad_argument, pair
 from powtwo.engine.base import Engine
+from powtwo.engine.floats import FloatStep
 from powtwo.integer.layer import INT32_LIMIT, ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding, half_unit
@@ -53,22 +56,27 @@ class Gpu(Engine):
         for x in self._run(pixels):
             yield _public(x).to(pixels.device)
 
+    def resume(self, values: Mapping[int, Tensor]) -> Iterator[Tensor]:
+        """Yield each layer's output after those that there are."""
+        coded = {index: _inside(codes.to(self.device)) for index, codes in values.items()}
+        device = next(iter(values.values())).device
+        for x in graph.evaluate(self.network.sources, coded, self.steps):
+            yield _public(x).to(device)
+
     def _logits(self, pixels: Tensor) -> Tensor:
         return _public(deque(self._run(pixels), maxlen=1).pop()).to(pixels.device)
 
     def _run(self, pixels: Tensor) -> Iterator[Tensor]:
         """Yield each layer's output: int8 u, of images (N, H, W, C), or int32."""
-        codes = self.network.input.encode(pixels.to(self.device))
-        x = _centered(codes.permute(0, 2, 3, 1)) if codes.dim() == 4 else _centered(codes)
-        for step in self.steps:
-            x = step(x)
-            yield x
+        x = _inside(self.network.input.encode(pixels.to(self.device)))
+        yield from graph.evaluate(self.network.sources, {graph.IMAGE: x}, self.steps)
 
 
-def on_centered(
-    layer: Layer, rounding: Rounding, device: torch.device
-) -> Callable[[Tensor], Tensor]:
+def on_centered(layer: Layer, rounding: Rounding, device: torch.device) -> Callable[..., Tensor]:
     """Return a layer that gives codes, on centered ones: int16 x̄ − z (N, C, H, W) or (N, C)."""
+    if not _is_product(layer):
+        step = FloatStep(layer, rounding, device)
+        return lambda *codes: step(*(x.to(device).float() for x in codes)).short().to(codes[0])
     assert layer.input is not None
     assert layer.output is not None
     product, moved = _Product(layer, rounding, device), layer.input.zero_point - OFFSET
@@ -82,11 +90,18 @@ def on_centered(
     return run
 
 
-def _step(layer: Layer, rounding: Rounding, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if layer.has_weights:
+def _is_product(layer: Layer) -> bool:
+    """Tell whether a layer is one matrix product; of groups there would be a small one each."""
+    return layer.has_weights and layer.groups == 1
+
+
+def _step(layer: Layer, rounding: Rounding, device: torch.device) -> Callable[..., Tensor]:
+    if _is_product(layer):
         return _Product(layer, rounding, device)
+    if layer.accumulates:
+        return _Floats(layer, rounding, device)
     if layer.kind == "maxpool2d":
-        return lambda x: _pool(x, layer.kernel, layer.stride)
+        return lambda x: _pool(x, layer)
     if layer.kind == "flatten":  # in the order of the weights: channels first
         return lambda x: (x.permute(0, 3, 1, 2) if x.dim() == 4 else x).flatten(1)
     raise ValueError(f"kind = {layer.kind!r}: the engine gpu has no such layer; use another engine")
@@ -97,24 +112,53 @@ def _centered(codes: Tensor) -> Tensor:
     return codes.bitwise_xor(OFFSET).view(torch.int8)
 
 
+def _inside(codes: Tensor) -> Tensor:
+    """Return uint8 codes (N, C, H, W) or (N, C) as the engine holds them."""
+    return _centered(codes.permute(0, 2, 3, 1) if codes.dim() == 4 else codes)
+
+
 def _public(x: Tensor) -> Tensor:
     """Return a layer's output as every engine gives it: uint8 or int32, (N, C, H, W) or (N, C)."""
     x = x.view(torch.uint8).bitwise_xor(OFFSET) if x.dtype == torch.int8 else x
     return x.permute(0, 3, 1, 2) if x.dim() == 4 else x
 
 
-def _pool(x: Tensor, kernel: int, stride: int) -> Tensor:
+def _pool(x: Tensor, layer: Layer) -> Tensor:
     """Return the maxima of windows of (N, H, W, C), one shifted view after another."""
-    rows, columns = ((size - kernel) // stride + 1 for size in x.shape[1:3])
+    if any(four(layer.padding)):
+        x = F.pad(x, (0, 0, *pad_argument(layer.padding)), value=-OFFSET)  # the lowest code
+    (high, wide), (down, right) = pair(layer.kernel), pair(layer.stride)
+    rows, columns = (x.shape[1] - high) // down + 1, (x.shape[2] - wide) // right + 1
     views = [
-        x[:, top : top + stride * (rows - 1) + 1 : stride,
-          left : left + stride * (columns - 1) + 1 : stride]
-        for top in range(kernel) for left in range(kernel)
+        x[:, top : top + down * (rows - 1) + 1 : down,
+          left : left + right * (columns - 1) + 1 : right]
+        for top in range(high) for left in range(wide)
     ]  # fmt: skip
     largest = views[0]
     for view in views[1:]:
         largest = torch.maximum(largest, view)
     return largest
+
+
+class _Floats:
+    """A layer that is no matrix product, by float sums, which are exact."""
+
+    def __init__(self, layer: Layer, rounding: Rounding, device: torch.device) -> None:
+        self.layer, self.step = layer, FloatStep(layer, rounding, device)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Apply the layer to int8 (N, H, W, C) or (N, C) of each input."""
+        x = self.step(
+            *(
+                (x.permute(0, 3, 1, 2) if x.dim() == 4 else x).float() + (OFFSET - read.zero_point)
+                for x, read in zip(inputs, self.layer.reads, strict=True)
+            )
+        )
+        if (output := self.layer.output) is None:
+            x = x.to(torch.int32)
+        else:
+            x = x.add_(output.zero_point - OFFSET).to(torch.int8)
+        return x.permute(0, 2, 3, 1) if x.dim() == 4 else x
 
 
 class _Product:
@@ -151,11 +195,12 @@ class _Product:
 
     def _patches(self, x: Tensor) -> tuple[tuple[int, ...], Tensor]:
         """Return the shape (N, H', W') of the outputs, and their patches, int8 (N·H'·W', K)."""
-        layer, side = self.layer, (self.layer.padding,) * 4
+        (high, wide), (down, right) = pair(self.layer.kernel), pair(self.layer.stride)
+        side = pad_argument(self.layer.padding)
         fill = -x.shape[-1] % MULTIPLE  # channels whose weights are 0
         x = F.pad(x, (0, fill, *side), value=self.input.zero_point - OFFSET).contiguous()
         x = x.view(torch.int64)  # eight channels at a time are copied eight times as fast
-        x = x.unfold(1, layer.kernel, layer.stride).unfold(2, layer.kernel, layer.stride)
+        x = x.unfold(1, high, down).unfold(2, wide, right)
         patches = x.permute(0, 1, 2, 4, 5, 3)  # (N, H', W', k, k, C / 8)
         shape = tuple(patches.shape[:3])
         return shape, patches.reshape(shape[0] * shape[1] * shape[2], -1).view(torch.int8)
@@ -174,7 +219,7 @@ class _Requantize:
             self.odd = (shift > 0).to(device, torch.int32)  # the lowest bit, where one is cut off
             self.below_half = ((half_unit(shift) - 1) * (shift > 0)).to(device, torch.int32)
         self.low = 0 if layer.relu else output.grid.quant_min - output.zero_point
-        self.high = output.grid.quant_max - output.zero_point
+        self.high = layer.largest_code - output.zero_point
         self.centering = (output.zero_point - OFFSET) % 256  # modulo 2^8, as bytes add
 
     def __call__(self, sums: Tensor) -> Tensor:

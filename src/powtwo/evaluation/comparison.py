@@ -11,7 +11,7 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from scipy.special import bdtr
 from torch import Tensor
 from tqdm import tqdm
 
+from powtwo.core.graph import IMAGE
 from powtwo.network.folded import FoldedLayer, logits
 
 DECISIVE = 1e-2  # of the largest logit: a thousand times what float32 gets wrong
@@ -50,17 +51,21 @@ def predictions(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size:
     return torch.cat([predict(batch) for batch in progress])
 
 
-def classify(layers: Sequence[FoldedLayer], x: Tensor) -> Tensor:
+def classify(layers: Sequence[FoldedLayer], x: Tensor | Mapping[int, Tensor]) -> Tensor:
     """Return the classes that float layers give to float64 inputs (N, …), as float64 gives them.
+
+    The input is the image, or what there is already of it and of layers, as `logits` takes it.
 
     So the class of an image is the same on every machine. Float32 decides where the two highest
     logits are far enough apart that its rounding cannot matter, which saves most of the time.
     """
-    quick = logits(layers, x.float())
+    values = x if isinstance(x, Mapping) else {IMAGE: x}
+    quick = logits(layers, {index: value.float() for index, value in values.items()})
     classes, highest = quick.argmax(1), quick.topk(2).values
     close = highest[:, 0] - highest[:, 1] < DECISIVE * quick.abs().amax(1)
     if bool(close.any()):
-        classes[close] = logits(layers, x[close]).argmax(1)
+        few = {index: value[close] for index, value in values.items()}
+        classes[close] = logits(layers, few).argmax(1)
     return classes
 
 

@@ -19,9 +19,9 @@ def count_integer_zeros(engine: Engine, images: Tensor, batch_size: int) -> list
         for pixels in torch.split(images, batch_size):
             codes = [network.input.encode(pixels), *engine.outputs(pixels)]
             yield [
-                codes[index] if layer.input is None
-                else codes[index].to(torch.int16) - layer.input.zero_point
-                for index, layer in enumerate(network.layers)
+                codes[sources[0] + 1] if layer.input is None
+                else codes[sources[0] + 1].to(torch.int16) - layer.input.zero_point
+                for layer, sources in zip(network.layers, network.sources, strict=True)
             ]  # fmt: skip
 
     return count_zeros(network.layers, inputs(), len(images))

@@ -3,8 +3,8 @@
 To quantize a layer is to give it the integer network's weights and bias, and its output the codes
 of the integer network, by the same rounding. Quantized alone, it reads what the float layers before
 it give, and float layers read its output. Left in float alone, it reads the codes of the integer
-layers before it; its output stays float until the next weighted layer, which is integer again but
-for its input.
+layers before it; its output stays float until layers that add up, which are integer again but for
+their inputs.
 
 Both are counted the same on every machine. A layer that reads floats runs in float64, where a value
 that rounding could tip across a code is too rare to be met; exact inputs give exact sums. Integers
@@ -13,18 +13,21 @@ run on the engine, and float layers as in `comparison.classify`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from powtwo.core import graph
+from powtwo.core.graph import IMAGE
 from powtwo.engine.base import Engine
 from powtwo.evaluation.comparison import Accuracy, classify
 from powtwo.evaluation.layer_quality import values
 from powtwo.integer.fixedpoint import by_channel, dequantize, scaled
-from powtwo.integer.layer import Layer
-from powtwo.integer.network import Input, IntegerNetwork
+from powtwo.integer.layer import Layer, pool_or_flatten
+from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer, outputs
 
@@ -80,88 +83,89 @@ def measure_sensitivity(
     exact = integer = 0
     if not len(images):  # which no engine need be asked about
         return Sensitivity(0, 0, 0, alone)
-    engines = [_engine_from(engine, index + 1) for index in range(len(layers))]
     batches = zip(torch.split(images, batch_size), torch.split(labels, batch_size), strict=True)
     for pixels, truth in batches:
         x = network.input.normalization(pixels, torch.float64)
-        floats = [x, *outputs(layers, x)]  # the input of each layer, and the logits
-        codes = [network.input.encode(pixels), *engine.outputs(pixels)]
-        exact += _correct(floats[-1].argmax(1), truth)
-        integer += _correct(codes[-1].to(torch.int32).argmax(1), truth)
+        floats = dict(enumerate([x, *outputs(layers, x)], IMAGE))
+        codes = dict(enumerate([network.input.encode(pixels), *engine.outputs(pixels)], IMAGE))
+        exact += _correct(floats[len(layers) - 1].argmax(1), truth)
+        integer += _correct(codes[len(layers) - 1].to(torch.int32).argmax(1), truth)
         for index, counts in alone.items():
-            layer = network.layers[index]
-            y = values(layer, simulate(layer, floats[index], network.rounding))
-            counts.quantized += _correct(classify(layers[index + 1 :], y), truth)
-            assert layer.input is not None
-            x = dequantize(codes[index], layer.input.exponent, layer.input.zero_point)
-            classes = _classify_by_integers(network, layers, engines, index + 1, layers[index](x))
+            layer, before = network.layers[index], range(IMAGE, index)
+            inputs = [floats[source] for source in network.sources[index]]
+            y = values(layer, simulate(layer, *inputs, rounding=network.rounding))
+            classes = classify(layers, {i: floats[i] for i in before} | {index: y})
+            counts.quantized += _correct(classes, truth)
+            y = layers[index](*_dequantized(network, index, codes))
+            classes = _classify_by_integers(engine, layers, {i: codes[i] for i in before}, y)
             counts.in_float += _correct(classes, truth)
     return Sensitivity(len(images), exact, integer, alone)
 
 
-def simulate(layer: Layer, x: Tensor, rounding: Rounding) -> Tensor:
+def simulate(layer: Layer, *inputs: Tensor, rounding: Rounding) -> Tensor:
     """Return what an integer layer gives for float64 inputs (N, …) that need not be codes.
 
     Returns:
         Codes (N, O, …), or the accumulators in steps of their scale where the layer gives those;
-        float64, and equal to the integers of the engine where `x` is what codes stand for.
+        float64, and equal to the integers of the engine where the inputs are what codes stand for.
     """
-    assert layer.bias is not None
-    bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
-    sums = FoldedLayer(
-        layer.kind, layer.weight_values, bias, layer.relu,
-        layer.stride, layer.padding, layer.kernel,
-    )(x)  # fmt: skip
+    sums = _as_floats(layer)(*inputs)
     if layer.output is None:
         return scaled(sums, by_channel(layer.accumulator_exponent, sums.dim()))
     codes = rounding.steps(scaled(sums, layer.output.exponent)) + layer.output.zero_point
-    return codes.clamp(layer.output.grid.quant_min, layer.output.grid.quant_max)
+    return codes.clamp(layer.output.grid.quant_min, layer.largest_code)
+
+
+def _as_floats(layer: Layer) -> FoldedLayer:
+    """Return the float layer of the same weights; what its ReLU6 cuts, codes will."""
+    geometry = {name: getattr(layer, name) for name in ("stride", "padding", "kernel", "groups")}
+    plain = FoldedLayer(layer.kind, relu=layer.relu, **geometry)
+    if layer.bias is None:
+        return plain
+    bias = dequantize(layer.bias, layer.accumulator_exponent, 0)
+    return replace(plain, weight=layer.weight_values, bias=bias)
+
+
+def _dequantized(network: IntegerNetwork, index: int, codes: Mapping[int, Tensor]) -> list[Tensor]:
+    """Return the float64 values that a layer reads as codes."""
+    return [
+        dequantize(codes[source], read.exponent, read.zero_point)
+        for source, read in zip(network.sources[index], network.layers[index].reads, strict=True)
+    ]
 
 
 def _classify_by_integers(
-    network: IntegerNetwork,
-    layers: Sequence[FoldedLayer],
-    engines: Sequence[Engine | None],
-    start: int,
-    x: Tensor,
+    engine: Engine, layers: Sequence[FoldedLayer], codes: dict[int, Tensor], y: Tensor
 ) -> Tensor:
-    """Return the classes of float64 inputs of layer `start`, from which on all are integers."""
-    for index in range(start, len(layers)):
-        layer = network.layers[index]
-        if layer.has_weights:
-            codes, engine = simulate(layer, x, network.rounding), engines[index]
-            return codes.argmax(1) if engine is None else engine.predict(_as_images(codes))
-        x = layers[index](x)
-    return x.argmax(1)
+    """Return the classes where the layer after `codes` gives floats, and all later ones integers.
 
-
-class _CodedInput(Input):
-    """The input of a network that starts in the middle: it is given codes, not pixels."""
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return pixels
-
-
-def _engine_from(engine: Engine, start: int) -> Engine | None:
-    """Return an engine for the layers from `start` on; None where none of them has weights.
-
-    Engines take images (N, C, H, W), so a network that starts with a linear layer flattens first.
+    What reads floats is simulated, and so is what stands between two that do.
     """
-    layers = engine.network.layers[start:]
-    first = next((layer for layer in layers if layer.has_weights), None)
-    if first is None:
-        return None
-    if layers[0].kind == "linear":
-        layers = (Layer("flatten"), *layers)
-    assert first.input is not None
-    pixels = engine.network.input  # its shape and normalization are not asked again
-    coded = _CodedInput(pixels.shape, first.input, pixels.normalization)
-    return type(engine)(replace(engine.network, input=coded, layers=layers), str(engine.device))
-
-
-def _as_images(codes: Tensor) -> Tensor:
-    codes = codes.to(torch.uint8)
-    return codes if codes.dim() == 4 else codes[:, :, None, None]
+    network, index, last = engine.network, max(codes) + 1, len(layers) - 1
+    floats = {index: y}
+    readers = graph.readers(network.sources)
+    waiting = set(readers[index])  # that read floats, and have not yet
+    while waiting:
+        index += 1
+        layer, sources = network.layers[index], network.sources[index]
+        waiting.discard(index)
+        if not layer.accumulates and sources[0] in floats:
+            floats[index] = layers[index](floats[sources[0]])
+            waiting.update(readers[index])
+        elif layer.accumulates:
+            inputs = [
+                floats[i] if i in floats else dequantize(codes[i], read.exponent, read.zero_point)
+                for i, read in zip(sources, layer.reads, strict=True)
+            ]
+            simulated = simulate(layer, *inputs, rounding=network.rounding)
+            codes[index] = simulated if layer.output is None else simulated.to(torch.uint8)
+        else:
+            codes[index] = pool_or_flatten(layer, codes[sources[0]])
+    if last in floats:
+        return floats[last].argmax(1)
+    if index < last:
+        codes[last] = deque(engine.resume(codes), maxlen=1).pop()
+    return codes[last].double().argmax(1)
 
 
 def _correct(classes: Tensor, truth: Tensor) -> int:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from powtwo.core import graph
+from powtwo.core.windows import Sides, pad_argument, pair
 from powtwo.dataset.normalization import Normalization
 from powtwo.network.folded import FoldedLayer, outputs
 
@@ -31,11 +33,11 @@ class AnyLayer(Protocol):
         """Return (O, C, kH, kW) or (O, I)."""
 
     @property
-    def stride(self) -> int:
+    def stride(self) -> Sides:
         """Return the step of the kernel."""
 
     @property
-    def padding(self) -> int:
+    def padding(self) -> Sides:
         """Return the zeros on each side."""
 
 
@@ -65,11 +67,13 @@ def float_zeros(
 
     In float64 a sum that rounding could tip to the other side of 0 is too rare to be met.
     """
+    reads = graph.sources(layers)
 
     def inputs() -> Iterator[list[Tensor]]:
         for pixels in torch.split(images, batch_size):
             x = normalization(pixels, torch.float64)
-            yield [x, *outputs(layers, x)]
+            values = [x, *outputs(layers, x)]
+            yield [values[sources[0] + 1] for sources in reads]
 
     return count_zeros(layers, inputs(), len(images))
 
@@ -81,7 +85,7 @@ def count_zeros(
 
     Args:
         layers: of the network, in order.
-        batches: for each batch the inputs of the layers, (N, C, H, W) or (N, I).
+        batches: for each batch what each layer reads (first), (N, C, H, W) or (N, I).
         images: of all batches together.
     """
     met = {index: torch.tensor(0) for index, layer in enumerate(layers) if layer.weight is not None}
@@ -109,8 +113,8 @@ def nonzero_by_tap(layer: AnyLayer, x: Tensor) -> tuple[Tensor, int]:
     if layer.kind == "linear":
         return alive, len(x)
     high, wide = layer.weight.shape[2:]
-    padded, stride = F.pad(alive, (layer.padding,) * 4), layer.stride
-    windows = padded.unfold(1, high, stride).unfold(2, wide, stride)  # (C, H', W', kH, kW)
+    padded, (down, across) = F.pad(alive, pad_argument(layer.padding)), pair(layer.stride)
+    windows = padded.unfold(1, high, down).unfold(2, wide, across)  # (C, H', W', kH, kW)
     return windows.sum((1, 2)), len(x) * windows.shape[1] * windows.shape[2]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 
+from powtwo.core import graph
 from powtwo.core.arrays import Arrays
 from powtwo.core.files import atomic_folder
 from powtwo.dataset.images import Dataset, evenly_spaced
@@ -160,11 +161,12 @@ def _add_memory(bundle: Bundle) -> None:
         "packed": bundle.packed,
         "input": {i.role: i.describe() for i in images if i.layer is None},
     }
-    input_file = f"{memory_images.GOLDEN}/input.hex"
-    for layer in bundle.manifest["layers"]:
+    files = {i.layer: i.file for i in images if i.role == "output"}
+    files[graph.IMAGE] = f"{memory_images.GOLDEN}/input.hex"
+    for layer, step in zip(bundle.manifest["layers"], bundle.steps, strict=True):
         own = {i.role: i.describe() for i in images if i.layer == layer["index"]}
-        layer["memory"] = {"input": input_file} | own
-        input_file = own["output"]["file"] if own else input_file  # flattening has no file
+        inputs = [files[source] for source in step.sources]
+        layer["memory"] = {"input": inputs if len(inputs) > 1 else inputs[0]} | own
 
 
 def _add_course(bundle: Bundle) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.core.windows import four, pair
 from powtwo.dataset.images import Dataset, Images
 from powtwo.export.steps import FOLDED, Step, UnsupportedError
 from powtwo.integer.rounding import Rounding
@@ -43,6 +44,7 @@ def tensors(steps: Sequence[Step]) -> list[CourseTensor]:
     """
     listed = []
     for step in steps:
+        _require_plain(step)
         if not step.layer.has_weights:
             continue
         if len(step.shifts) > 1:
@@ -55,6 +57,32 @@ def tensors(steps: Sequence[Step]) -> list[CourseTensor]:
         listed.append(CourseTensor(step.index, "weight", np.pad(step.weight, padding)))
         listed.append(CourseTensor(step.index, "bias", step.bias.astype("<i4")))
     return listed
+
+
+def _require_plain(step: Step) -> None:
+    """Refuse a layer that the course's accelerator does not know.
+
+    Raises:
+        UnsupportedError: naming the layer and what is unknown.
+    """
+    layer, (high, wide) = step.layer, pair(step.layer.kernel)
+    strides, padding = pair(layer.stride), four(layer.padding)
+    odd = {
+        f"is a {layer.kind}": layer.kind in ("add", "avgpool2d"),
+        "reads another than the layer before": layer.inputs not in (None, (step.index - 1,)),
+        f"has {layer.groups} groups": layer.groups != 1,
+        "has a ReLU6": layer.maximum is not None,
+        f"has a kernel of {high}x{wide}": high != wide,
+        f"has strides of {strides}": len(set(strides)) > 1,
+        f"has a padding of {padding}": len(set(padding)) > 1,
+        "pads a pooling": layer.kind == "maxpool2d" and any(padding),
+    }
+    for fault, there in odd.items():
+        if there:
+            raise UnsupportedError(
+                f"{WEIGHTS}: layer {step.index} {fault}, which the course's accelerator does not "
+                "know; leave course out of the formats"
+            )
 
 
 def weights(tensors: Sequence[CourseTensor]) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from powtwo.core import graph
+from powtwo.core.windows import shortest
 from powtwo.export import packing
 from powtwo.export.steps import Step
 from powtwo.integer.layer import INT32_BITS, ActivationQParams
@@ -26,6 +28,7 @@ def describe(network: IntegerNetwork, steps: Sequence[Step]) -> dict[str, Any]:
             "accumulator": "a = bias + sum((x - input_zero_point) * weight), int32; a padded "
             "position holds x = input_zero_point",
             "output": "clamp(shift(relu(a), n) + output_zero_point, 0, 2^output_bits - 1)",
+            **_further(network),
             "shift": network.rounding.formula,
         },
         "classes": network.classes,
@@ -36,6 +39,19 @@ def describe(network: IntegerNetwork, steps: Sequence[Step]) -> dict[str, Any]:
         "rounding": network.rounding,
         "scheme": network.scheme,
     }
+
+
+def _further(network: IntegerNetwork) -> dict[str, str]:
+    """Return the rules of what is not in every network."""
+    rules = {
+        "add": "a = sum of (x - input_zero_point) * gain of both inputs",
+        "avgpool2d": "a = sum of x - input_zero_point over the window; padded positions are 0",
+    }
+    kinds = {layer.kind for layer in network.layers}
+    found = {kind: rule for kind, rule in rules.items() if kind in kinds}
+    if any(layer.maximum is not None for layer in network.layers):
+        found["maximum"] = "takes the place of 2^output_bits - 1, where a layer has one"
+    return found
 
 
 def hashes(files: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
@@ -133,18 +149,38 @@ def _layer(step: Step) -> dict[str, Any]:
         "kind": layer.kind,
         "output_shape": step.output_shape,
     }
-    if layer.kind in ("conv2d", "maxpool2d"):
-        described |= {"kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding}
-    return described | (_weighted(step) if layer.has_weights else {})
+    if layer.kind in ("conv2d", "maxpool2d", "avgpool2d"):
+        sides = {"kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding}
+        described |= {name: shortest(value) for name, value in sides.items()}
+    if layer.groups != 1:
+        described["groups"] = layer.groups
+    if (inputs := graph.canonical(step.index, layer.inputs)) is not None:
+        described["inputs"] = inputs
+    return described | (_sums(step) if layer.accumulates else {})
+
+
+def _sums(step: Step) -> dict[str, Any]:
+    """Describe a layer that adds up: its input, its weights, its output."""
+    layer = step.layer
+    described: dict[str, Any] = {
+        "output": "int32" if layer.output is None else "codes",
+        "relu": layer.relu,
+    }
+    if layer.maximum is not None:
+        described["maximum"] = layer.maximum
+    described |= _codes("input", *layer.reads) | (_weighted(step) if layer.has_weights else {})
+    if not layer.has_weights:
+        described |= {"accumulator_exponent": int(layer.accumulator_exponent), "gains": layer.gains}
+    if layer.output is None:
+        return described
+    described["shift"] = step.shifts if len(step.shifts) > 1 else step.shifts[0]
+    return described | _codes("output", layer.output)
 
 
 def _weighted(step: Step) -> dict[str, Any]:
     layer, weights = step.layer, step.layer.weight_format
-    assert layer.input is not None
     described: dict[str, Any] = {
         "macs": step.macs,
-        "output": "int32" if layer.output is None else "codes",
-        "relu": layer.relu,
         "weight_bits": weights.width,
         "weight_exponent": layer.weight_exponent,
         "weight_order": "OIHW" if layer.kind == "conv2d" else "OI",
@@ -154,11 +190,7 @@ def _weighted(step: Step) -> dict[str, Any]:
         described["packing"] = layout.describe()
     if weights.kind != "uniform":  # the bits of a sign and an exponent, as C has them
         described |= {"weight_kind": weights.kind, "weight_code_bits": weights.bits}
-    described |= _accumulators(step) | _codes("input", layer.input)
-    if layer.output is None:
-        return described
-    described["shift"] = step.shifts if len(step.shifts) > 1 else step.shifts[0]
-    return described | _codes("output", layer.output)
+    return described | _accumulators(step)
 
 
 def _accumulators(step: Step) -> dict[str, Any]:
@@ -169,9 +201,8 @@ def _accumulators(step: Step) -> dict[str, Any]:
     return described if step.tile_ends is None else described | {"spills": step.spills}
 
 
-def _codes(side: str, codes: ActivationQParams) -> dict[str, Any]:
-    return {
-        f"{side}_bits": codes.bits,
-        f"{side}_exponent": codes.exponent,
-        f"{side}_zero_point": codes.zero_point,
-    }
+def _codes(side: str, *codes: ActivationQParams) -> dict[str, Any]:
+    """Say how one tensor is coded, or, in lists, how several are."""
+    keys = ("bits", "exponent", "zero_point")
+    values = {f"{side}_{key}": [getattr(each, key) for each in codes] for key in keys}
+    return {key: value if len(codes) > 1 else value[0] for key, value in values.items()}

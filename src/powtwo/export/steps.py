@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from powtwo.core import graph
+from powtwo.core.graph import Sources
 from powtwo.integer import geometry, tiles
 from powtwo.integer.geometry import Shape
 from powtwo.integer.layer import Layer
@@ -32,6 +34,7 @@ class Step:
     input_shape: Shape
     output_shape: Shape
     rounding: Rounding
+    sources: Sources = (graph.IMAGE,)  # whose codes it reads: flattening moves none
 
     @property
     def macs(self) -> int:
@@ -41,7 +44,7 @@ class Step:
     @property
     def gives_int32(self) -> bool:
         """Tell whether the output is accumulators, which are not requantized."""
-        return self.layer.has_weights and self.layer.output is None
+        return self.layer.accumulates and self.layer.output is None
 
     @property
     def weight(self) -> npt.NDArray[np.int8]:
@@ -51,7 +54,7 @@ class Step:
 
     @property
     def bias(self) -> npt.NDArray[np.int32]:
-        """Return the bias (O,) of `folded_bias`."""
+        """Return the bias (O,) of `folded_bias`; (1,), for all, where there are no weights."""
         return folded_bias(self.layer, self.rounding).numpy()
 
     @property
@@ -92,13 +95,13 @@ def folded_bias(layer: Layer, rounding: Rounding) -> Tensor:
     between: for a < 0, a + 2^(n−1) < 2^n shifts to 0 at most, and the clamp at the zero point does
     the rest. Where nothing is folded, the bias is the layer's own.
     """
-    assert layer.bias is not None
+    bias = torch.zeros(1, dtype=torch.int32) if layer.bias is None else layer.bias
     if not is_folded(layer, rounding):
-        return layer.bias
+        return bias
     constant = rounding.bias_constant(layer.shift)
     assert constant is not None
     # `Layer.bound` holds the constant, so that int32 does too.
-    return (layer.bias + constant).to(torch.int32)
+    return (bias + constant).to(torch.int32)
 
 
 def steps_of(network: IntegerNetwork) -> list[Step]:
@@ -109,17 +112,20 @@ def steps_of(network: IntegerNetwork) -> list[Step]:
         ValueError: where a layer is of an unknown kind or does not fit its input.
     """
     steps: list[Step] = []
-    input_shape: Shape = network.input.shape
-    for index, layer in enumerate(network.layers):
+    shapes: dict[int, Shape] = {graph.IMAGE: network.input.shape}
+    origins = {graph.IMAGE: graph.IMAGE}  # the layer whose codes a flattening passes on
+    for index, (layer, reads) in enumerate(zip(network.layers, network.sources, strict=True)):
         if layer.kind != "flatten" and ends_in_int32(steps):
             raise UnsupportedError(
                 f"layer {index} would take int32 accumulators: only the last layer may give them; "
                 "requantize the one before"
             )
         weight = None if layer.weight is None else tuple(layer.weight.shape)
-        output_shape = geometry.output_shape(index, vars(layer), weight, input_shape)
-        steps.append(Step(index, layer, input_shape, output_shape, network.rounding))
-        input_shape = output_shape
+        inputs = [shapes[source] for source in reads]
+        shapes[index] = geometry.output_shape(index, vars(layer), weight, *inputs)
+        sources = tuple(origins[source] for source in reads)
+        origins[index] = sources[0] if layer.kind == "flatten" else index
+        steps.append(Step(index, layer, inputs[0], shapes[index], network.rounding, sources))
     return steps
 
 

@@ -178,7 +178,7 @@ def _at(layer: FoldedLayer, device: torch.device) -> FoldedLayer:
 def measure(network: IntegerNetwork, pixels: Tensor, labels: Tensor) -> Measure:
     """Measure an integer network on uint8 images (N, C, H, W) with labels (N,)."""
     logits = make(network).logits(pixels.cpu(), EVALUATE_BATCH)
-    last = network.last_weighted
+    last = network.last_sums
     codes = last.output
     exponent = codes.exponent if codes else int(last.accumulator_exponent)
     values = (logits.double() - (codes.zero_point if codes else 0)) * 2.0**exponent

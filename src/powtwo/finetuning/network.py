@@ -19,6 +19,7 @@ from powtwo.conversion import layer_config, to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.narrow import largest_sums
 from powtwo.conversion.scheme import Scheme
+from powtwo.core.windows import symmetric
 from powtwo.finetuning.straight_through import bias_codes, requantize, weight_codes
 from powtwo.integer.fixedpoint import by_channel, power_of_two
 from powtwo.integer.layer import INT32_BITS, ActivationQParams, Layer, as_exponents
@@ -87,7 +88,7 @@ class GridLayer(nn.Module):
         folded, weight, bias = self.layer.folded, self._weight_codes(), self._bias_codes()
         if folded.kind == "linear":
             return F.linear(x, weight, bias)
-        return F.conv2d(x, weight, bias, stride=folded.stride, padding=folded.padding)
+        return folded.convolve(x, weight, bias)
 
     def finish(self, accumulators: Tensor) -> Tensor:
         """Return codes, or accumulators after ReLU where the layer gives those."""
@@ -190,8 +191,13 @@ class GridNetwork(nn.Module):
     """The layers of a calibrated network, with weights that learn."""
 
     def __init__(self, calibrated: Calibrated, scheme: Scheme) -> None:
-        """Begin with the weights and the exponents that calibration chose."""
+        """Begin with the weights and the exponents that calibration chose.
+
+        Raises:
+            ValueError: where the network is no stack of plain layers.
+        """
         super().__init__()
+        _require_stack(calibrated)
         self.scheme, self._calibrated = scheme.without_tiles(), calibrated
         self.layers = nn.ModuleDict(dict(self._grid_layers()))
         self.steps = pool_first(self._steps())
@@ -256,6 +262,16 @@ class GridNetwork(nn.Module):
                 yield Step("finish", grid.finish, grid)
             else:
                 yield Step("pool_or_flatten", layer.folded)
+
+
+def _require_stack(calibrated: Calibrated) -> None:
+    for index, layer in enumerate(calibrated.folded):
+        plain = layer.inputs is None and layer.groups == 1 and layer.maximum is None
+        if layer.kind in ("add", "avgpool2d") or not plain or symmetric(layer.padding) is None:
+            raise ValueError(
+                f"finetune: layer {index} is a {layer.kind} of no plain stack, which is not "
+                "trained on the integer grid yet; leave finetune out of the scheme"
+            )
 
 
 def pool_first(steps: Iterator[Step]) -> list[Step]:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from powtwo.core import strict
+from powtwo.core import graph, strict
 from powtwo.core.strict import require
 from powtwo.core.tensors import Arrays, check_array
+from powtwo.core.windows import four, pair
 from powtwo.dataset.params import check_normalization
-from powtwo.integer import geometry, schema, tiles
+from powtwo.integer import geometry, schema, tiles, weightless
 from powtwo.integer.geometry import Shape
-from powtwo.integer.schema import Codes, Weighted
+from powtwo.integer.schema import Accumulating, Codes, Weighted
 
 Array = npt.NDArray[Any]
 Parts = Callable[[Any], Iterable[str]]
@@ -37,13 +38,11 @@ def check(network: schema.Network, arrays: Arrays) -> None:
         kinds,
         "must have one with weights",
     )
-    codes: Codes | None = network.input.codes
-    for index, layer in enumerate(network.layers):
-        where = f"layer {index}: "
-        if isinstance(layer, Weighted):
-            codes = _check_weighted(where, index, layer, codes, arrays)
-        elif layer.kind != "flatten":
-            require(codes is not None, f"{where}kind", layer.kind, "must not come after int32")
+    codes: dict[int, Codes | None] = {graph.IMAGE: network.input.codes}
+    for index, (layer, sources) in enumerate(
+        zip(network.layers, graph.sources(network.layers), strict=True)
+    ):
+        codes[index] = _check_layer(index, layer, [codes[source] for source in sources], arrays)
     weights = [arrays.get(f"layers.{index}.weight") for index in range(len(network.layers))]
     check_shapes(network.input, network.layers, weights, network.classes)
 
@@ -90,25 +89,86 @@ def check_shapes(
     """Follow the shape of an image through the layers, to one number for each class."""
     ((name, times),) = Counter(classes).most_common(1)
     require(times == 1, "classes", [name], "must differ from each other")
-    shape: Shape = tuple(pixels.shape)
-    for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+    shapes: dict[int, Shape] = {graph.IMAGE: tuple(pixels.shape)}
+    for index, sources in enumerate(graph.sources(layers)):
+        layer, weight = layers[index], weights[index]
+        if hasattr(layer, "kernel"):
+            check_sides(f"layer {index}: ", layer)
         kernel = None if weight is None else weight.shape
         values = layer.model_dump(exclude_none=True)
-        shape = geometry.output_shape(index, values, kernel, shape)
+        inputs = [shapes[source] for source in sources]
+        shapes[index] = geometry.output_shape(index, values, kernel, *inputs)
+    shape = shapes[len(layers) - 1]
     rule = f"must be {(len(classes),)}, one for each class"
     require(shape == (len(classes),), f"layer {len(layers) - 1}: output shape", shape, rule)
 
 
-def _check_weighted(
-    where: str, index: int, layer: Weighted, codes: Codes | None, arrays: Arrays
+def check_sides(where: str, layer: Any) -> None:
+    """Check the kernel and the padding of a window, where it has any."""
+    if layer.kernel == 0:  # what a calibrated layer says that has none
+        return
+    padding = layer.padding
+    is_known = isinstance(padding, int) or len(padding) in (2, 4)
+    require(is_known, f"{where}padding", padding, "must be a number, or a list of two or four")
+    high, wide = pair(layer.kernel)
+    top, left, bottom, right = four(padding)
+    rule = f"must be below the kernel's {strict.shown(layer.kernel)}"
+    require(max(top, bottom) < high and max(left, right) < wide, f"{where}padding", padding, rule)
+
+
+def _check_layer(
+    index: int, layer: Any, codes: Sequence[Codes | None], arrays: Arrays
 ) -> Codes | None:
     """Check one layer that reads `codes`; return what it gives."""
-    require(codes is not None, f"{where}kind", layer.kind, "must not come after int32")
-    for name, value, given in zip(Codes._fields, layer.reads, codes or (), strict=True):
-        rule = f"must be {given}, which is what the layers before it give"
-        require(value == given, f"{where}input_{name}", value, rule)
+    where = f"layer {index}: "
+    if layer.kind == "flatten":
+        return codes[0]
+    require(None not in codes, f"{where}kind", layer.kind, "must not come after int32")
+    if not isinstance(layer, Accumulating):
+        return codes[0]
+    for name in Codes._fields:
+        given = [getattr(each, name) for each in codes]
+        value = getattr(layer, f"input_{name}")
+        wanted = given if layer.kind == "add" else given[0]
+        rule = f"must be {wanted}, which is what the layers before it give"
+        require(value == wanted, f"{where}input_{name}", value, rule)
+    _check_maximum(where, layer)
+    if isinstance(layer, Weighted):
+        _check_weighted(where, index, layer, arrays)
+    else:
+        _check_weightless(where, layer)
+    return layer.gives
+
+
+def _check_maximum(where: str, layer: Accumulating) -> None:
+    """Check that ReLU6 cuts where codes are, below their largest and not below 0."""
+    if layer.maximum is None:
+        return
+    require(layer.relu, f"{where}maximum", layer.maximum, "must be absent, as relu is false")
+    is_coded = layer.output_zero_point is not None and layer.output_bits is not None
+    require(is_coded, f"{where}maximum", layer.maximum, "must be absent, as output is int32")
+    low, high = layer.output_zero_point or 0, 2 ** (layer.output_bits or 0) - 1
+    rule = f"must be {low}, its output_zero_point, to {high - 1}"
+    require(low <= layer.maximum < high, f"{where}maximum", layer.maximum, rule)
+
+
+def _check_weightless(where: str, layer: Any) -> None:
+    """Check the output and the accumulators of an addition or an average."""
+    reads, kernel = layer.reads, getattr(layer, "kernel", 0)
+    exponents = [codes.exponent for codes in reads]
+    _check_output(where, layer, weightless.exponent(layer.kind, exponents, kernel), 0, 1)
+    most = [max(codes.zero_point, 2**codes.bits - 1 - codes.zero_point) for codes in reads]
+    gains = weightless.gains(layer.kind, exponents, kernel)
+    worst = weightless.bound(gains, [(-each, each) for each in most])
+    worst += 0 if layer.shift is None else (1 << layer.shift) >> 1
+    require(worst < 2**31, f"{where}accumulators", worst, "must stay below 2^31")
+
+
+def _check_weighted(where: str, index: int, layer: Weighted, arrays: Arrays) -> None:
+    """Check the tensors of one layer, and what they bound."""
     weight, bias = arrays[f"layers.{index}.weight"], arrays[f"layers.{index}.bias"]
-    _check_output(where, layer, len(weight) if weight.ndim else 0)
+    channels = len(weight) if weight.ndim else 0
+    _check_output(where, layer, layer.input_exponent, layer.weight_exponent, channels)
     _check_weight(where, layer, weight)
     check_array(f"{where}bias", bias, "int32", weight.shape[:1])
     if isinstance(layer.shift, list):
@@ -119,11 +179,12 @@ def _check_weighted(
     _check_bound(where, layer, weight, bias)
     _check_width(where, layer, weight, bias)
     _check_tiles(where, layer, weight, arrays.get(f"layers.{index}.{TILE_ENDS}"))
-    return layer.gives
 
 
-def _check_output(where: str, layer: Weighted, channels: int) -> None:
-    """Check the keys of the output, and the shift against the exponents."""
+def _check_output(
+    where: str, layer: Accumulating, input_exponent: int, exponents: int | list[int], channels: int
+) -> None:
+    """Check the keys of the output, and the shift against the exponents of input and weight."""
     keys = [*(f"output_{name}" for name in Codes._fields), "shift"]
     for key in keys:
         value = getattr(layer, key)
@@ -131,7 +192,6 @@ def _check_output(where: str, layer: Weighted, channels: int) -> None:
             require(value is not None, f"{where}{key}", value, "must be there, as output is codes")
         else:
             require(value is None, f"{where}{key}", value, "must be absent, as output is int32")
-    exponents = layer.weight_exponent
     if isinstance(exponents, list):
         rule = f"must be {channels}, one for each output channel"
         require(len(exponents) == channels, f"{where}weight_exponent: length", len(exponents), rule)
@@ -141,7 +201,7 @@ def _check_output(where: str, layer: Weighted, channels: int) -> None:
         require(isinstance(exponents, int), f"{where}weight_exponent", exponents, rule)
         return
     check_zero_point(f"{where}output_", gives)
-    unit = gives.exponent - layer.input_exponent
+    unit = gives.exponent - input_exponent
     shift = unit - exponents if isinstance(exponents, int) else [unit - e for e in exponents]
     rule = f"its exponents give {strict.shown(shift)}, output less input less weight"
     require(layer.shift == shift, f"{where}shift", layer.shift, rule)
@@ -156,10 +216,9 @@ def _check_weight(where: str, layer: Weighted, weight: Array) -> None:
     require(fits, f"{where}weight: shape", weight.shape, rule)
     if isinstance(layer, schema.Conv2d):
         rule = f"must be {weight.shape[2:]}, the sides of the weight"
-        sides = (layer.kernel, layer.kernel)
-        require(sides == weight.shape[2:], f"{where}kernel", layer.kernel, rule)
-        rule = f"must be below the kernel's {layer.kernel}"
-        require(layer.padding < layer.kernel, f"{where}padding", layer.padding, rule)
+        require(pair(layer.kernel) == weight.shape[2:], f"{where}kernel", layer.kernel, rule)
+        rule = f"must divide the {len(weight)} output channels"
+        require(len(weight) % layer.groups == 0, f"{where}groups", layer.groups, rule)
     most, least = int(weight.max()), int(weight.min())
     for key, low, high in _limits(where, layer):
         bounds = f"within ±{high}" if low == -high else f"{low} to {high}"

@@ -8,6 +8,7 @@ Source: integer-only inference, Jacob et al. 2018, https://arxiv.org/abs/1712.05
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo.integer import fixedpoint, schema, tiles
+from powtwo.core.windows import Sides, four, pad_argument, pair, symmetric
+from powtwo.integer import fixedpoint, schema, tiles, weightless
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding, half_unit
 
@@ -81,17 +83,21 @@ class WeightFormat:
 class Layer:
     """One integer layer; what a kind does not need keeps its default."""
 
-    kind: str  # conv2d, linear, maxpool2d, flatten
-    weight: Tensor | None = None  # int8 (O, I, kH, kW) or (O, I)
+    kind: str  # conv2d, linear, add, maxpool2d, avgpool2d, flatten
+    weight: Tensor | None = None  # int8 (O, I / groups, kH, kW) or (O, I)
     bias: Tensor | None = None  # int32 (O,)
     weight_exponent: Exponents = 0
     weight_format: WeightFormat = WeightFormat()  # frozen, so safe to share
     input: ActivationQParams | None = None
     output: ActivationQParams | None = None  # None: the accumulators themselves, int32
     relu: bool = False
-    stride: int = 1
-    padding: int = 0
-    kernel: int = 0
+    stride: Sides = 1
+    padding: Sides = 0
+    kernel: Sides = 0
+    groups: int = 1
+    inputs: tuple[int, ...] | None = None  # earlier layers, -1 the image; None: the layer before
+    second: ActivationQParams | None = None  # of what an addition reads beside `input`
+    maximum: int | None = None  # the largest code, where ReLU6 cuts below the grid's
     accumulator_bits: int = 32  # of its sums, or, with tiles, of each tile's
     tile_ends: Tensor | None = None  # int32 (O, T), as `tiles` has them; None: one sum an output
 
@@ -106,6 +112,29 @@ class Layer:
         return self.weight is not None
 
     @property
+    def accumulates(self) -> bool:
+        """Tell whether the layer has accumulators: sums that it requantizes, or gives."""
+        return self.input is not None
+
+    @property
+    def reads(self) -> tuple[ActivationQParams, ...]:
+        """Return how each input of a layer that accumulates is coded."""
+        assert self.input is not None
+        return (self.input,) if self.second is None else (self.input, self.second)
+
+    @property
+    def gains(self) -> tuple[int, ...]:
+        """Return how often each input is in an accumulator of a layer without weights."""
+        exponents = [codes.exponent for codes in self.reads]
+        return weightless.gains(self.kind, exponents, self.kernel)
+
+    @property
+    def largest_code(self) -> int:
+        """Return the largest code that the layer gives."""
+        assert self.output is not None
+        return self.output.grid.quant_max if self.maximum is None else self.maximum
+
+    @property
     def weight_values(self) -> Tensor:
         """Return what the weight's codes stand for, float64 (O, …)."""
         assert self.weight is not None
@@ -114,9 +143,10 @@ class Layer:
 
     @property
     def accumulator_exponent(self) -> Tensor:
-        """Return e_x + e_w, int64, of shape () or (O,)."""
-        assert self.input is not None
-        return torch.tensor(self.weight_exponent) + self.input.exponent
+        """Return e_x + e_w, int64, of shape () or (O,); of an addition or an average its e."""
+        exponents = [codes.exponent for codes in self.reads]
+        exponent = weightless.exponent(self.kind, exponents, self.kernel)
+        return torch.tensor(self.weight_exponent) + exponent
 
     @property
     def shift(self) -> Tensor:
@@ -145,10 +175,15 @@ class Layer:
 
     @cached_property
     def bound(self) -> Tensor:
-        """Return the largest |accumulator| that any input can give, int64 (O,).
+        """Return the largest |accumulator| that any input can give, int64 (O,) or ().
 
         |b| + Σ|w| · max|x − z|, the half unit of a rounding shift included.
         """
+        if self.weight is None:
+            ranges = [
+                (-most, most) for most in (max(map(abs, x.centered_range)) for x in self.reads)
+            ]
+            return self.bound_of_ranges(ranges)
         return self.bound_for(-self.largest_input, self.largest_input)
 
     @cached_property
@@ -174,26 +209,54 @@ class Layer:
         least = above * low + below * high + bias.clamp(max=0)
         return torch.maximum(most, -least) + self.half_unit
 
+    def bound_of_ranges(self, ranges: Sequence[tuple[int, int]]) -> Tensor:
+        """Return `bound_for` a range of each input, int64 (O,), or () without weights."""
+        if self.weight is None:
+            return weightless.bound(self.gains, ranges) + self.half_unit
+        return self.bound_for(*ranges[0])
 
-def accumulate(layer: Layer, codes: Tensor) -> Tensor:
-    """Return the int32 accumulators a = b + Σ (x − z) · w of a layer.
+
+def accumulate(layer: Layer, *codes: Tensor) -> Tensor:
+    """Return the int32 accumulators of a layer: a = b + Σ (x − z) · w, or those of `weightless`.
 
     Args:
-        layer: a conv2d or linear layer.
-        codes: uint8 (N, C, H, W) or (N, I).
+        layer: one that accumulates.
+        codes: uint8 (N, C, H, W) or (N, I), of each input.
 
     Returns:
         int32 (N, O, H', W') or (N, O). No sum leaves int32: `IntegerNetwork` checked the bound.
     """
+    # With z subtracted first, a padded 0 is a padded z: the position adds nothing.
+    centered = [
+        x.to(torch.int32) - read.zero_point for x, read in zip(codes, layer.reads, strict=True)
+    ]
+    if layer.kind == "add":
+        x, other = (part * gain for part, gain in zip(centered, layer.gains, strict=True))
+        return x + other
+    (x,) = centered
+    if layer.kind == "avgpool2d":
+        return windows(F.pad(x, pad_argument(layer.padding)), layer).sum((-2, -1)).to(torch.int32)
     assert layer.weight is not None
     assert layer.bias is not None
-    assert layer.input is not None
-    # With z subtracted first, a padded 0 is a padded z: the position adds nothing.
-    x = codes.to(torch.int32) - layer.input.zero_point
     weight = layer.weight.to(torch.int32)
     if layer.kind == "conv2d":
-        return F.conv2d(x, weight, layer.bias, stride=layer.stride, padding=layer.padding)
+        return convolve(x, weight, layer.bias, layer)
     return (x @ weight.T) + layer.bias
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, layer: Layer) -> Tensor:
+    """Convolve (N, C, H, W), of which a padded position is 0, as a conv2d layer slides."""
+    padding = symmetric(layer.padding)
+    if padding is None:
+        x, padding = F.pad(x, pad_argument(layer.padding)), (0, 0)
+    stride = pair(layer.stride)
+    return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=layer.groups)
+
+
+def windows(x: Tensor, layer: Layer) -> Tensor:
+    """View (N, C, H, W), padded already, as the windows of a pooling, (N, C, H', W', kH, kW)."""
+    (high, wide), (rows, columns) = pair(layer.kernel), pair(layer.stride)
+    return x.unfold(2, high, rows).unfold(3, wide, columns)
 
 
 def requantize_output(layer: Layer, accumulators: Tensor, rounding: Rounding) -> Tensor:
@@ -208,14 +271,21 @@ def requantize_output(layer: Layer, accumulators: Tensor, rounding: Rounding) ->
         return accumulators
     shift = fixedpoint.by_channel(layer.shift, accumulators.dim())
     codes = fixedpoint.shift(accumulators, shift, rounding) + layer.output.zero_point
-    return codes.clamp(layer.output.grid.quant_min, layer.output.grid.quant_max).to(torch.uint8)
+    return codes.clamp(layer.output.grid.quant_min, layer.largest_code).to(torch.uint8)
 
 
 def pool_or_flatten(layer: Layer, codes: Tensor) -> Tensor:
-    """Apply max pooling or flattening, which work on codes as they are."""
+    """Apply max pooling or flattening, which work on codes as they are.
+
+    A padded position holds the lowest code, which no window gives: each sees one of the image.
+    """
     if layer.kind == "flatten":
         return codes.flatten(1)
-    return F.max_pool2d(codes.to(torch.int32), layer.kernel, layer.stride).to(torch.uint8)
+    codes = codes.to(torch.int32)
+    if any(four(layer.padding)):
+        codes = F.pad(codes, pad_argument(layer.padding))
+    pooled = F.max_pool2d(codes, pair(layer.kernel), pair(layer.stride))
+    return pooled.to(torch.uint8)
 
 
 def check(index: int, layer: Layer) -> None:
@@ -224,7 +294,7 @@ def check(index: int, layer: Layer) -> None:
     Raises:
         ValueError: naming the layer, the value and the limit.
     """
-    if not layer.has_weights:
+    if not layer.accumulates:
         return
     worst = int(layer.bound.max())
     if worst >= INT32_LIMIT:

@@ -62,6 +62,28 @@ Shifts = Annotated[
 ]
 
 
+def _sides(value: Any) -> str:
+    return "each side" if isinstance(value, list) else "all sides"
+
+
+# A number, or [rows, columns]; a padding may be [top, left, bottom, right].
+Sides = Annotated[
+    Annotated[Size, Tag("all sides")]
+    | Annotated[list[Size], Field(min_length=2, max_length=2), Tag("each side")],
+    Discriminator(_sides),
+]
+Paddings = Annotated[
+    Annotated[Padding, Tag("all sides")]
+    | Annotated[list[Padding], Field(min_length=2, max_length=4), Tag("each side")],
+    Discriminator(_sides),
+]
+Index = Annotated[int, Field(ge=-1, le=1000)]  # of a layer; -1 is the image
+Inputs = Annotated[list[Index], Field(min_length=1, max_length=2)]
+
+
+_TWO = Field(min_length=2, max_length=2)
+
+
 class Codes(NamedTuple):
     """How an activation is coded."""
 
@@ -87,32 +109,36 @@ class Input(Part):
         return Codes(self.exponent, self.zero_point, self.bits)
 
 
-class Flatten(Part):
+class AnyLayer(Part):
+    """What every layer may say."""
+
+    kind: str
+    inputs: Inputs | None = None  # indices of earlier layers; None: the layer before
+
+
+class Flatten(AnyLayer):
     """(C, H, W) to (features,)."""
 
     kind: Literal["flatten"]
 
 
-class MaxPool2d(Part):
-    """A square window."""
+class MaxPool2d(AnyLayer):
+    """A window, of which the largest code remains."""
 
     kind: Literal["maxpool2d"]
-    kernel: Size
-    stride: Size
+    kernel: Sides
+    stride: Sides
+    padding: Paddings = 0
 
 
-class Weighted(Part):
-    """What layers have in common that multiply and accumulate."""
+class Accumulating(AnyLayer):
+    """What layers have in common that add up and requantize."""
 
-    kind: str
     relu: bool
-    weight_bits: Bits
-    weight_exponent: Exponents
-    weight_kind: Literal["power_of_two", "power_of_two_nonzero"] | None = None
-    weight_code_bits: ShiftBits | None = None
-    input_exponent: Exponent
-    input_zero_point: ZeroPoint
-    input_bits: Bits
+    maximum: ZeroPoint | None = None  # the largest code, where it is not that of the bits
+    input_exponent: Any  # of a type that the kind says
+    input_zero_point: Any
+    input_bits: Any
     output: Literal["codes", "int32"]
     output_exponent: Exponent | None = None
     output_zero_point: ZeroPoint | None = None
@@ -122,9 +148,12 @@ class Weighted(Part):
     spills: Spills | None = None  # None: no tiles
 
     @property
-    def reads(self) -> Codes:
-        """Return how the layer takes its input to be coded."""
-        return Codes(self.input_exponent, self.input_zero_point, self.input_bits)
+    def reads(self) -> tuple[Codes, ...]:
+        """Return how the layer takes each input to be coded."""
+        keys = (self.input_exponent, self.input_zero_point, self.input_bits)
+        if isinstance(self, Add):
+            return tuple(Codes(*each) for each in zip(*keys, strict=True))
+        return (Codes(*keys),)
 
     @property
     def gives(self) -> Codes | None:
@@ -137,13 +166,31 @@ class Weighted(Part):
         return Codes(self.output_exponent, self.output_zero_point, self.output_bits)
 
 
+class OfOne(Accumulating):
+    """What layers have in common that add up one input."""
+
+    input_exponent: Exponent
+    input_zero_point: ZeroPoint
+    input_bits: Bits
+
+
+class Weighted(OfOne):
+    """What layers have in common that multiply and accumulate."""
+
+    weight_bits: Bits
+    weight_exponent: Exponents
+    weight_kind: Literal["power_of_two", "power_of_two_nonzero"] | None = None
+    weight_code_bits: ShiftBits | None = None
+
+
 class Conv2d(Weighted):
-    """A convolution with a square kernel."""
+    """A convolution."""
 
     kind: Literal["conv2d"]
-    kernel: Size
-    stride: Size
-    padding: Padding
+    kernel: Sides
+    stride: Sides
+    padding: Paddings
+    groups: Size = 1
 
 
 class Linear(Weighted):
@@ -152,7 +199,27 @@ class Linear(Weighted):
     kind: Literal["linear"]
 
 
-Layer = Annotated[Conv2d | Linear | MaxPool2d | Flatten, Field(discriminator="kind")]
+class AvgPool2d(OfOne):
+    """A window whose codes are added up; a padded position counts."""
+
+    kind: Literal["avgpool2d"]
+    kernel: Sides
+    stride: Sides
+    padding: Paddings
+
+
+class Add(Accumulating):
+    """The sum of two layers, on the finer of their scales."""
+
+    kind: Literal["add"]
+    input_exponent: Annotated[list[Exponent], _TWO]
+    input_zero_point: Annotated[list[ZeroPoint], _TWO]
+    input_bits: Annotated[list[Bits], _TWO]
+
+
+Layer = Annotated[
+    Conv2d | Linear | Add | MaxPool2d | AvgPool2d | Flatten, Field(discriminator="kind")
+]
 
 
 class Network(Part):

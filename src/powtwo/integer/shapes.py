@@ -1,7 +1,7 @@
 """Shapes and MACs of each layer of an integer network, without its weights and without PyTorch.
 
 The list comes from the metadata and the tensor shapes of `models/integer/<scheme>.safetensors`, or
-from a layout. Weighted layers alone are on it: convolutions and linear layers.
+from a layout. Layers that add up are on it: convolutions, linear layers, additions and averages.
 """
 
 from __future__ import annotations
@@ -11,21 +11,34 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from powtwo.core import graph
+from powtwo.core.windows import pair
 from powtwo.integer import metadata
 from powtwo.integer.geometry import Shape, output_shape
 
 
+class _Reads(NamedTuple):
+    """What a layer reads."""
+
+    kind: str
+    inputs: Sequence[int] | None
+
+
 @dataclass(frozen=True)
 class LayerShape:
-    """A weighted layer: shapes for one image, and the codes on either side."""
+    """A layer that adds up: shapes for one image, and the codes on either side.
+
+    An addition or an average has no weights, and of an addition what is said of the input is said
+    of both: `input_bits` and `input_zero_point` are the larger ones.
+    """
 
     index: int  # in the network, pooling and flattening counted
-    kind: str  # conv2d, linear
+    kind: str  # conv2d, linear, add, avgpool2d
     input_shape: Shape  # of its input: (C, H, W) or (I,)
     output_shape: Shape  # of its output: (O, H', W') or (O,)
-    fan_in: int  # inputs of one output, K = I·kH·kW or I; padded positions are among them
+    fan_in: int  # inputs of one output, such as K = I·kH·kW; padded positions are among them
     weight_bits: int
     input_bits: int
     input_zero_point: int
@@ -36,6 +49,7 @@ class LayerShape:
     stored: Shape | None = None  # the output after the poolings that follow, if any
     accumulator_bits: int = 32  # of the sums of products, or, with tiles, of each tile's sum
     spills: int = 0  # see `spilled`; 0 where no sum is split into tiles
+    aligned: bool = False  # one input of an addition is shifted to the left, to be added
     shifts: int = 0  # stored, one a channel; 0 where all channels share one, or none is needed
 
     @property
@@ -57,7 +71,7 @@ class LayerShape:
     @property
     def inputs(self) -> int:
         """Input elements of one image; padding is none, since it is stored nowhere."""
-        return prod(self.input_shape)
+        return prod(self.input_shape) * (2 if self.kind == "add" else 1)
 
     @property
     def outputs(self) -> int:
@@ -70,18 +84,23 @@ class LayerShape:
         return self.fan_in * self.biases
 
     @property
+    def has_weights(self) -> bool:
+        """Tell whether the layer multiplies."""
+        return self.kind in ("conv2d", "linear")
+
+    @property
     def biases(self) -> int:
         """Elements of the bias, int32 or FP32: one for each output channel."""
-        return self.output_shape[0]
+        return self.output_shape[0] if self.has_weights else 0
 
     @property
     def macs(self) -> int:
         """Multiplications for one image, one for each input of each output."""
-        return self.fan_in * self.outputs
+        return self.fan_in * self.outputs if self.has_weights else 0
 
 
 def read(path: Path | str) -> list[LayerShape]:
-    """List the weighted layers of an integer network's file.
+    """List the layers of an integer network's file that add up.
 
     Raises:
         ValueError: where the file is no integer network, or its layers do not fit each other.
@@ -97,7 +116,7 @@ def read(path: Path | str) -> list[LayerShape]:
 def of_metadata(
     image: Sequence[int], layers: Sequence[Mapping[str, Any]], weights: Sequence[Shape | None]
 ) -> list[LayerShape]:
-    """List the weighted layers that metadata describes.
+    """List the layers that add up, of metadata.
 
     Args:
         image: (C, H, W) of the network's input.
@@ -107,15 +126,31 @@ def of_metadata(
     Raises:
         ValueError: where a layer does not fit the output of the one before.
     """
-    shape = tuple(image)
-    listed: list[LayerShape] = []
+    shapes: dict[int, Shape] = {graph.IMAGE: tuple(image)}
+    reads = graph.sources([_Reads(layer["kind"], layer.get("inputs")) for layer in layers])
+    readers = graph.readers(reads)
+    listed: dict[int, LayerShape] = {}
     for index, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-        input_shape, shape = shape, output_shape(index, layer, weight, shape)
-        if weight is not None:
-            listed.append(_layer_shape(index, layer, weight, input_shape, shape))
-        elif listed:
-            listed[-1] = replace(listed[-1], stored=shape)
-    return listed
+        inputs = [shapes[source] for source in reads[index]]
+        shapes[index] = shape = output_shape(index, layer, weight, *inputs)
+        if "relu" in layer:
+            listed[index] = _layer_shape(index, layer, weight, inputs[0], shape)
+        elif (writer := _writer(layers, reads, readers, index)) in listed:
+            listed[writer] = replace(listed[writer], stored=shape)
+    return list(listed.values())
+
+
+def _writer(
+    layers: Sequence[Mapping[str, Any]],
+    reads: Sequence[graph.Sources],
+    readers: Mapping[int, Sequence[int]],
+    index: int,
+) -> int:
+    """Return the layer that writes what poolings after it give, if they alone read it; or -1."""
+    while index != graph.IMAGE and layers[index]["kind"] in ("maxpool2d", "flatten"):
+        (before,) = reads[index]
+        index = before if readers[before] == [index] else graph.IMAGE
+    return index
 
 
 def of_layout(
@@ -141,8 +176,9 @@ def of_layout(
     """
     image = (3, 32, 32)
     middle = 1 << (bits - 1) if zero_point is None else zero_point
-    codes = {"weight_bits": bits, "input_bits": bits, "input_zero_point": middle, "output": "codes",
-             "output_bits": bits, "output_zero_point": middle} | dict(weights or {})  # fmt: skip
+    codes = {"relu": True, "weight_bits": bits, "input_bits": bits, "input_zero_point": middle,
+             "output": "codes", "output_bits": bits, "output_zero_point": middle}  # fmt: skip
+    codes |= weights or {}
     layers: list[dict[str, Any]] = []
     kernels: list[Shape | None] = []
     channels, *sides = image
@@ -163,7 +199,11 @@ def of_layout(
 
 
 def _layer_shape(
-    index: int, layer: Mapping[str, Any], weight: Shape, input_shape: Shape, output_shape: Shape
+    index: int,
+    layer: Mapping[str, Any],
+    weight: Shape | None,
+    input_shape: Shape,
+    output_shape: Shape,
 ) -> LayerShape:
     coded = layer["output"] == "codes"
     return LayerShape(
@@ -171,15 +211,24 @@ def _layer_shape(
         layer["kind"],
         input_shape,
         output_shape,
-        fan_in=prod(weight[1:]),
-        weight_bits=layer["weight_bits"],
-        input_bits=layer.get("input_bits", 8),
-        input_zero_point=layer["input_zero_point"],
+        fan_in=_fan_in(layer) if weight is None else prod(weight[1:]),
+        weight_bits=layer.get("weight_bits", 0),
+        input_bits=_largest(layer.get("input_bits", 8)),
+        input_zero_point=_largest(layer["input_zero_point"]),
         output_bits=layer["output_bits"] if coded else None,
         output_zero_point=layer["output_zero_point"] if coded else None,
         weight_kind=layer.get("weight_kind", "uniform"),
-        weight_code_bits=layer.get("weight_code_bits", layer["weight_bits"]),
+        weight_code_bits=layer.get("weight_code_bits", layer.get("weight_bits", 0)),
         shifts=output_shape[0] if isinstance(layer.get("shift"), list) else 0,
         accumulator_bits=layer.get("accumulator_bits", 32),
         spills=layer.get("spills", 0),
+        aligned=layer["kind"] == "add" and len(set(layer["input_exponent"])) > 1,
     )
+
+
+def _fan_in(layer: Mapping[str, Any]) -> int:
+    return 2 if layer["kind"] == "add" else prod(pair(layer["kernel"]))
+
+
+def _largest(value: int | list[int]) -> int:
+    return max(value) if isinstance(value, list) else value

@@ -1,8 +1,12 @@
 """The float network: its architecture, its layers after folding, its file.
 
-architecture  the VGG, built from a layout list
+architecture  the VGG, built from a layout list; what params.yaml names
+spec          networks that are no stack, as lists of layers
+models        those with a name: resnet8, dscnn, mobilenet
+graph         their modules
 checkpoint    the trained network and its file, `models/float.safetensors`
-folded        its layers for inference, batch norm folded in
+folded        its layers for inference
+folding       from modules to them: batch norms folded in
 params        the section `model` of params.yaml
 schema        what its file may say
 """
@@ -14,7 +18,9 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "architecture": ["Architecture"],
         "checkpoint": ["Checkpoint"],
-        "folded": ["FoldedLayer", "fold", "logits", "outputs"],
+        "folded": ["FoldedLayer", "logits", "outputs"],
+        "folding": ["fold"],
+        "spec": ["LayerSpec", "Specs"],
         "params": ["Model"],
     },
 )

@@ -1,4 +1,4 @@
-"""The float VGG, built from a layout list.
+"""The float network: the VGG of a layout list, or a network with a name.
 
 Sources:
 1. VGG: Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556
@@ -7,11 +7,14 @@ Sources:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import nn
 
-from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
+from powtwo.dataset.images import CHANNELS, IMAGE_SIZE, SHAPE
+from powtwo.network.graph import GraphArchitecture
+from powtwo.network.models import MODELS
 from powtwo.network.params import Model
 
 
@@ -23,10 +26,14 @@ class Architecture:
     hidden: tuple[int, ...]  # outputs of the linear layers before the last
     classes: int
 
-    @classmethod
-    def of(cls, model: Model, classes: int) -> Architecture:
-        """Take what params.yaml says of the network."""
-        return cls(tuple(model.layout), tuple(model.hidden), classes)
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Return the shape (C, H, W) of an image."""
+        return SHAPE
+
+    def describe(self) -> dict[str, Any]:
+        """Describe it for a file."""
+        return asdict(self)
 
     def build(self) -> nn.Sequential:
         """Build the float network with fresh weights: (N, 3, 32, 32) to logits (N, classes)."""
@@ -47,3 +54,13 @@ class Architecture:
             features = outputs
         modules.append(nn.Linear(features, self.classes))
         return nn.Sequential(*modules)
+
+
+AnyArchitecture = Architecture | GraphArchitecture
+
+
+def of_model(model: Model, classes: int) -> AnyArchitecture:
+    """Return what params.yaml says of the network."""
+    if model.name is not None:
+        return GraphArchitecture(MODELS[model.name](SHAPE, classes))
+    return Architecture(tuple(model.layout), tuple(model.hidden), classes)

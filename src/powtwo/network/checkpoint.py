@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from powtwo.core import strict, tensors
 from powtwo.dataset.normalization import Normalization
 from powtwo.network import schema
-from powtwo.network.architecture import Architecture
+from powtwo.network.architecture import AnyArchitecture
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A trained float network and what it expects of its input."""
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     normalization: Normalization
     weights: dict[str, Tensor]
 
-    def network(self) -> nn.Sequential:
+    def network(self) -> nn.Module:
         """Build the network with these weights, ready for inference."""
         network = self.architecture.build()
         network.load_state_dict(self.weights)
@@ -34,7 +34,10 @@ class Checkpoint:
         Raises:
             ValueError: where `load` would refuse the file, and before any of it is written.
         """
-        metadata = {"architecture": asdict(self.architecture), "input": asdict(self.normalization)}
+        metadata = {
+            "architecture": self.architecture.describe(),
+            "input": asdict(self.normalization),
+        }
         arrays = tensors.to_arrays(self.weights)
         schema.validated(tensors.as_json(metadata), arrays)
         tensors.write(path, arrays, metadata)

@@ -1,18 +1,21 @@
-"""The section `model` of params.yaml: the float network's layout."""
+"""The section `model` of params.yaml: the float network, by its layout or its name."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import field_validator
 
 from powtwo.core.params import Count, Section
 from powtwo.dataset.images import IMAGE_SIZE
 
+Name = Literal["resnet8", "dscnn", "mobilenet"]  # of `models`
+
 
 class Model(Section):
-    """The layers of the float network."""
+    """The layers of the float network: those of `layout` and `hidden`, unless it has a name."""
 
+    name: Name | None = None
     layout: list[Any]  # int: channels of a convolution; "M": a pooling
     hidden: list[Count]
 

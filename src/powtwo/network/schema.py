@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from powtwo.core import strict, tensors
 from powtwo.core.strict import Part
 from powtwo.core.tensors import Arrays
 from powtwo.dataset.images import CHANNELS
 from powtwo.dataset.params import Normalize, check_normalization
-from powtwo.network import architecture
+from powtwo.network import architecture, spec
+from powtwo.network.graph import GraphArchitecture
 from powtwo.network.params import Model
 
+Pixels = Annotated[int, Field(ge=0, le=2**16)]
+Index = Annotated[int, Field(ge=-1, le=1000)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
 Channels = Annotated[list[float], Field(max_length=2**16, fail_fast=True)]
 Entry = Annotated[Size | Literal["M"], Field(union_mode="left_to_right")]
@@ -33,6 +36,57 @@ class Architecture(Part):
         return architecture.Architecture(tuple(self.layout), tuple(self.hidden), self.classes)
 
 
+def _sides(value: Any) -> str:
+    return "each side" if isinstance(value, list) else "all sides"
+
+
+Sides = Annotated[
+    Annotated[Pixels, Tag("all sides")]
+    | Annotated[list[Pixels], Field(min_length=2, max_length=4), Tag("each side")],
+    Discriminator(_sides),
+]
+
+
+class Layer(Part):
+    """A layer of a graph; absent is what its kind does not need, or is as in `LayerSpec`."""
+
+    kind: Annotated[str, Field(max_length=20)]
+    inputs: Annotated[list[Index], Field(min_length=1, max_length=2)] | None = None
+    outputs: Size | None = None
+    kernel: Sides | None = None
+    stride: Sides | None = None
+    padding: Sides | None = None
+    groups: Size | None = None
+    bias: bool | None = None
+    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
+    probability: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @property
+    def value(self) -> spec.LayerSpec:
+        """Return the layer."""
+        values: dict[str, Any] = self.model_dump(exclude_none=True)
+        for key, value in values.items():
+            values[key] = tuple(value) if isinstance(value, list) else value
+        return spec.LayerSpec(**values)
+
+
+class Graph(Part):
+    """A list of layers, and the images that they are for."""
+
+    image: Annotated[list[Size], Field(min_length=3, max_length=3)]  # C, H, W
+    layers: Annotated[list[Layer], Field(min_length=1, max_length=1000, fail_fast=True)]
+
+    @property
+    def value(self) -> GraphArchitecture:
+        """Return what builds the network."""
+        layers = tuple(layer.value for layer in self.layers)
+        return GraphArchitecture(spec.Specs(tuple(self.image), layers))
+
+
+def _form(value: Any) -> str:
+    return "a graph" if isinstance(value, dict) and "layers" in value else "a stack"
+
+
 class Input(Part):
     """The normalization of the pixels."""
 
@@ -44,7 +98,10 @@ class Input(Part):
 class Trained(Part):
     """The whole of it."""
 
-    architecture: Architecture
+    architecture: Annotated[
+        Annotated[Architecture, Tag("a stack")] | Annotated[Graph, Tag("a graph")],
+        Discriminator(_form),
+    ]
     input: Input
     sha256: str | None = None
 
@@ -56,9 +113,14 @@ def validated(values: dict[str, Any], arrays: Arrays) -> Trained:
         ValueError: naming the key or the tensor, its value and the rule.
     """
     network = strict.validate(Trained, values)
-    strict.validate(Model, network.architecture.model_dump(include={"layout", "hidden"}))
+    channels = CHANNELS
+    if isinstance(network.architecture, Graph):
+        channels = network.architecture.image[0]
+        _check_sides(network.architecture)
+    else:
+        strict.validate(Model, network.architecture.model_dump(include={"layout", "hidden"}))
     pixels = network.input
-    check_normalization("input ", pixels.kind, pixels.mean, pixels.std, CHANNELS)
+    check_normalization("input ", pixels.kind, pixels.mean, pixels.std, channels)
     with torch.device("meta"):  # shapes alone, without their memory
         expected = network.architecture.value.build().state_dict()
     if wrong := expected.keys() ^ arrays.keys():
@@ -73,3 +135,22 @@ def validated(values: dict[str, Any], arrays: Arrays) -> Trained:
             strict.require(least >= 0, name, least, "a variance must not be below 0")
     tensors.check_digest(values, arrays)
     return network
+
+
+def _check_sides(network: Graph) -> None:
+    """Check that windows have as many numbers as they may, and each layer what its kind needs."""
+    for index, layer in enumerate(network.layers):
+        for key, counts in (("kernel", (2,)), ("stride", (2,)), ("padding", (2, 4))):
+            value = getattr(layer, key)
+            fits = not isinstance(value, list) or len(value) in counts
+            rule = f"must be a number, or a list of {' or '.join(map(str, counts))}"
+            strict.require(fits, f"layer {index}: {key}", value, rule)
+            is_zero = key != "padding" and value is not None and 0 in (value, *_listed(value))
+            strict.require(not is_zero, f"layer {index}: {key}", value, "must be at least 1")
+        for key, kinds in (("kernel", spec.WINDOWS), ("outputs", ("conv2d", "linear"))):
+            missing = layer.kind in kinds and getattr(layer, key) is None
+            strict.require(not missing, f"layer {index}: {key}", None, f"{layer.kind} needs it")
+
+
+def _listed(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else []

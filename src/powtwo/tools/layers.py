@@ -18,12 +18,18 @@ from torch import nn
 from powtwo.core.params import StageParams
 from powtwo.core.stages import read_params
 from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
-from powtwo.network.architecture import Architecture
+from powtwo.network import architecture
+from powtwo.network.architecture import AnyArchitecture
+from powtwo.network.graph import GraphArchitecture
 from powtwo.network.params import Model
 from powtwo.sidecar.one_line import one_line_errors
 
 LARGEST_PRODUCT = 127 * 128  # of an 8-bit weight and an 8-bit code less its zero point, 128
 MB = 2**20
+NAMES = {  # of layers without a module of torch.nn
+    "relu": "ReLU", "relu6": "ReLU6", "add": "Add", "flatten": "Flatten",
+    "maxpool2d": "MaxPool2d", "avgpool2d": "AvgPool2d",
+}  # fmt: skip
 TITLES = ("layer", "type", "output shape", "parameters", "MACs", "INT8 weights, B",
           "INT8 output, B", "accumulator, bits")  # fmt: skip
 
@@ -64,11 +70,14 @@ class ModuleShape:
         return (self.fan_in * LARGEST_PRODUCT).bit_length() + 1
 
 
-def of_model(architecture: Architecture) -> Iterator[ModuleShape]:
+def of_model(network: AnyArchitecture) -> Iterator[ModuleShape]:
     """Yield each module of the float network, in order; nothing is computed or allocated."""
+    if isinstance(network, GraphArchitecture):
+        yield from _of_specs(network)
+        return
     with torch.device("meta"):
         x = torch.empty(1, CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
-        for module in architecture.build().eval():
+        for module in network.build().eval():
             x = module(x)
             yield ModuleShape(
                 type(module).__name__,
@@ -76,6 +85,22 @@ def of_model(architecture: Architecture) -> Iterator[ModuleShape]:
                 sum(parameter.numel() for parameter in module.parameters()),
                 module.weight[0].numel() if isinstance(module, nn.Conv2d | nn.Linear) else 0,
             )
+
+
+def _of_specs(network: GraphArchitecture) -> Iterator[ModuleShape]:
+    with torch.device("meta"):
+        modules = network.build()._modules
+    specs = network.specs
+    for index, (spec, shape) in enumerate(zip(specs.layers, specs.shapes, strict=True)):
+        module = modules.get(str(index))
+        parameters = sum(p.numel() for p in module.parameters()) if module else 0
+        weighted = isinstance(module, nn.Conv2d | nn.Linear)
+        yield ModuleShape(
+            type(module).__name__ if module else NAMES[spec.kind],
+            shape,
+            parameters,
+            module.weight[0].numel() if weighted else 0,  # type: ignore[union-attr, index]
+        )
 
 
 def cells(modules: list[ModuleShape]) -> list[list[str]]:
@@ -132,7 +157,7 @@ def main() -> None:
         if not re.fullmatch("[1-9][0-9]{0,5}", classes):
             raise ValueError(f"--classes {classes}: must be a number from 1 on")
         model = Reads.read(read_params()).model
-        print(plain_text(list(of_model(Architecture.of(model, int(classes))))))
+        print(plain_text(list(of_model(architecture.of_model(model, int(classes))))))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Epoch(NamedTuple):
 
 @torch.inference_mode()
 def evaluate(
-    network: nn.Sequential,
+    network: nn.Module,
     pixels: Tensor,
     labels: Tensor,
     normalization: Normalization,

@@ -46,7 +46,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    network: nn.Sequential,
+    network: nn.Module,
     dataset: Dataset,
     normalization: Normalization,
     recipe: Train,

@@ -71,7 +71,7 @@ def write_curves(history: Sequence[Epoch], path: str = CURVES) -> None:
 
 
 def metrics(
-    network: nn.Sequential, dataset: Dataset, normalization: Normalization, fit: Fit
+    network: nn.Module, dataset: Dataset, normalization: Normalization, fit: Fit
 ) -> dict[str, float]:
     """Count the weights and evaluate the trained network on each part, without augmentation.
 

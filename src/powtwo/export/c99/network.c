@@ -1,19 +1,21 @@
 #include "network.h"
 
-enum kind { CONV2D, LINEAR, MAXPOOL2D };
+enum kind { CONV2D, LINEAR, ADD, MAXPOOL2D, AVGPOOL2D };
 
 struct layer {
     int32_t index; /* in the integer file; flattening moves nothing, and is not in the table */
     enum kind kind;
     int32_t channels, height, width;             /* of the input */
     int32_t out_channels, out_height, out_width; /* of the output */
-    int32_t kernel, stride, padding;             /* pixels; square */
+    int32_t kernel_height, kernel_width, stride_down, stride_right, top, left; /* padding */
+    int32_t groups;                              /* an output sees the channels of its own */
     const int8_t *weight;                        /* OIHW or OI${"; null: they are packed" if packings} */
     const int32_t *bias;                         /* ${"2^(shift-1) is in it already" if folded else "one for each output channel"} */
     const uint8_t *shift;                        /* null: the outputs are the logits, int32 */
     int32_t shift_step;                          /* 1: a shift for each channel; 0: one for all */
     int32_t input_zero_point, output_zero_point, output_max, relu;
-    int32_t offset; /* of the output in the arena */
+    int32_t input, output;                       /* offsets in the arena; input -1: the image */
+    int32_t gain, other, other_zero_point, other_gain; /* of an addition's two inputs */
 /*% if packings %*/
     const uint32_t *packed;       /* codes of code_bits; each output channel begins a word */
     const int8_t *values;         /* the weight that each code is */
@@ -73,20 +75,26 @@ static uint8_t requantize(const struct layer *l, int32_t o, int32_t a)
     return (uint8_t)(a + l->output_zero_point);
 }
 
-/* Copies what one output pixel sees, in the order of the weights, less the zero point. */
-static void gather(const struct layer *l, const uint8_t *x, int32_t out_row, int32_t out_column)
+/* Returns the code at a place of channel c, less the zero point; 0 where it is padded. */
+static int32_t centered(const struct layer *l, const uint8_t *x, int32_t c, int32_t i, int32_t j)
 {
-    const int32_t top = out_row * l->stride - l->padding;
-    const int32_t left = out_column * l->stride - l->padding;
+    if (i < 0 || i >= l->height || j < 0 || j >= l->width) {
+        return 0;
+    }
+    return x[(c * l->height + i) * l->width + j] - l->input_zero_point;
+}
+
+/* Copies what one output pixel sees of some channels, in the order of the weights. */
+static void gather(const struct layer *l, const uint8_t *x, int32_t first, int32_t channels,
+                   int32_t p)
+{
+    const int32_t top = p / l->out_width * l->stride_down - l->top;
+    const int32_t left = p % l->out_width * l->stride_right - l->left;
     int32_t k = 0;
-    for (int32_t c = 0; c < l->channels; c++) {
-        for (int32_t i = top; i < top + l->kernel; i++) {
-            for (int32_t j = left; j < left + l->kernel; j++) {
-                int32_t code = l->input_zero_point; /* what a padded position holds */
-                if (i >= 0 && i < l->height && j >= 0 && j < l->width) {
-                    code = x[(c * l->height + i) * l->width + j];
-                }
-                patch[k++] = (int16_t)(code - l->input_zero_point);
+    for (int32_t c = first; c < first + channels; c++) {
+        for (int32_t i = top; i < top + l->kernel_height; i++) {
+            for (int32_t j = left; j < left + l->kernel_width; j++) {
+                patch[k++] = (int16_t)centered(l, x, c, i, j);
             }
         }
     }
@@ -165,34 +173,74 @@ static int32_t accumulate(const struct layer *l, int32_t o, int32_t count)
     return a + l->bias[o];
 }
 
+/* Gives what accumulator a of output channel o becomes, at place i of the output. */
+static void give(const struct layer *l, int32_t o, int32_t a, int32_t i, uint8_t *y,
+                 int32_t *logits)
+{
+    if (l->shift) {
+        y[i] = requantize(l, o, a);
+    } else {
+        logits[i] = l->relu && a < 0 ? 0 : a;
+    }
+}
+
 static void conv2d(const struct layer *l, const uint8_t *x, uint8_t *y, int32_t *logits)
 {
-    const int32_t count = l->channels * l->kernel * l->kernel;
+    const int32_t channels = l->channels / l->groups, group = l->out_channels / l->groups;
+    const int32_t count = channels * l->kernel_height * l->kernel_width;
     const int32_t outputs = l->out_height * l->out_width;
     for (int32_t p = 0; p < outputs; p++) {
-        gather(l, x, p / l->out_width, p % l->out_width);
-        for (int32_t o = 0; o < l->out_channels; o++) {
-            const int32_t a = accumulate(l, o, count);
-            if (l->shift) {
-                y[o * outputs + p] = requantize(l, o, a);
-            } else {
-                logits[o * outputs + p] = l->relu && a < 0 ? 0 : a;
+        for (int32_t g = 0; g < l->groups; g++) {
+            gather(l, x, g * channels, channels, p);
+            for (int32_t o = g * group; o < (g + 1) * group; o++) {
+                give(l, o, accumulate(l, o, count), o * outputs + p, y, logits);
             }
         }
     }
 }
 
+/*% if "avgpool2d" in kinds %*/
+static void avgpool2d(const struct layer *l, const uint8_t *x, uint8_t *y, int32_t *logits)
+{
+    const int32_t outputs = l->out_height * l->out_width;
+    for (int32_t i = 0; i < l->out_channels * outputs; i++) {
+        const int32_t top = i % outputs / l->out_width * l->stride_down - l->top;
+        const int32_t left = i % outputs % l->out_width * l->stride_right - l->left;
+        int32_t a = l->bias[0];
+        for (int32_t k = 0; k < l->kernel_height * l->kernel_width; k++) {
+            a += centered(l, x, i / outputs, top + k / l->kernel_width, left + k % l->kernel_width);
+        }
+        give(l, 0, a, i, y, logits);
+    }
+}
+
+/*% endif %*/
+/*% if "add" in kinds %*/
+static void add(const struct layer *l, const uint8_t *x, const uint8_t *other, uint8_t *y,
+                int32_t *logits)
+{
+    for (int32_t i = 0; i < l->channels * l->height * l->width; i++) {
+        const int32_t a = (x[i] - l->input_zero_point) * l->gain
+            + (other[i] - l->other_zero_point) * l->other_gain + l->bias[0];
+        give(l, 0, a, i, y, logits);
+    }
+}
+
+/*% endif %*/
+/* A padded position is never the largest: it is left out. */
 static void maxpool2d(const struct layer *l, const uint8_t *x, uint8_t *y)
 {
     for (int32_t c = 0; c < l->channels; c++) {
         for (int32_t row = 0; row < l->out_height; row++) {
             for (int32_t column = 0; column < l->out_width; column++) {
                 uint8_t largest = 0;
-                for (int32_t k = 0; k < l->kernel * l->kernel; k++) {
-                    const int32_t i = row * l->stride + k / l->kernel;
-                    const int32_t j = column * l->stride + k % l->kernel;
-                    const uint8_t code = x[(c * l->height + i) * l->width + j];
-                    largest = code > largest ? code : largest;
+                for (int32_t k = 0; k < l->kernel_height * l->kernel_width; k++) {
+                    const int32_t i = row * l->stride_down - l->top + k / l->kernel_width;
+                    const int32_t j = column * l->stride_right - l->left + k % l->kernel_width;
+                    if (i >= 0 && i < l->height && j >= 0 && j < l->width) {
+                        const uint8_t code = x[(c * l->height + i) * l->width + j];
+                        largest = code > largest ? code : largest;
+                    }
                 }
                 *y++ = largest;
             }
@@ -201,18 +249,29 @@ static void maxpool2d(const struct layer *l, const uint8_t *x, uint8_t *y)
 }
 
 /* Runs the layers on the codes of an image. */
-static void run(const struct layer *layers, const uint8_t *x, int32_t *logits)
+static void run(const struct layer *layers, const uint8_t *image, int32_t *logits)
 {
     for (int32_t i = 0; i < LAYERS; i++) {
         const struct layer *l = &layers[i];
-        uint8_t *y = arena + l->offset;
+        const uint8_t *x = l->input < 0 ? image : arena + l->input;
+        uint8_t *y = arena + l->output;
         switch (l->kind) {
         case CONV2D:
         case LINEAR: /* a convolution of one pixel: its features are channels, its kernel is 1 */
             conv2d(l, x, y, logits);
             break;
+        case ADD:
+/*% if "add" in kinds %*/
+            add(l, x, l->other < 0 ? image : arena + l->other, y, logits);
+/*% endif %*/
+            break;
         case MAXPOOL2D:
             maxpool2d(l, x, y);
+            break;
+        case AVGPOOL2D:
+/*% if "avgpool2d" in kinds %*/
+            avgpool2d(l, x, y, logits);
+/*% endif %*/
             break;
         }
 #ifdef ${PREFIX}_TRACE
@@ -220,11 +279,10 @@ static void run(const struct layer *layers, const uint8_t *x, int32_t *logits)
             ${prefix}_trace(l->index, y, l->out_channels * l->out_height * l->out_width);
         }
 #endif
-        x = y;
     }
 /*% if ends_in_codes %*/
     for (int32_t i = 0; i < ${PREFIX}_LOGITS; i++) {
-        logits[i] = x[i];
+        logits[i] = arena[layers[LAYERS - 1].output + i];
     }
 /*% endif %*/
 }
@@ -242,11 +300,12 @@ ${numbers(row, 8)}
 /* Replaces each pixel by its code, and returns the codes. */
 static const uint8_t *encode(const uint8_t *pixels)
 {
+    uint8_t *codes = arena + ${raw};
     const int32_t area = ${PREFIX}_PIXELS / INPUT_CHANNELS;
     for (int32_t i = 0; i < ${PREFIX}_PIXELS; i++) {
-        arena[i] = input_table[i / area][pixels[i]];
+        codes[i] = input_table[i / area][pixels[i]];
     }
-    return arena;
+    return codes;
 }
 
 /*% endif %*/
@@ -257,25 +316,32 @@ ${numbers(values, 4)}
 
 /*% endfor %*/
 static const struct layer layers[LAYERS] = {
-/*% for step, offset in layers %*/
+/*% for step in layers %*/
 /*% set layer, output, i = step.layer, step.layer.output, step.index %*/
 /*% set packing = packings.get(i) %*/
     {
         ${i}, ${layer.kind | upper},
         ${chw(step.input_shape) | join(", ")}, /* channels, height, width */
         ${chw(step.output_shape) | join(", ")}, /* out_channels, out_height, out_width */
-        ${layer.kernel or 1}, ${layer.stride}, ${layer.padding}, /* kernel, stride, padding */
-/*% if layer.has_weights %*/
-        ${"0" if packing else "weight_%d" % i}, bias_${i}, ${"shift_%d" % i if output else 0},
+        ${pair(layer.kernel or 1) | join(", ")}, /* kernel_height, kernel_width */
+        ${pair(layer.stride) | join(", ")}, ${four(layer.padding)[:2] | join(", ")}, /* strides, top, left */
+        ${layer.groups}, /* groups */
+/*% if layer.accumulates %*/
+        ${"weight_%d" % i if layer.has_weights and not packing else 0}, bias_${i}, ${"shift_%d" % i if output else 0},
         ${(step.shifts | length > 1) | int}, /* shift_step */
         ${layer.input.zero_point}, /* input_zero_point */
         ${output.zero_point if output else 0}, /* output_zero_point */
-        ${output.grid.quant_max if output else 0}, /* output_max */
+        ${layer.largest_code if output else 0}, /* output_max */
         ${layer.relu | int}, /* relu */
 /*% else %*/
         0, 0, 0, 0, 0, 0, 0, 0, /* pooling has none of these */
 /*% endif %*/
-        ${offset}, /* offset */
+        ${place(step.sources[0])}, ${offsets[i]}, /* input, output */
+/*% if layer.second %*/
+        ${layer.gains[0]}, ${place(step.sources[1])}, ${layer.second.zero_point}, ${layer.gains[1]}, /* gain, other, other_zero_point, other_gain */
+/*% else %*/
+        0, 0, 0, 0, /* no addition */
+/*% endif %*/
 /*% if packing %*/
         weight_${i}, ${values_of(packing)}, /* packed, values */
         ${packing.code_bits}, ${packing.row_words}, /* code_bits, row_words */

@@ -1,22 +1,23 @@
 """C99 of an integer network: `network.h`, `network.c`, and `main.c` to try them at a desk.
 
 The C is in the files of these names beside this one: the functions are the same for every network,
-and here the tables that they read are filled in. Codes live in one arena, each layer reading at one
-end of it and writing at the other, so that it is no larger than the largest input and output of one
-layer together.
+and here the tables that they read are filled in. Codes live in one arena, in the places of `arena`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from powtwo.core import graph
+from powtwo.core.windows import four, pair
+from powtwo.export.c99 import arena
+from powtwo.export.c99.arena import Block
 from powtwo.export.c99.names import prefix_for
 from powtwo.export.packing import (
     WORD_BITS,
@@ -53,11 +54,7 @@ def sources(
     layouts = packings(moving) if packed else {}
     widths = {layout.code_bits for layout in layouts.values()}  # a constant makes faster code
     name = prefix_for(network.scheme, prefix)
-    # Layers write at either end by turns; the input stands at the low one, where it is copied.
-    offsets = [
-        memory["arena"] - size if position % 2 == 0 else 0
-        for position, size in enumerate(_code_bytes(network, moving)[1:])
-    ]
+    offsets = _offsets(network, moving)
     values: dict[str, Any] = {
         "prefix": name,
         "PREFIX": name.upper(),
@@ -76,7 +73,13 @@ def sources(
         "values_of": _values_of,
         "table": table,
         "arrays": list(_arrays(moving, packed)),
-        "layers": list(zip(moving, offsets, strict=True)),
+        "layers": moving,
+        "offsets": offsets,
+        "kinds": {step.layer.kind for step in moving},
+        "place": lambda index: -1 if index == graph.IMAGE else offsets[index],
+        "raw": offsets[graph.IMAGE],
+        "pair": pair,
+        "four": four,
         "numbers": _numbers,
         "chw": _chw,
     }
@@ -94,9 +97,8 @@ def sizes(network: IntegerNetwork, steps: list[Step], packed: bool = False) -> d
     if packed:  # the codes that fill a row meet an input too
         inputs += [p.row_words * WORD_BITS // p.code_bits for p in packings(moving).values()]
     tables = sum(values.nbytes for _, _, values in _arrays(moving, packed))
-    code_bytes = _code_bytes(network, moving)
     return {
-        "arena": max((a + b for a, b in pairwise(code_bytes)), default=0) or 1,
+        "arena": arena.plan(_blocks(network, moving)).size or 1,
         "patch": 2 * max(inputs, default=1),
         "constants": tables + (0 if table is None else table.size),
     }
@@ -106,11 +108,27 @@ def _moving(steps: list[Step]) -> list[Step]:
     return [step for step in steps if step.layer.kind != "flatten"]
 
 
-def _code_bytes(network: IntegerNetwork, moving: list[Step]) -> list[int]:
-    """Return how much of the arena the input and each layer's output take."""
-    raw = network.input.table() is None  # then the first layer reads the caller's pixels
-    first = 0 if raw else prod(network.input.shape)
-    return [first, *(0 if step.gives_int32 else prod(step.output_shape) for step in moving)]
+def _blocks(network: IntegerNetwork, moving: list[Step]) -> list[Block]:
+    """Return the codes of the image, which a table makes, and of each layer."""
+    positions = {step.index: position for position, step in enumerate(moving)}
+    last = {graph.IMAGE: 0, **positions}
+    for position, step in enumerate(moving):
+        last |= dict.fromkeys(step.sources, position)
+    raw = network.input.table() is None  # then layers read the caller's pixels
+    image = Block(0 if raw else prod(network.input.shape), -1, last[graph.IMAGE])
+    return [
+        image,
+        *(
+            Block(0 if step.gives_int32 else prod(step.output_shape), position, last[step.index])
+            for position, step in enumerate(moving)
+        ),
+    ]
+
+
+def _offsets(network: IntegerNetwork, moving: list[Step]) -> dict[int, int]:
+    """Return where in the arena the codes of the image and of each layer lie, by its index."""
+    offsets = arena.plan(_blocks(network, moving)).offsets
+    return dict(zip([graph.IMAGE, *(step.index for step in moving)], offsets, strict=True))
 
 
 def _arrays(moving: list[Step], packed: bool) -> Iterable[tuple[str, str, npt.NDArray[np.generic]]]:
@@ -121,6 +139,7 @@ def _arrays(moving: list[Step], packed: bool) -> Iterable[tuple[str, str, npt.ND
         if step.layer.has_weights:
             type_name, values = _weights(step, packed)
             yield type_name, f"weight_{step.index}", values
+        if step.layer.accumulates:
             yield "int32_t", f"bias_{step.index}", step.bias
         if step.shifts:
             yield "uint8_t", f"shift_{step.index}", np.array(step.shifts, np.uint8)

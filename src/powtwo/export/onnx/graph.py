@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from powtwo.core.files import atomic
+from powtwo.core.windows import four, pair
 from powtwo.export.steps import UnsupportedError
 from powtwo.integer import fixedpoint
-from powtwo.integer.layer import Layer
+from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.rounding import Rounding
 
@@ -86,8 +88,26 @@ class Graph:
         entries = self.constant(f"{name}.table", rows.reshape(-1), rows.dtype)
         return self.node("Gather", [entries, index], name, axis=0)
 
+    def padded_pool(self, layer: Layer, x: str, lowest: float, name: str) -> str:
+        """Add a max pooling or a flattening of values of which none is below `lowest`.
+
+        Runtimes disagree on paddings that differ by side: those are nodes of their own.
+        """
+        top, left, bottom, right = four(layer.padding)
+        if layer.kind != "maxpool2d" or len({top, left, bottom, right}) == 1:
+            return self.pool_or_flatten(layer, x, name)
+        x = self.pad(x, layer, lowest, np.float32, name)
+        return self.pool_or_flatten(replace(layer, padding=0), x, name)
+
+    def pad(self, x: str, layer: Layer, value: float, dtype: npt.DTypeLike, name: str) -> str:
+        """Add a Pad of (N, C, H, W) by a layer's padding."""
+        top, left, bottom, right = four(layer.padding)
+        pads = self.constant(f"{name}.pads", [0, 0, top, left, 0, 0, bottom, right], np.int64)
+        lowest = self.constant(f"{name}.lowest", value, dtype)
+        return self.node("Pad", [x, pads, lowest], f"{name}.pad")
+
     def pool_or_flatten(self, layer: Layer, x: str, name: str) -> str:
-        """Add a max pooling or a flattening.
+        """Add a max pooling, whose padding is the lowest value, or a flattening.
 
         Raises:
             UnsupportedError: where the layer is neither.
@@ -97,8 +117,8 @@ class Graph:
         if layer.kind == "flatten":
             return self.node("Flatten", [x], name, axis=1)
         raise UnsupportedError(
-            f"{self.file}: {name} is a {layer.kind}: it must be conv2d, linear, maxpool2d or "
-            "flatten"
+            f"{self.file}: {name} is a {layer.kind}: it must be conv2d, linear, add, maxpool2d, "
+            "avgpool2d or flatten"
         )
 
     def model(
@@ -142,6 +162,11 @@ class Graph:
         return model
 
 
+def grouped(layer: Layer) -> dict[str, Any]:
+    """Return the attributes of a convolution: `sliding`, and its groups where it has any."""
+    return sliding(layer) | ({"group": layer.groups} if layer.groups > 1 else {})
+
+
 def pixels_input(network: IntegerNetwork) -> onnx.ValueInfoProto:
     """Return the input `pixels`, uint8 (N, C, H, W)."""
     return helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *network.input.shape])
@@ -153,9 +178,9 @@ def sliding(layer: Layer) -> dict[str, list[int]]:
     Some readers have no defaults: hls4ml asks a pooling for its padding.
     """
     return {
-        "kernel_shape": [layer.kernel] * 2,
-        "strides": [layer.stride] * 2,
-        "pads": [layer.padding] * 4,
+        "kernel_shape": [*pair(layer.kernel)],
+        "strides": [*pair(layer.stride)],
+        "pads": [*four(layer.padding)],
     }
 
 
@@ -170,3 +195,10 @@ def write_onnx(model: onnx.ModelProto, path: Path | str) -> None:
     """Write a model whole or not at all, with the same bytes for the same model."""
     with atomic(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def lowest_value(codes: ActivationQParams | None) -> float:
+    """Return the value of the lowest code; of accumulators, which no pooling reads, any."""
+    if codes is None:
+        return 0.0
+    return float(fixedpoint.dequantize(torch.tensor(0), codes.exponent, codes.zero_point))

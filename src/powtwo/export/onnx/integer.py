@@ -2,6 +2,9 @@
 
     codes → ConvInteger / MatMulInteger → Add bias → Max 0 (ReLU) → shift → Add z → Min → Cast
 
+An average is a ConvInteger with ones; an addition casts codes to int32, and multiplies the coarser
+ones by a power of two.
+
 The shift is the scheme's own. BitShift takes unsigned integers only, so where an accumulator may be
 negative a multiple of 2^(n+1) lifts it above zero first, and its 2^n-th part is taken off after:
 an even number, so that `half_even` still sees whether a result is odd.
@@ -11,6 +14,8 @@ Source: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -18,6 +23,8 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
+from powtwo.core.graph import IMAGE
+from powtwo.core.windows import four, pair
 from powtwo.export.onnx.graph import Graph, parameters, pixels_input, sliding
 from powtwo.integer.fixedpoint import by_channel
 from powtwo.integer.layer import INT32_LIMIT, Layer
@@ -36,39 +43,83 @@ def to_onnx(network: IntegerNetwork) -> onnx.ModelProto:
     """
     graph = Graph("network.onnx")
     table = network.input.table()
-    x = "pixels" if table is None else graph.look_up(table, "input")
-    for index, layer in enumerate(network.layers):
-        name = f"layer{index}"
-        if layer.has_weights:
-            x = _weighted(graph, layer, network.rounding, x, name)
+    names = {IMAGE: "pixels" if table is None else graph.look_up(table, "input")}
+    for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        name, inputs = f"layer{index}", [names[source] for source in sources]
+        if layer.accumulates:
+            channels = network.channels(sources[0]) if layer.kind == "avgpool2d" else 0
+            sums = _Sums(graph, layer, name, channels)
+            names[index] = _output(graph, layer, network.rounding, sums(*inputs), name)
         else:
-            x = graph.pool_or_flatten(layer, x, name)
-    ends_in_codes = network.last_weighted.output is not None
+            names[index] = _pool_or_flatten(graph, layer, inputs[0], name)
+    ends_in_codes = network.last_sums.output is not None
     logits = TensorProto.UINT8 if ends_in_codes else TensorProto.INT32
     return graph.model(network, pixels_input(network), logits, network.rounding)
 
 
-def _weighted(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
-    x = _accumulate(graph, layer, x, name)
+def _pool_or_flatten(graph: Graph, layer: Layer, x: str, name: str) -> str:
+    """Add a flattening, or a max pooling: not every runtime pads bytes with what is lowest."""
+    if layer.kind == "maxpool2d" and any(four(layer.padding)):
+        x, layer = graph.pad(x, layer, 0, np.uint8, name), replace(layer, padding=0)
+    return graph.pool_or_flatten(layer, x, name)
+
+
+def _output(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
     if layer.relu:
         x = graph.with_constant("Max", x, 0, np.int32, f"{name}.relu")
     return x if layer.output is None else _requantize(graph, layer, rounding, x, name)
 
 
-def _accumulate(graph: Graph, layer: Layer, x: str, name: str) -> str:
-    """Add Σ (x − z) · w + b: int32 (N, O, H, W) or (N, O)."""
-    assert layer.input is not None
-    weight, bias = parameters(layer)
-    zero_point = graph.constant(f"{name}.input_zero_point", layer.input.zero_point, np.uint8)
-    if layer.kind == "conv2d":
+class _Sums:
+    """The int32 accumulators of a layer."""
+
+    def __init__(self, graph: Graph, layer: Layer, name: str, channels: int) -> None:
+        self.graph, self.layer, self.name, self.channels = graph, layer, name, channels
+
+    def __call__(self, *inputs: str) -> str:
+        """Add them for the names of codes (N, C, H, W) or (N, I)."""
+        if self.layer.kind == "add":
+            return self._added(*inputs)
+        (x,) = inputs
+        return self._averaged(x) if self.layer.kind == "avgpool2d" else self._weighted(x)
+
+    def _weighted(self, x: str) -> str:
+        """Add Σ (x − z) · w + b: int32 (N, O, H, W) or (N, O)."""
+        weight, bias = parameters(self.layer)
+        sums = self._products(x, weight.numpy(), self.layer.groups)
+        return self.graph.with_constant(
+            "Add", sums, by_channel(bias, weight.dim()), np.int32, f"{self.name}.accumulator"
+        )
+
+    def _averaged(self, x: str) -> str:
+        """Add Σ (x − z): a convolution of each channel with ones."""
+        ones = np.ones((self.channels, 1, *pair(self.layer.kernel)), np.int8)
+        return self._products(x, ones, self.channels)
+
+    def _products(self, x: str, weight: npt.NDArray[np.int8], groups: int) -> str:
+        graph, layer, name = self.graph, self.layer, self.name
+        assert layer.input is not None
+        zero_point = graph.constant(f"{name}.input_zero_point", layer.input.zero_point, np.uint8)
+        if weight.ndim == 2:
+            inputs = [x, graph.constant(f"{name}.weight", weight.T, np.int8), zero_point]
+            return graph.node("MatMulInteger", inputs, f"{name}.sum")
         # A padded position holds the zero point: the operator says so, both runtimes do so.
-        inputs = [x, graph.constant(f"{name}.weight", weight.numpy(), np.int8), zero_point]
-        sums = graph.node("ConvInteger", inputs, f"{name}.sum", **sliding(layer))
-    else:
-        inputs = [x, graph.constant(f"{name}.weight", weight.T.numpy(), np.int8), zero_point]
-        sums = graph.node("MatMulInteger", inputs, f"{name}.sum")
-    values = by_channel(bias, weight.dim())
-    return graph.with_constant("Add", sums, values, np.int32, f"{name}.accumulator")
+        inputs = [x, graph.constant(f"{name}.weight", weight, np.int8), zero_point]
+        attributes = sliding(layer) | ({"group": groups} if groups > 1 else {})
+        return graph.node("ConvInteger", inputs, f"{name}.sum", **attributes)
+
+    def _added(self, *inputs: str) -> str:
+        """Add Σ (x − z) · gain of both inputs."""
+        graph, layer, name, zero = self.graph, self.layer, self.name, 0
+        terms = []
+        for side, (x, read, gain) in enumerate(zip(inputs, layer.reads, layer.gains, strict=True)):
+            term = graph.cast(x, TensorProto.INT32, f"{name}.{side}")
+            if gain > 1:
+                term = graph.with_constant("Mul", term, gain, np.int32, f"{name}.{side}.scaled")
+            terms.append(term)
+            zero += read.zero_point * gain
+        x = graph.node("Add", terms, f"{name}.sum")
+        return graph.with_constant("Sub", x, zero, np.int32, f"{name}.accumulator") if zero else x
 
 
 def _requantize(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
@@ -79,7 +130,7 @@ def _requantize(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: st
     dtype, grid = (np.int64 if wide else np.int32), layer.output.grid
     if not layer.relu:  # after ReLU nothing lies below the zero point
         x = graph.with_constant("Max", x, grid.quant_min, dtype, f"{name}.low")
-    x = graph.with_constant("Min", x, grid.quant_max, dtype, f"{name}.high")
+    x = graph.with_constant("Min", x, layer.largest_code, dtype, f"{name}.high")
     return graph.cast(x, TensorProto.UINT8, name)
 
 
@@ -96,7 +147,8 @@ class _Shift:
     def __init__(self, graph: Graph, layer: Layer, lift: Tensor, wide: bool, name: str) -> None:
         assert layer.output is not None
         self.graph, self.name, self.n, self.lift = graph, name, layer.shift, lift
-        self.zero_point, self.dimensions = layer.output.zero_point, parameters(layer)[0].dim()
+        self.zero_point = layer.output.zero_point
+        self.dimensions = 2 if layer.weight is None else layer.weight.dim()
         self.wide = wide
         self.signed = (TensorProto.INT64, np.int64) if wide else (TensorProto.INT32, np.int32)
         self.unsigned = (TensorProto.UINT64, np.uint64) if wide else (TensorProto.UINT32, np.uint32)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ import onnx
 import torch
 from onnx import TensorProto
 
-from powtwo.export.onnx.graph import Graph, parameters, pixels_input, sliding
+from powtwo.core.graph import IMAGE
+from powtwo.core.windows import average_bits, pair
+from powtwo.export.onnx.graph import Graph, grouped, lowest_value, parameters, pixels_input, sliding
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
 from powtwo.integer.network import Input, IntegerNetwork
@@ -44,19 +47,22 @@ def to_qdq_onnx(network: IntegerNetwork) -> onnx.ModelProto:
         UnsupportedError: where a layer is of a kind unknown here, or a scale is below 2^−126.
     """
     graph = Graph("network.qdq.onnx")
-    codes: ActivationQParams | None = network.input.codes  # None: int32, which stays as it is
-    x = _quantize(graph, network.input.codes, _values(graph, network.input), "input")
-    for index, layer in enumerate(network.layers):
-        name = f"layer{index}"
+    values = _quantize(graph, network.input.codes, _values(graph, network.input), "input")
+    names = {IMAGE: values}
+    for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        name, inputs = f"layer{index}", [names[source] for source in sources]
         if layer.has_weights:
-            x = _weighted(graph, layer, x, name)
-            codes = layer.output
+            x = _weighted(graph, layer, inputs[0], name)
+        elif layer.accumulates:
+            x = weightless(graph, layer, inputs, network.channels(sources[0]), name)
         else:
-            x = graph.pool_or_flatten(layer, x, name)
+            x = graph.padded_pool(layer, inputs[0], lowest_value(network.codes(index)), name)
+        codes = network.codes(index)  # None: int32, which stays as it is
         if codes is not None:
-            x = _quantize(graph, codes, x, f"{name}.output")
-    weighted = [index for index, layer in enumerate(network.layers) if layer.has_weights]
-    bound = max((int(network.accumulator_bound(index).max()) for index in weighted), default=0)
+            x = _quantize(graph, codes, x, f"{name}.output", layer.maximum)
+        names[index] = x
+    sums = [index for index, layer in enumerate(network.layers) if layer.accumulates]
+    bound = max((int(network.accumulator_bound(index).max()) for index in sums), default=0)
     metadata = {"float32_exact": json.dumps(bound < fixedpoint.FLOAT32_EXACT)}
     if why := next(_not_for_tensorrt(network), None):
         metadata["not_for_tensorrt"] = why
@@ -90,11 +96,14 @@ def _values(graph: Graph, source: Input) -> str:
     return graph.node("Mul", [x, graph.scale("input.step", exponent)], "input.values")
 
 
-def _quantize(graph: Graph, codes: ActivationQParams, x: str, name: str) -> str:
+def _quantize(
+    graph: Graph, codes: ActivationQParams, x: str, name: str, maximum: int | None = None
+) -> str:
     """Add Quantize and Dequantize, with a Clip where the codes do not fill eight bits."""
-    if codes.bits < 8:
+    if codes.bits < 8 or maximum is not None:
         step = float(fixedpoint.power_of_two(codes.exponent))
-        ends = {"low": codes.grid.quant_min, "high": codes.grid.quant_max}
+        highest = codes.grid.quant_max if maximum is None else maximum
+        ends = {"low": codes.grid.quant_min, "high": highest}
         limits = [
             graph.constant(f"{name}.{side}", (end - codes.zero_point) * step, np.float32)
             for side, end in ends.items()
@@ -119,9 +128,34 @@ def _weighted(graph: Graph, layer: Layer, x: str, name: str) -> str:
     graph.require_normal(f"{name}.bias.scale", layer.accumulator_exponent)
     inputs = [x, _weight(graph, layer, name), graph.constant(f"{name}.bias", bias, np.float32)]
     if layer.kind == "conv2d":
-        x = graph.node("Conv", inputs, name, **sliding(layer))
+        x = graph.node("Conv", inputs, name, **grouped(layer))
     else:
         x = graph.node("Gemm", inputs, name, transB=1)
+    return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
+
+
+def weightless(graph: Graph, layer: Layer, inputs: list[str], channels: int, name: str) -> str:
+    """Add an addition or an average of values, with its ReLU; each sum is exact.
+
+    An average of k positions, no power of two, is Σ / 2^m: a convolution with such weights.
+    """
+    if layer.kind == "add":
+        x = graph.node("Add", inputs, name)
+    else:
+        positions, divisor = prod(pair(layer.kernel)), 1 << average_bits(layer.kernel)
+        if positions == divisor:
+            window = sliding(layer) | {"count_include_pad": 1}
+            x = graph.node("AveragePool", inputs, name, **window)
+        else:
+            # As integers and a scale: ONNX Runtime quantizes plain floats, by a scale of its own.
+            ones = np.ones((channels, 1, *pair(layer.kernel)))
+            weight = [
+                graph.constant(f"{name}.weight.integers", ones, np.int8),
+                graph.scale(f"{name}.weight.scale", -average_bits(layer.kernel)),
+                graph.constant(f"{name}.weight.zero_point", 0, np.int8),
+            ]
+            weights = graph.node("DequantizeLinear", weight, f"{name}.weight")
+            x = graph.node("Conv", [*inputs, weights], name, **sliding(layer), group=channels)
     return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
 
 

@@ -17,6 +17,7 @@ Sources:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from powtwo.export.onnx.graph import Graph, parameters, sliding
+from powtwo.core.graph import IMAGE
+from powtwo.core.windows import average_bits, pair
+from powtwo.export.onnx.graph import Graph, lowest_value, parameters, sliding
+from powtwo.export.onnx.qdq import weightless
 from powtwo.export.steps import FOLDED, UnsupportedError, folded_bias
 from powtwo.integer import fixedpoint
 from powtwo.integer.layer import ActivationQParams, Layer
@@ -59,16 +63,22 @@ def to_qonnx(network: IntegerNetwork, *, for_finn: bool = False) -> onnx.ModelPr
     """
     graph = Graph(FILE)
     _check_zero_point("the input", network.input.codes)
-    x = _quant(graph, "values", _activation(network.input.codes), "input")
-    for index, layer in enumerate(network.layers):
-        name = f"layer{index}"
-        if layer.has_weights:
+    names = {IMAGE: _quant(graph, "values", _activation(network.input.codes), "input")}
+    for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        name, inputs = f"layer{index}", [names[source] for source in sources]
+        if layer.accumulates:
             _check(index, layer, network)
             if for_finn:
                 _check_for_finn(index, layer, network)
-            x = _weighted(graph, layer, network.rounding, for_finn, x, name)
+        if layer.has_weights:
+            names[index] = _weighted(graph, layer, network.rounding, for_finn, inputs[0], name)
+        elif layer.accumulates:
+            x = _weightless(graph, layer, inputs, network.channels(sources[0]), name)
+            names[index] = _requantized(graph, layer, network.rounding, x, name)
         else:
-            x = graph.pool_or_flatten(layer, x, name)
+            names[index] = graph.padded_pool(
+                layer, inputs[0], lowest_value(network.codes(index)), name
+            )
     values = helper.make_tensor_value_info("values", TensorProto.FLOAT, [1, *network.input.shape])
     rounding, metadata = network.rounding, {}
     if for_finn:
@@ -92,6 +102,11 @@ def _check(index: int, layer: Layer, network: IntegerNetwork) -> None:
 
 
 def _check_for_finn(index: int, layer: Layer, network: IntegerNetwork) -> None:
+    if not layer.has_weights or layer.maximum is not None:
+        raise UnsupportedError(
+            f"{FILE}: layer {index}: additions, averages and ReLU6 are not written for FINN yet; "
+            "use the plain file"
+        )
     if network.rounding is Rounding.HALF_EVEN:
         raise UnsupportedError(
             f"{FILE}: rounding = 'half_even': FINN's thresholds round halves up; use floor or "
@@ -129,7 +144,47 @@ def _weighted(  # noqa: PLR0917
     if layer.output is None:
         return x
     quant = _activation(layer.output, layer.relu, "ROUND" if halves else ROUNDING_MODES[rounding])
-    return _quant(graph, x, quant, f"{name}.output")
+    return _quant(graph, _cut(graph, layer, x, name), quant, f"{name}.output")
+
+
+def _weightless(graph: Graph, layer: Layer, inputs: list[str], channels: int, name: str) -> str:
+    if layer.kind == "add" or not _is_odd(layer):
+        return weightless(graph, layer, inputs, channels, name)
+    ones = np.ones((channels, 1, *pair(layer.kernel)))
+    exponent = -average_bits(layer.kernel)
+    values = torch.from_numpy(ones * 2.0**exponent)
+    quant = _Quant(torch.tensor(exponent), 2, narrow=True)
+    weight = _parameter(graph, values, quant, f"{name}.weight")
+    attributes = sliding(layer) | PLAIN | {"group": channels}
+    x = graph.node("Conv", [*inputs, weight], name, **attributes)
+    return graph.node("Relu", [x], f"{name}.relu") if layer.relu else x
+
+
+def _is_odd(layer: Layer) -> bool:
+    """Tell whether an average's positions are no power of two."""
+    return prod(pair(layer.kernel)) != 1 << average_bits(layer.kernel)
+
+
+def _requantized(graph: Graph, layer: Layer, rounding: Rounding, x: str, name: str) -> str:
+    """Add the Quant of a layer without a bias, and before it what `half_up` adds."""
+    if layer.output is None:
+        return x
+    if rounding.folds and (half := int(layer.half_unit)):
+        value = half * float(fixedpoint.power_of_two(layer.accumulator_exponent))
+        x = graph.with_constant("Add", x, value, np.float32, f"{name}.half")
+    quant = _activation(layer.output, layer.relu, ROUNDING_MODES[rounding])
+    return _quant(graph, _cut(graph, layer, x, name), quant, f"{name}.output")
+
+
+def _cut(graph: Graph, layer: Layer, x: str, name: str) -> str:
+    """Add the Clip of a ReLU6, at the value of the largest code."""
+    if layer.maximum is None or layer.output is None:
+        return x
+    steps = layer.maximum - layer.output.zero_point
+    value = steps * float(fixedpoint.power_of_two(layer.output.exponent))
+    ends = {"low": 0, "high": value}  # a ReLU came before; tools want both
+    limits = [graph.constant(f"{name}.cut.{key}", end, np.float32) for key, end in ends.items()]
+    return graph.node("Clip", [x, *limits], f"{name}.cut")
 
 
 def _accumulate(  # noqa: PLR0917
@@ -153,7 +208,9 @@ def _accumulate(  # noqa: PLR0917
     bias = _parameter(graph, values, quant, f"{name}.bias")
     if layer.kind == "linear":
         return graph.node("Add", [graph.node("MatMul", [x, weight], f"{name}.product"), bias], name)
-    return graph.node("Conv", [x, weight, bias], name, **sliding(layer), **PLAIN)
+    return graph.node(
+        "Conv", [x, weight, bias], name, **sliding(layer), **PLAIN | {"group": layer.groups}
+    )
 
 
 @dataclass(frozen=True)

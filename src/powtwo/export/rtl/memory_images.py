@@ -62,6 +62,8 @@ def images(
     for step in steps:
         if step.layer.has_weights:
             listed += _constants(step, packed)
+        elif step.layer.accumulates and step.is_folded:  # what rounding adds, in one word
+            listed.append(_bias(step))
         if step.layer.kind != "flatten":  # which moves nothing: its output is its input
             listed.append(_output(step, vectors))
     return listed
@@ -85,14 +87,18 @@ def _constants(step: Step, packed: bool) -> Iterator[Image]:
     else:
         order = "OIHW" if step.weight.ndim == 4 else "OI"
         yield Image(f"{stem}.weight.hex", "weight", step.index, order, step.weight)
-    note = FOLDED if step.is_folded else ""
-    yield Image(f"{stem}.bias.hex", "bias", step.index, "O", step.bias, note)
+    yield _bias(step)
     if len(step.shifts) > 1:
         shifts = np.array(step.shifts, np.uint8)
         yield Image(f"{stem}.shift.hex", "shift", step.index, "O", shifts)
     if step.tile_ends is not None:
         order = "O, tile"
         yield Image(f"{stem}.tiles.hex", "tile_ends", step.index, order, step.tile_ends, TILES)
+
+
+def _bias(step: Step) -> Image:
+    note, file = FOLDED if step.is_folded else "", f"{FOLDER}/layer{step.index:02}.bias.hex"
+    return Image(file, "bias", step.index, "O", step.bias, note)
 
 
 def _output(step: Step, vectors: Vectors) -> Image:

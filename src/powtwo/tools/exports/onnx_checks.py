@@ -106,7 +106,7 @@ def _run(model: onnx.ModelProto, pixels: Images) -> npt.NDArray[Any]:
 def _values(network: IntegerNetwork, pixels: Images) -> npt.NDArray[np.float64]:
     """Return the values that the network's logits stand for, (N, classes)."""
     integers = torch.from_numpy(logits(network, pixels))
-    last = network.last_weighted
+    last = network.last_sums
     if last.output is None:
         return dequantize(integers, last.accumulator_exponent, 0).numpy()
     return dequantize(integers, last.output.exponent, last.output.zero_point).numpy()

@@ -92,6 +92,8 @@ def simulate(
         ToolError: where it refuses a source or an image.
     """
     layer = manifest["layers"][index]
+    if not is_simulated(layer):
+        raise SkippedError(f"layer {index}: the testbench knows square windows without groups")
     values = _parameters(manifest, layer) | {"SIMULATED": images}
     sources = [str(testbench / name) for name in MODULES]
     with tempfile.TemporaryDirectory() as scratch:
@@ -148,10 +150,17 @@ def _parameters(manifest: dict[str, Any], layer: dict[str, Any]) -> dict[str, in
     if layer["output"] == "codes":
         values |= {
             "OUTPUT_ZERO_POINT": layer["output_zero_point"],
-            "OUTPUT_MAX": 2 ** layer["output_bits"] - 1,
+            "OUTPUT_MAX": layer.get("maximum", 2 ** layer["output_bits"] - 1),
             "SHIFT": 0 if isinstance(layer["shift"], list) else layer["shift"],
         }
     return values
+
+
+def is_simulated(layer: dict[str, Any]) -> bool:
+    """Tell whether the testbench knows a layer of a manifest: square windows, no groups."""
+    sides = [layer.get(key, 0) for key in ("kernel", "stride", "padding")]
+    plain = layer["kind"] in ("conv2d", "linear") and "groups" not in layer
+    return plain and all(isinstance(side, int) for side in sides)
 
 
 def _files(layer: dict[str, Any]) -> list[str]:

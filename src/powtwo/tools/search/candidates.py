@@ -78,8 +78,10 @@ def by_layer(
         ValueError: where a scheme with one of them breaks a rule.
     """
     weighted = [index for index, layer in enumerate(layers) if layer.weight is not None]
-    own = layer_config.by_index(scheme.layers, weighted)
-    special = layer_config.by_index(candidates.layers, weighted, "candidates: layers")
+    own = layer_config.by_index(scheme.layers, layers)
+    special = layer_config.by_index(candidates.layers, layers, "candidates: layers")
+    for index in set(special) - set(weighted):
+        raise ValueError(f"candidates: layers: {index}: has no weights; leave it out")
     listed = []
     for index in weighted:
         first = own.get(index, LayerBits())
@@ -123,7 +125,8 @@ def assigned(
     formats = {layer.index: layer.formats[0] for layer in layers} | dict(changed)
     said = {str(index): said_format(each) for index, each in sorted(formats.items())}
     values = scheme.model_dump(mode="json", exclude_none=True)
-    values["layers"] = {name: each for name, each in said.items() if each}
+    own = {n: each for n, each in values["layers"].items() if n.isdigit()}  # of additions as well
+    values["layers"] = {name: each for name, each in (own | said).items() if each}
     return validate(Scheme, values, "candidate")
 
 

@@ -36,7 +36,8 @@ from powtwo.integer import shapes
 from powtwo.integer.network import IntegerNetwork
 from powtwo.integer.shapes import LayerShape
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.folded import FoldedLayer, fold, logits
+from powtwo.network.folded import FoldedLayer, logits
+from powtwo.network.folding import fold
 
 STAGES = ("calibrate", "convert", "evaluate")  # whose code a measurement depends on
 BATCH = 250  # images at a time, for memory alone
@@ -158,7 +159,7 @@ class Measurer:
     def _run(self, network: IntegerNetwork) -> Measurement:
         outputs = make(network).logits(self.images, BATCH).cpu()
         correct = int((outputs.to(torch.int32).argmax(1) == self.labels).sum())
-        exact = values(network.last_weighted, outputs)
+        exact = values(network.last_sums, outputs)
         with scratch(self.folder) as folder:
             network.save(folder / "network.safetensors")
             listed = shapes.read(folder / "network.safetensors")
