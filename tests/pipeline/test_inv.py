@@ -130,6 +130,19 @@ def test_a_moved_checkout_gets_its_own_environment(checkout: Checkout) -> None:
     assert checkout.calls() == ["venv", "pip"]
 
 
+def test_a_link_to_the_environment_of_another_checkout_is_refused(checkout: Checkout) -> None:
+    checkout.inv()
+    first, checkout.root = checkout.root, checkout.root.with_name("second")
+    checkout.root.mkdir()
+    for name in ("inv", "requirements.txt"):
+        shutil.copy(first / name, checkout.root / name)
+    checkout.root.joinpath(".venv").symlink_to(first / ".venv")
+    refused = checkout.inv()
+    assert refused.returncode == 1
+    assert refused.stderr == f"inv: {checkout.root}/.venv: is a link to another venv; remove it\n"
+    assert (first / ".venv" / "bin" / "invoke").exists()
+
+
 def test_an_old_python_is_refused_in_one_line(checkout: Checkout) -> None:
     checkout.version(3, 10, 13)
     refused = checkout.inv()
