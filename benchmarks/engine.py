@@ -1,15 +1,17 @@
 """Throughput of the engines, beside ONNX Runtime and PyTorch, in one process on the same images.
 
 Every runtime takes its turn in each round, so that a busy moment hits all of them; a ratio is of
-medians. The float and the ONNX networks have their batch norms folded, as ours has.
+medians. The float and the ONNX networks have their batch norms folded, as ours has. The networks
+are the pipeline's own, and untrained ones of a name, whose speed is that of trained ones.
 
-    inv bench engine [-- --threads 2 --rounds 9]
+    inv bench engine [-- --threads 2 --rounds 9 --networks pipeline,resnet8]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import sys
@@ -34,14 +36,25 @@ from onnxruntime.quantization import (  # noqa: E402
     quantize_static,
 )
 
+from powtwo.calibration.exponents import calibrate  # noqa: E402
+from powtwo.conversion.to_integer import convert  # noqa: E402
+from powtwo.core import graph  # noqa: E402
+from powtwo.core.windows import average_bits, four, pair  # noqa: E402
+from powtwo.dataset.normalization import Normalization  # noqa: E402
 from powtwo.engine.base import BATCH  # noqa: E402
 from powtwo.engine.floats import Float  # noqa: E402
 from powtwo.engine.int8 import Int8  # noqa: E402
 from powtwo.integer.network import IntegerNetwork  # noqa: E402
 from powtwo.network.checkpoint import Checkpoint  # noqa: E402
-from powtwo.network.folded import FoldedLayer, fold, logits  # noqa: E402
+from powtwo.network.folded import FoldedLayer, logits  # noqa: E402
+from powtwo.network.folding import fold  # noqa: E402
+from powtwo.network.graph import GraphArchitecture  # noqa: E402
+from powtwo.network.models import MODELS  # noqa: E402
+from powtwo.sidecar import schema  # noqa: E402
 from powtwo.sidecar.one_line import one_line_errors  # noqa: E402
 
+IMAGE, CLASSES = (3, 32, 32), 10  # of networks that have a name
+PIPELINE = "pipeline"  # the network that the stages made
 Runner = Callable[[], object]  # runs one batch
 
 
@@ -53,13 +66,38 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    network = IntegerNetwork.load(ROOT / f"models/integer/{options.scheme}.safetensors")
-    layers = fold(Checkpoint.load(ROOT / "models/float.safetensors").network())
-    pixels = torch.randint(0, 256, (BATCH, *network.input.shape), dtype=torch.uint8)
-    runners = make_runners(network, layers, pixels, options.threads)
-    with torch.inference_mode():
-        speeds = measure(runners, options.rounds)
-    report(speeds, options.threads)
+    print(f"batch {BATCH}, {options.threads} threads, {platform.machine()}, torch "
+          f"{torch.__version__}, onnxruntime {ort.__version__}")  # fmt: skip
+    ratios = {}
+    for name in options.networks.split(","):
+        network, layers = (
+            the_pipelines(options.scheme) if name == PIPELINE else named(name, options)
+        )
+        pixels = torch.randint(0, 256, (BATCH, *network.input.shape), dtype=torch.uint8)
+        runners = make_runners(network, layers, pixels, options.threads)
+        with torch.inference_mode():
+            speeds = measure(runners, options.rounds)
+        ratios[name] = report(name, speeds)
+    print(json.dumps(ratios))
+
+
+def the_pipelines(scheme: str) -> tuple[IntegerNetwork, list[FoldedLayer]]:
+    """Return the network of a scheme, and the float one, as the stages wrote them."""
+    network = IntegerNetwork.load(ROOT / f"models/integer/{scheme}.safetensors")
+    return network, fold(Checkpoint.load(ROOT / "models/float.safetensors").network())
+
+
+def named(name: str, options: argparse.Namespace) -> tuple[IntegerNetwork, list[FoldedLayer]]:
+    """Return a network of a name, untrained, and the same folded."""
+    architecture = GraphArchitecture(MODELS[name](IMAGE, CLASSES))
+    checkpoint = Checkpoint(
+        architecture, Normalization("dyadic"), architecture.build().state_dict()
+    )
+    images = torch.randint(0, 256, (64, *IMAGE), dtype=torch.uint8)
+    scheme = schema.load(ROOT / "params.yaml").schemes[options.scheme]
+    classes = [str(index) for index in range(CLASSES)]
+    calibrated = calibrate(checkpoint, classes, images, scheme, len(images))
+    return convert(calibrated, options.scheme, scheme).network, fold(checkpoint.network())
 
 
 def make_runners(
@@ -97,19 +135,17 @@ def measure(runners: dict[str, Runner], rounds: int) -> dict[str, float]:
     return {name: BATCH / statistics.median(taken) for name, taken in seconds.items()}
 
 
-def report(speeds: dict[str, float], threads: int) -> None:
-    """Print a table for people, and the ratios as JSON on the last line."""
-    print(f"batch {BATCH}, {threads} threads, {platform.machine()}, torch {torch.__version__}, "
-          f"onnxruntime {ort.__version__}")  # fmt: skip
+def report(network: str, speeds: dict[str, float]) -> dict[str, float]:
+    """Print a table for people, and return the ratios."""
     for name, speed in speeds.items():
-        print(f"{name:26} {speed:8,.0f} images/s")
+        print(f"{network:10} {name:26} {speed:8,.0f} images/s")
     pairs = {
         "int8_vs_ort_int8": ("powtwo int8", "onnxruntime int8"),
         "int8_vs_ort_fp32": ("powtwo int8", "onnxruntime fp32"),
         "int8_vs_torch_fp32": ("powtwo int8", "torch fp32 NCHW"),
         "float_vs_torch_fp32_channels_last": ("powtwo float", "torch fp32 channels-last"),
     }
-    print(json.dumps({key: round(speeds[a] / speeds[b], 3) for key, (a, b) in pairs.items()}))
+    return {key: round(speeds[a] / speeds[b], 3) for key, (a, b) in pairs.items()}
 
 
 def _as_float32(
@@ -138,7 +174,7 @@ def _onnx_files(
 ) -> tuple[bytes, bytes]:
     """Return the float network as ONNX, and as ONNX Runtime quantizes it."""
     exact, quantized = folder / "fp32.onnx", folder / "int8.onnx"
-    onnx.save(_onnx_model(layers), exact)
+    onnx.save(_onnx_model(layers, x.shape[1:]), exact)
     quantize_static(
         exact, quantized, _Images(x), quant_format=QuantFormat.QOperator,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
@@ -146,36 +182,51 @@ def _onnx_files(
     return exact.read_bytes(), quantized.read_bytes()
 
 
-def _onnx_model(layers: Sequence[FoldedLayer]) -> onnx.ModelProto:
-    nodes, constants, name = [], [], "x"
-    for index, layer in enumerate(layers):
-        inputs, name = [name], f"y{index}"
+def _onnx_model(layers: Sequence[FoldedLayer], image: Sequence[int]) -> onnx.ModelProto:
+    nodes, constants, names = [], [], {graph.IMAGE: "x"}
+    for index, (layer, sources) in enumerate(zip(layers, graph.sources(layers), strict=True)):
+        inputs, name = [names[source] for source in sources], f"y{index}"
         if layer.weight is not None and layer.bias is not None:
             for part, tensor in (("w", layer.weight), ("b", layer.bias)):
                 constants.append(numpy_helper.from_array(tensor.numpy(), f"{part}{index}"))
                 inputs.append(f"{part}{index}")
         nodes.append(_onnx_node(layer, inputs, name))
         if layer.relu:
-            nodes.append(helper.make_node("Relu", [name], [f"r{index}"]))
+            limits = [] if layer.maximum is None else [f"low{index}", f"high{index}"]
+            for limit, value in zip(limits, (0.0, layer.maximum), strict=False):
+                constants.append(numpy_helper.from_array(np.float32(value), limit))
+            nodes.append(
+                helper.make_node("Clip" if limits else "Relu", [name, *limits], [f"r{index}"])
+            )
             name = f"r{index}"
+        names[index] = name
     value = helper.make_tensor_value_info
-    graph = helper.make_graph(
+    float_graph = helper.make_graph(
         nodes, "float",
-        [value("x", onnx.TensorProto.FLOAT, ["N", 3, 32, 32])],
+        [value("x", onnx.TensorProto.FLOAT, ["N", *image])],
         [value(name, onnx.TensorProto.FLOAT, ["N", None])], constants,
     )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+    opsets = [helper.make_opsetid("", 19)]
+    return helper.make_model(float_graph, opset_imports=opsets, ir_version=10)
 
 
 def _onnx_node(layer: FoldedLayer, inputs: list[str], output: str) -> onnx.NodeProto:
-    window = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2}
-    operator, attributes = {
-        "conv2d": ("Conv", window | {"pads": [layer.padding] * 4}),
-        "maxpool2d": ("MaxPool", window),
-        "flatten": ("Flatten", {}),
-        "linear": ("Gemm", {"transB": 1}),
-    }[layer.kind]
-    return helper.make_node(operator, inputs, [output], **attributes)
+    if layer.kind in ("flatten", "linear", "add"):
+        operator = {"flatten": "Flatten", "linear": "Gemm", "add": "Add"}[layer.kind]
+        transposed = {"transB": 1} if layer.kind == "linear" else {}
+        return helper.make_node(operator, inputs, [output], **transposed)
+    window = {
+        "kernel_shape": [*pair(layer.kernel or layer.weight.shape[2:])],
+        "strides": [*pair(layer.stride)],
+        "pads": [*four(layer.padding)],
+    }
+    if layer.kind == "conv2d":
+        return helper.make_node("Conv", inputs, [output], group=layer.groups, **window)
+    if layer.kind == "maxpool2d":
+        return helper.make_node("MaxPool", inputs, [output], **window)
+    if math.prod(pair(layer.kernel)) != 1 << average_bits(layer.kernel):
+        raise ValueError(f"avgpool2d: kernel = {layer.kernel}: must have 2^m positions here")
+    return helper.make_node("AveragePool", inputs, [output], count_include_pad=1, **window)
 
 
 def _session(model: bytes, threads: int) -> ort.InferenceSession:
@@ -189,7 +240,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of every runtime")
     parser.add_argument("--rounds", type=int, default=9, help="measured turns of every runtime")
-    parser.add_argument("--scheme", default="lab", help="a scheme of models/integer/")
+    parser.add_argument("--scheme", default="lab", help="a scheme of params.yaml")
+    listed = f"{PIPELINE}, {', '.join(MODELS)}; separated by commas"
+    parser.add_argument("--networks", default=f"{PIPELINE},resnet8,mobilenet", help=listed)
     return parser.parse_args()
 
 

@@ -59,7 +59,6 @@ def accuracy_and_energy(
     figure = canvas(3.1 + 0.12 * max(0, len(points) - 5))
     axes = figure.subplots()
     axes.set_title(title)
-    axes.set_xlabel("arithmetic energy of one image (µJ, logarithmic)")
     axes.grid(color=style.FAINT, alpha=0.2)
     _frame(axes, inside, [row["energy_uj"] for row in (*points.values(), fp32)])
     groups = _alike(schemes)
@@ -164,12 +163,18 @@ def _extent(rows: Sequence[Row]) -> Point:
 def _frame(axes: Axes, rows: Sequence[Row], energies: Sequence[float]) -> None:
     """Leave room around the intervals, so that equal schemes do not look far apart."""
     low, high = _extent(rows)
+    energy_axis(axes, energies)
+    room = max(0.3, 0.06 * (high - low))
+    axes.set_ylim(low - room, min(high + room, 100.5))
+
+
+def energy_axis(axes: Axes, energies: Sequence[float]) -> None:
+    """Make the horizontal axis one of energies in µJ, logarithmic, with room at both ends."""
     first, last = min(energies) / 2.2, max(energies) * 1.5
     axes.set_xscale("log")
     axes.set_xlim(first, last)
+    axes.set_xlabel("arithmetic energy of one image (µJ, logarithmic)")
     ticks = [tick for tick in TICKS if first < tick < last]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{tick:g}" for tick in ticks])
-    room = max(0.3, 0.06 * (high - low))
-    axes.set_ylim(low - room, min(high + room, 100.5))

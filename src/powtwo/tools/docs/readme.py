@@ -94,18 +94,18 @@ def edit(root: Path) -> str:
 
 
 def best(folder: Path) -> str:
-    """Return the figures of FP32 and of `_rows_of_readme`."""
+    """Return the figures of FP32 and of `best_schemes`."""
     runs = _of_recipe(folder)
     first = runs[0]
     float_accuracy = _percent([run.float_accuracy for run in runs])
     more = [column for column in RATIOS if published.known(runs, column)]
     unknown = [MISSING] * len(more)
-    rows = [["FP32", float_accuracy, MISSING, f"{_float_uj(first):.3f}", "1", *unknown]]
+    rows = [["FP32", float_accuracy, MISSING, f"{float_uj(first):.3f}", "1", *unknown]]
     figures = {"drop_points": ".2f", "energy_uj": ".3f", "ratio": ".1f"} | dict.fromkeys(
         more, ".1f"
     )
     selected = published.choose(runs)
-    for name in _rows_of_readme(runs):
+    for name in best_schemes(runs):
         cells = [
             _percent(published.column(runs, name, "accuracy")),
             *(
@@ -138,15 +138,15 @@ def headline_figure(folder: Path) -> Figure:
 
     rows = {
         name: point(*(published.column(runs, name, key) for key in ("energy_uj", "accuracy")))
-        for name in _rows_of_readme(runs)
+        for name in best_schemes(runs)
     }
-    fp32 = point([_float_uj(runs[0])], [run.float_accuracy for run in runs])
+    fp32 = point([float_uj(runs[0])], [run.float_accuracy for run in runs])
     title = f"Accuracy (%), mean ± SD of {len(runs)} trainings"
     chips = systems.beside(runs[0].download)
     return accuracy_and_energy(rows, published.choose(runs), fp32, chips, title)
 
 
-def _rows_of_readme(runs: Sequence[Run]) -> list[str]:
+def best_schemes(runs: Sequence[Run]) -> list[str]:
     """Name the lab's scheme, the selected one and those that no other beats, the cheapest last."""
     points = {
         name: (mean(published.column(runs, name, "energy_uj")),
@@ -158,7 +158,8 @@ def _rows_of_readme(runs: Sequence[Run]) -> list[str]:
     return sorted(names, key=lambda name: -points[name][0])[-MOST_ROWS + 1 :]
 
 
-def _float_uj(run: Run) -> float:
+def float_uj(run: Run) -> float:
+    """Return the energy of FP32's arithmetic for one image, µJ."""
     return float(published.as_configured(run, next(iter(run.schemes)))["arithmetic_float_uj"])
 
 
