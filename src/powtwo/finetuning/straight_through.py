@@ -48,18 +48,25 @@ class _Bias(Function):
 class _Requantize(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scale: Tensor, rounding: Rounding, limits: tuple[int, int]
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        rounding: Rounding,
+        limits: tuple[int, int],
+        largest: Tensor | None,
     ) -> Tensor:
         low, high = limits
         free = rounding.steps_(x * scale)
         codes = free.clamp(low, high)
+        if largest is not None:
+            codes = codes.minimum(largest)
         ctx.save_for_backward(scale, free == codes)
         return codes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         scale, inside = ctx.saved_tensors
-        return gradients[0] * scale * inside, None, None, None
+        return gradients[0] * scale * inside, None, None, None, None
 
 
 def weight_codes(weight: Tensor, inverse: Tensor, grid: Grid) -> Tensor:
@@ -76,13 +83,18 @@ def bias_codes(bias: Tensor, inverse: Tensor, floor: bool) -> Tensor:
 
 
 def requantize(
-    accumulators: Tensor, scale: Tensor, rounding: Rounding, limits: tuple[int, int]
+    accumulators: Tensor,
+    scale: Tensor,
+    rounding: Rounding,
+    limits: tuple[int, int],
+    largest: Tensor | None = None,
 ) -> Tensor:
     """Return clamp(shift(a, n), *limits), with `scale` 2^−n; the lower is 0 where there is a ReLU.
 
-    The shift commutes with the ReLU, as both are monotone.
+    The shift commutes with the ReLU, as both are monotone. Where a ReLU6 cuts below the upper
+    limit, `largest` () says at which code: it moves with exponents, and limits do not.
     """
-    return _apply(_Requantize, accumulators, scale, rounding, limits)
+    return _apply(_Requantize, accumulators, scale, rounding, limits, largest)
 
 
 def _apply(function: type[Function], *arguments: Any) -> Tensor:
