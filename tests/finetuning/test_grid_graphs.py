@@ -71,3 +71,11 @@ def test_a_calibrated_residual_network_begins_and_goes_on_in_every_bit(name: str
     again = to_integer.convert(grid.calibrated(), "again", grid.scheme)
     assert not again.moves
     assert not again.restrictions
+
+
+def test_it_begins_with_the_codes_that_calibration_chose() -> None:
+    options = options_of()
+    calibrated = calibrate(checkpoint(), CLASSES, images(), options, 8)
+    expected = to_integer.convert(calibrated, "s", options).network
+    assert torch.equal(GridNetwork(calibrated, options).convert().logits(images()),
+                       expected.logits(images()))  # fmt: skip

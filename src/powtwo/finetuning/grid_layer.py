@@ -33,7 +33,8 @@ class GridLayer(nn.Module):
         self.scale: Tensor
         self.value: Tensor
         self.register_buffer("input_exponents", torch.zeros(len(reads), dtype=torch.int64))
-        self.register_buffer("output_exponent", torch.tensor(0))
+        exponent = layer.output.exponent if layer.output else 0
+        self.register_buffer("output_exponent", torch.tensor(exponent))
         self.register_buffer("scale", torch.ones(()), persistent=False)  # 2^−n
         self.register_buffer("value", torch.ones(()), persistent=False)  # of a step of what it gives
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
