@@ -12,7 +12,7 @@ from powtwo.conversion.calibrated import CalibratedLayer
 from powtwo.conversion.scheme import Scheme
 from powtwo.conversion.weightless import largest_code
 from powtwo.core.graph import Sources
-from powtwo.finetuning.straight_through import requantize
+from powtwo.finetuning.straight_through import Limits, requantize
 from powtwo.integer.fixedpoint import power_of_two
 from powtwo.integer.layer import Layer
 
@@ -36,7 +36,9 @@ class GridLayer(nn.Module):
         exponent = layer.output.exponent if layer.output else 0
         self.register_buffer("output_exponent", torch.tensor(exponent))
         self.register_buffer("scale", torch.ones(()), persistent=False)  # 2^−n
-        self.register_buffer("value", torch.ones(()), persistent=False)  # of a step of what it gives
+        self.register_buffer(
+            "value", torch.ones(()), persistent=False
+        )  # of a step of what it gives
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             lambda *_: self.prepare()
         )
@@ -45,7 +47,7 @@ class GridLayer(nn.Module):
         self.register_buffer("largest", torch.ones(()) if cuts else None, persistent=False)
         if layer.output is not None:
             low, high = layer.output.centered_range
-            self._limits = 0 if layer.folded.relu else low, high
+            self._limits: Limits = 0 if layer.folded.relu else low, high
 
     @property
     def accumulator_exponent(self) -> Tensor:
@@ -60,9 +62,10 @@ class GridLayer(nn.Module):
         """Return codes, or accumulators after ReLU where the layer gives those."""
         if self.layer.output is None:
             return accumulators.relu() if self.layer.folded.relu else accumulators
-        scale = self.scale.to(accumulators.dtype)
-        largest = None if self.largest is None else self.largest.to(accumulators.dtype)
-        return requantize(accumulators, scale, self._scheme.rounding, self._limits, largest)
+        dtype, limits = accumulators.dtype, self._limits
+        if self.largest is not None:
+            limits = limits[0], self.largest.to(dtype)
+        return requantize(accumulators, self.scale.to(dtype), self._scheme.rounding, limits)
 
     def prepare(self) -> None:
         """Take the exponents as they are now."""
@@ -97,7 +100,7 @@ class GridLayer(nn.Module):
 
     def _largest(self) -> int:
         """Return the largest code less the zero point: where ReLU6 cuts, or the grid ends."""
-        output = self.calibrated().output
-        assert output is not None
+        assert self.layer.output is not None
+        output = replace(self.layer.output, exponent=int(self.output_exponent))
         code = largest_code(self.layer.folded, output)
-        return self._limits[1] if code is None else code - output.zero_point
+        return (output.grid.quant_max if code is None else code) - output.zero_point

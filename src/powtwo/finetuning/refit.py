@@ -28,10 +28,14 @@ def refit(network: GridNetwork, images: Tensor) -> None:
     by_layer = dict(zip(network.sums, configs, strict=True))
 
     def before(step: Step, *inputs: Tensor) -> None:
-        if step.layer is not None and step.name == "accumulate":
-            _refit_inputs(step.layer, by_layer[step.layer], network)
-        elif step.layer is not None:
-            _refit_output(step.layer, *inputs, by_layer[step.layer], network)
+        if step.layer is None:
+            return
+        config = by_layer[step.layer]
+        if step.name == "accumulate":
+            _refit_inputs(step.layer, config, network)
+        elif config.output is not None:
+            (accumulators,) = inputs
+            _refit_output(step.layer, accumulators, config, network)
 
     deque(network.outputs(images, before), maxlen=0)
     network.settle()
@@ -49,8 +53,7 @@ def _refit_inputs(layer: GridLayer, config: LayerQuantConfig, network: GridNetwo
 def _refit_output(
     layer: GridLayer, accumulators: Tensor, config: LayerQuantConfig, network: GridNetwork
 ) -> None:
-    if config.output is None:
-        return
+    assert config.output is not None
     quantizer = network.scheme.activations
     name = f"layer {config.index}: output"
     observer = Observer(quantizer.observer, config.output, quantizer.clamp, tensor=name)

@@ -18,6 +18,8 @@ from torch.autograd import Function
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding
 
+Limits = tuple[int, int | Tensor]  # a tensor () where the upper one moves with exponents: ReLU6
+
 
 class _Weights(Function):
     @staticmethod
@@ -47,26 +49,20 @@ class _Bias(Function):
 
 class _Requantize(Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        scale: Tensor,
-        rounding: Rounding,
-        limits: tuple[int, int],
-        largest: Tensor | None,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, rounding: Rounding, limits: Limits) -> Tensor:
         low, high = limits
         free = rounding.steps_(x * scale)
-        codes = free.clamp(low, high)
-        if largest is not None:
-            codes = codes.minimum(largest)
+        if isinstance(high, Tensor):
+            codes = free.clamp(min=low).minimum(high)
+        else:
+            codes = free.clamp(low, high)
         ctx.save_for_backward(scale, free == codes)
         return codes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         scale, inside = ctx.saved_tensors
-        return gradients[0] * scale * inside, None, None, None, None
+        return gradients[0] * scale * inside, None, None, None
 
 
 def weight_codes(weight: Tensor, inverse: Tensor, grid: Grid) -> Tensor:
@@ -86,15 +82,13 @@ def requantize(
     accumulators: Tensor,
     scale: Tensor,
     rounding: Rounding,
-    limits: tuple[int, int],
-    largest: Tensor | None = None,
+    limits: Limits,
 ) -> Tensor:
     """Return clamp(shift(a, n), *limits), with `scale` 2^−n; the lower is 0 where there is a ReLU.
 
-    The shift commutes with the ReLU, as both are monotone. Where a ReLU6 cuts below the upper
-    limit, `largest` () says at which code: it moves with exponents, and limits do not.
+    The shift commutes with the ReLU, as both are monotone.
     """
-    return _apply(_Requantize, accumulators, scale, rounding, limits, largest)
+    return _apply(_Requantize, accumulators, scale, rounding, limits)
 
 
 def _apply(function: type[Function], *arguments: Any) -> Tensor:

@@ -22,7 +22,7 @@ from powtwo.integer.layer import INT32_BITS, ActivationQParams, Layer, as_expone
 class WeightedLayer(GridLayer):
     """A convolution or a linear layer on centered codes, code − zero point, as floats."""
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         layer: CalibratedLayer,
         scheme: Scheme,
