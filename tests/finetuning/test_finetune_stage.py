@@ -24,12 +24,28 @@ from powtwo.dataset.images import Dataset
 from powtwo.engine.base import Reference
 from powtwo.finetuning.loop import measure
 from powtwo.network.checkpoint import Checkpoint
+from powtwo.network.graph import GraphArchitecture
+from powtwo.network.spec import LayerSpec, Specs
 
 SCHEME = {
     "weights": {"observer": "mse", "bits": 2},
     "activations": {"observer": "mse", "bits": 4, "zero_point": 0},
     "rounding": "half_up",
 }
+RESIDUAL = GraphArchitecture(
+    Specs(
+        (3, 32, 32),
+        (
+            LayerSpec("conv2d", outputs=8, kernel=3, padding=1, stride=2, bias=False),
+            LayerSpec("batch_norm"), LayerSpec("relu6"),
+            LayerSpec("conv2d", outputs=8, kernel=3, padding=(2, 1, 0, 1), groups=4),
+            LayerSpec("add", (3, 2)), LayerSpec("relu"),
+            LayerSpec("avgpool2d", kernel=4, stride=4), LayerSpec("flatten"),
+            LayerSpec("linear", outputs=2),
+        ),
+    )
+)  # fmt: skip
+ARCHITECTURES = {"stack": training_runs.SMALL, "graph": RESIDUAL}
 EPOCHS = 4
 TUNED = {**SCHEME, "finetune": {"epochs": EPOCHS}}
 CALIBRATED, FINETUNED, CURVES = (
@@ -39,19 +55,20 @@ CALIBRATED, FINETUNED, CURVES = (
 )  # fmt: skip
 
 
-def prepared(folder: Path, options: dict) -> Path:
+def prepared(folder: Path, options: dict, name: str = "stack") -> Path:
     """Make a folder with images and a calibrated network."""
     workplace(folder, training_images=96, threads=1)
     values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     values["schemes"], values["export"]["schemes"] = {"tiny": options}, ["tiny"]
     (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     torch.manual_seed(0)
-    network = training_runs.SMALL.build()
+    architecture = ARCHITECTURES[name]
+    network = architecture.build()
     dataset = Dataset.load(folder / "data/dataset.npz")
     images = torch.from_numpy(dataset.x_train)
     network.train()(training_runs.DYADIC(images))
     weights = dict(network.state_dict())
-    checkpoint = Checkpoint(training_runs.SMALL, training_runs.DYADIC, weights)
+    checkpoint = Checkpoint(architecture, training_runs.DYADIC, weights)
     scheme = Scheme.model_validate(options)
     (folder / CALIBRATED).parent.mkdir(parents=True)
     calibrate(checkpoint, dataset.classes, images, scheme, 16).save(folder / CALIBRATED)
@@ -71,9 +88,9 @@ def history(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / CURVES).read_text(encoding="utf-8").splitlines()))
 
 
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = prepared(tmp_path_factory.mktemp("tuned") / "run", TUNED)
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def tuned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = prepared(tmp_path_factory.mktemp("tuned") / request.param, TUNED, request.param)
     run(folder)
     return folder
 
@@ -112,7 +129,7 @@ def test_it_learns_what_calibration_cannot_and_its_curve_is_of_the_integer_netwo
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bytes(tuned: Path, tmp_path: Path) -> None:
-    folder = prepared(tmp_path / "killed", TUNED)
+    folder = prepared(tmp_path / "killed", TUNED, tuned.name)
     run(folder, KILLED, KILL="saved 2")
     said = run(folder)
     assert "goes on after epoch 2" in said

@@ -7,11 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import identical_floats, networks, random_network, random_pixels
-from small_graph import CLASSES as GRAPH_CLASSES
-from small_graph import checkpoint, images
 from small_vgg import CHECKPOINT, IMAGES, calibration, options_of
 
-from powtwo.calibration.exponents import calibrate
 from powtwo.conversion import to_integer
 from powtwo.conversion.calibrated import Calibrated, CalibratedLayer
 from powtwo.conversion.scheme import Accumulator
@@ -48,15 +45,12 @@ def disturb(network: GridNetwork) -> None:
 def check_equal(network: GridNetwork, dtype: torch.dtype, pixels: torch.Tensor) -> None:
     """Compare each layer's output, pooled where pooling follows, and the values of the logits."""
     converted = network.convert()
-    outputs = [output for _, output in converted.outputs(pixels)]
     normalized = converted.input.normalization(pixels, dtype)
-    x, index = network.encode(normalized), -1
-    for step in network.steps:
-        x, index = step.run(x), index + (step.name != "accumulate")
-        if step.name == "finish":
-            before = [layer for layer in converted.layers[: index + 1] if layer.has_weights]
-            output = before[-1].output
-            zero_point = output.zero_point if output else 0
+    outputs = [output for _, output in converted.outputs(pixels)]
+    for index, x in enumerate(network.outputs(normalized)):
+        if network.steps[index][-1].name != "accumulate":
+            codes = converted.codes(index)
+            zero_point = codes.zero_point if codes else 0
             assert torch.equal(x.double() + zero_point, outputs[index].double())
     last = converted.last_sums
     exponent = last.output.exponent if last.output else last.accumulator_exponent
@@ -168,13 +162,6 @@ def test_what_was_learned_is_what_conversion_reads(per_channel: bool) -> None:
         assert learned.adapted is not None
         assert torch.equal(learned.adapted.weight, layer.weight.double())
         assert torch.equal(learned.folded.weight, layer.layer.folded.weight)
-
-
-def test_a_graph_is_refused_by_name() -> None:
-    options = options_of()
-    calibrated = calibrate(checkpoint(), GRAPH_CLASSES, images(), options, 8)
-    with pytest.raises(ValueError, match="finetune: layer 1 is a conv2d of no plain stack"):
-        GridNetwork(calibrated, options)
 
 
 @given(networks)

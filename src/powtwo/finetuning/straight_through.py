@@ -18,6 +18,8 @@ from torch.autograd import Function
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding
 
+Limits = tuple[int, int | Tensor]  # a tensor () where the upper one moves with exponents: ReLU6
+
 
 class _Weights(Function):
     @staticmethod
@@ -47,12 +49,13 @@ class _Bias(Function):
 
 class _Requantize(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, scale: Tensor, rounding: Rounding, limits: tuple[int, int]
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, rounding: Rounding, limits: Limits) -> Tensor:
         low, high = limits
         free = rounding.steps_(x * scale)
-        codes = free.clamp(low, high)
+        if isinstance(high, Tensor):
+            codes = free.clamp(min=low).minimum(high)
+        else:
+            codes = free.clamp(low, high)
         ctx.save_for_backward(scale, free == codes)
         return codes
 
@@ -76,7 +79,10 @@ def bias_codes(bias: Tensor, inverse: Tensor, floor: bool) -> Tensor:
 
 
 def requantize(
-    accumulators: Tensor, scale: Tensor, rounding: Rounding, limits: tuple[int, int]
+    accumulators: Tensor,
+    scale: Tensor,
+    rounding: Rounding,
+    limits: Limits,
 ) -> Tensor:
     """Return clamp(shift(a, n), *limits), with `scale` 2^−n; the lower is 0 where there is a ReLU.
 
