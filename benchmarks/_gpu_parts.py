@@ -77,7 +77,9 @@ def _measure_steps(recipe: Train, kind: str) -> dict[str, Any]:
     source = TrainingImages(images, recipe.augment, trainer.device)
     labels = torch.randint(0, 10, (count,), device=device)
     parts = (trainer, source, labels, Normalization("dyadic"))
-    draws = AugmentSampler(count, recipe.augment, 0).epoch(1, steps, recipe.batch_size)
+    draws = AugmentSampler(tuple(images.shape), recipe.augment, 0).epoch(
+        1, steps, recipe.batch_size
+    )
     taken: StaticSteps | EagerSteps = EagerSteps(*parts, SINGLE_PROCESS)
     started = time.perf_counter()
     try:

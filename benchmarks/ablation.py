@@ -24,7 +24,7 @@ from powtwo.core import files
 from powtwo.core.stages import code_digests, repeatable
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
-from powtwo.network.architecture import Architecture
+from powtwo.network.architecture import of_model
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sidecar.schema import Params
 from powtwo.tools import presets
@@ -110,8 +110,9 @@ def _digest(values: Params, recipe: Train, dataset: Dataset) -> str:
     """Digest in 12 characters what a row depends on and no column has."""
     values_of_run = [
         recipe.model_dump(exclude=ELSEWHERE),
-        values.model.model_dump(),
+        values.model.model_dump(exclude_none=True),  # as before there were other networks
         values.data.normalize,
+        *filter(None, (values.data.mean, values.data.std)),
     ]
     text = json.dumps([*values_of_run, dataset.sha256()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -143,7 +144,7 @@ def _is_there(row: Row, rows: Sequence[Row], path: Path) -> bool:
 def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
     """Make the run, as the stage train would, and return its row with the measures."""
     repeatable(row.seed, recipe.threads)
-    network = Architecture.of(values.model, len(dataset.classes)).build()
+    network = of_model(values.model, dataset.shape, len(dataset.classes)).build()
 
     def report(history: Sequence[Epoch]) -> None:
         last = history[-1]
@@ -152,7 +153,7 @@ def _train(row: Row, values: Params, recipe: Train, dataset: Dataset) -> Row:
 
     try:
         result = fit(
-            network, dataset, Normalization.of(values.data.normalize, dataset.x_train), recipe,
+            network, dataset, Normalization.of(values.data, dataset.x_train), recipe,
             seed=row.seed, on_epoch=report, checkpoints=_checkpoints(row, recipe),
         )  # fmt: skip
     except TrainingError as error:

@@ -120,7 +120,7 @@ def _ways(
     """
     recipe, (steps, batch_size) = _recipe(device.type), turn
     source = TrainingImages(images, recipe.augment, device)
-    sampler = AugmentSampler(IMAGES, recipe.augment, 0)
+    sampler = AugmentSampler(tuple(images.shape), recipe.augment, 0)
     # Drawn for the steps of each turn, so that no turn is cheaper than another.
     steps = min(steps, IMAGES // batch_size)
     draws = _endless(lambda: sampler.epoch(1, steps, batch_size).steps(device))

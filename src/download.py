@@ -16,7 +16,7 @@ from powtwo.sources.read import read_dataset
 class Reads(StageParams):
     """What this stage reads of params.yaml; where the images lie is not tracked."""
 
-    data: Annotated[Source, Tracks(("name", "sha256", "validation"))]
+    data: Annotated[Source, Tracks(("name", "sha256", "validation", "size", "channels", "resize"))]
 
 
 def main() -> None:

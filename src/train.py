@@ -4,15 +4,14 @@ import powtwo.sidecar.from_the_start  # noqa: F401
 
 import sys
 from pathlib import Path
-
-from pydantic import Field
+from typing import Annotated
 
 from powtwo.core import files
-from powtwo.core.params import Seed, StageParams
+from powtwo.core.params import Seed, StageParams, Tracks
 from powtwo.core.stages import at_start, repeatable, stage
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
-from powtwo.dataset.params import Normalize
+from powtwo.dataset.params import Pixels
 from powtwo.network.architecture import of_model as architecture_of
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.params import Model
@@ -26,7 +25,7 @@ class Reads(StageParams):
     """What this stage reads of params.yaml."""
 
     seed: Seed
-    normalize: Normalize = Field(alias="data.normalize")
+    data: Annotated[Pixels, Tracks(("normalize", "mean", "std"))]
     model: Model
     train: Train
 
@@ -46,8 +45,8 @@ def main() -> None:
 def run(params: Reads, group: processes.Group) -> Checkpoints:
     """Train, and write every output; return where the run was kept meanwhile."""
     dataset = Dataset.load("data/dataset.npz")
-    normalization = Normalization.of(params.normalize, dataset.x_train)
-    architecture = architecture_of(params.model, len(dataset.classes))
+    normalization = Normalization.of(params.data, dataset.x_train)
+    architecture = architecture_of(params.model, dataset.shape, len(dataset.classes))
     network = architecture.build()
     checkpoints = Checkpoints(depends_on(params.train, dataset, at_start()), group=group)
     if warning := "" if group.rank else reporting.few_steps(params.train, len(dataset.y_train)):

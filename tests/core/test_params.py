@@ -52,6 +52,19 @@ def changed(key: str, value: Any = None) -> Any:
         ("train.momentum", 0, "train.nesterov = True: needs a momentum above 0"),
         ("train.final_learning_rate", 1.0, "train.final_learning_rate = 1.0: must be below"),
         ("model.layout", [32] + ["M"] * 6, "model.layout = .*has 6 poolings; a 32x32 image"),
+        ("data.size", 12, "model.layout = .*has 4 poolings; a 12x12 image can be halved 3 times"),
+        ("data.size", [64, 15], "model.layout = .*has 4 poolings; a 64x15 image can be halved 3"),
+        ("data.size", 7, r"data.size = 7: must be pixels a side, or \[height, width\], 8 to 1024"),
+        ("data.size", [32, 1025], r"data.size = \[32, 1025\]: must be pixels a side, or"),
+        ("data.size", [32], r"data.size = \[32\]: must be pixels a side, or"),
+        ("data.size", "32", "data.size = '32': must be pixels a side, or"),
+        ("data.size", True, "data.size = True: must be pixels a side, or"),
+        ("data.channels", 2, "data.channels = 2: Input should be 3 or 1"),
+        ("data.resize", "fill", "data.resize = 'fill': Input should be 'crop' or 'pad'"),
+        ("data.mean", [0.5] * 3, r"data.mean = .*: must be null, for dyadic has none; or set norm"),
+        ("data.std", [0.5] * 3, r"data.std = .*: must be null, for dyadic has none; or set norm"),
+        ("train.augment.crop", 17, "train.augment.crop = 17: must be at most 16 for images of 32x"),
+        ("train.augment.cutout", 33, "train.augment.cutout = 33: must be at most 32 for images"),
         ("model.layout", [], "model.layout = .*: must list numbers of channels"),
         ("model.layout", ["M", 32], "model.layout = .*: must list numbers of channels"),
         ("model.layout", [32, "P"], "model.layout = .*: must list numbers of channels"),
@@ -85,6 +98,36 @@ def changed(key: str, value: Any = None) -> Any:
 def test_what_cannot_be_is_refused_in_one_line(key: str, value: Any, message: str) -> None:
     with pytest.raises(ParamsError, match=rf"\Aparams.yaml: [^\n]*{message}[^\n]*\Z"):
         params.check(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        (
+            [0.5],
+            [0.5],
+            r"data.mean = \[0.5\]: must be 3 numbers for images of as many channels, or",
+        ),
+        ([0.5] * 3, [0.5] * 4, "data.std = .*: must be 3 numbers for images of as many channels"),
+        ([0.5] * 3, None, "data.std = None: must be null where mean is, and is .*; give both"),
+        (None, [0.5] * 3, "data.std = .*: must be null where mean is, and is None; give both"),
+        ([0.5, 0.5, 1.5], [1] * 3, "data.mean.2 = 1.5: Input should be less than or equal to 1"),
+        ([0, 0, 0], [0.5, 0.5, 0], "data.std.2 = 0: Input should be greater than 0"),
+        ([124, 116, 104], None, "data.mean.0 = 124: Input should be less than or equal to 1"),
+    ],
+)
+def test_numbers_of_a_normalization_are_for_each_channel(mean: Any, std: Any, message: str) -> None:
+    values = changed("data.normalize", "standard")
+    values["data"] |= {"mean": mean, "std": std}
+    with pytest.raises(ParamsError, match=rf"\Aparams.yaml: [^\n]*{message}[^\n]*\Z"):
+        params.check(values)
+
+
+def test_a_file_from_before_there_were_sizes_has_the_only_ones() -> None:
+    values = changed("seed", 0)
+    for key in ("size", "channels", "resize", "mean", "std"):
+        del values["data"][key]
+    assert params.check(values) == params.check(changed("seed", 0))
 
 
 def test_a_scheme_name_that_is_no_file_name_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,24 @@ def test_every_bit_and_name_is_in_the_digest(small):
 def test_arrays_of_another_kind_are_refused(small, name, value, rule):
     with pytest.raises(ValueError, match=f"^{name}: {rule}" if name != "x_train" else rule):
         dataclasses.replace(small, **{name: value})
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 40, 56)])
+def test_images_may_have_any_shape_that_all_parts_have(small, tmp_path, shape):
+    parts = {f"x_{part}": np.zeros((2, *shape), np.uint8) for part in PARTS}
+    other = dataclasses.replace(small, **parts)
+    other.save(tmp_path / "f")
+    assert Dataset.load(tmp_path / "f").shape == other.shape == shape
+    rule = rf"^x_test: is uint8 \(2, 3, 32, 32\); must be uint8 {re.escape(str((2, *shape)))}"
+    with pytest.raises(ValueError, match=rule):
+        dataclasses.replace(other, x_test=small.x_test)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 32, 32), (2, 32, 32), (2, 3, 0, 32), (2,), ()])
+def test_images_of_other_channels_or_axes_are_refused(small, shape):
+    parts = {f"x_{part}": np.zeros(shape, np.uint8) for part in PARTS}
+    with pytest.raises(ValueError, match=r"^x_train: is \(.*\); must be \(images, channels, heig"):
+        dataclasses.replace(small, **parts)
 
 
 @pytest.mark.parametrize("classes", [(), ("cat",), ("cat", "cat"), ("cat", "dog", "cat")])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from powtwo.dataset.normalization import Normalization
+from powtwo.dataset.params import Pixels
 
 
 def pixels(count: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def test_dyadic_is_exact_and_its_code_is_the_byte() -> None:
 def test_standard_against_numpy() -> None:
     images = pixels(50)
     images[:, 1] //= 3
-    normalization = Normalization.of("standard", images)
+    normalization = Normalization.measured(images)
     scaled = images.astype(np.float64) / 255
     mean, std = (
         statistic(scaled, axis=(0, 2, 3), keepdims=True) for statistic in (np.mean, np.std)
@@ -38,8 +39,26 @@ def test_standard_against_numpy() -> None:
     assert Normalization.of_metadata(asdict(normalization)) == normalization
 
 
+def test_numbers_of_the_parameters_go_before_measured_ones() -> None:
+    """ImageNet's, as an imported network brings them."""
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    values = Pixels(normalize="standard", mean=mean, std=std)
+    normalization = Normalization.of(values, pixels(2))
+    assert normalization == Normalization("standard", tuple(mean), tuple(std))
+    red = normalization(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), torch.float64)[0, 0]
+    assert red.item() == pytest.approx((1 - 0.485) / 0.229, rel=1e-12)
+    with pytest.raises(ValueError, match=r"^data.mean = \[.*\]: must be 1 number for images of"):
+        Normalization.of(values, pixels(2)[:, :1])
+
+
+def test_without_numbers_they_are_measured() -> None:
+    images = pixels(3)[:, :1]
+    assert Normalization.of(Pixels(normalize="standard"), images) == Normalization.measured(images)
+    assert Normalization.of(Pixels(normalize="dyadic"), images) == Normalization("dyadic")
+
+
 def test_standard_refuses_a_constant_channel() -> None:
     images = pixels(4)
     images[:, 2] = 7
     with pytest.raises(ValueError, match="constant"):
-        Normalization.of("standard", images)
+        Normalization.measured(images)

@@ -25,6 +25,13 @@ EDITS = {
     "layout M": (changed("architecture", layout=["M", 8]), "layout = ['M', 8]: must list numbers"),
     "layout true": (changed("architecture", layout=[True]), "architecture layout 0 = True: must"),
     "poolings": (changed("architecture", layout=[8] + ["M"] * 6), "layout = [8, 'M', 'M', 'M'"),
+    "halvings": (changed("architecture", image=[3, 32, 7]), "layout = [8, 'M', 8, 'M', 12, 'M']"),
+    "other image": (
+        changed("architecture", image=[3, 40, 56]),
+        "13.weight: shape = (16, 192): mu",
+    ),
+    "other channels": (changed("architecture", image=[1, 32, 32]), "0.weight: shape = (8, 3, 3, 3"),
+    "no image": (changed("architecture", image=[]), "architecture image = []: "),
     "sizes": (changed("architecture", hidden=[10**12]), "architecture hidden 0 = 1000000000000: "),
     "other sizes": (changed("architecture", hidden=[17]), "13.weight: shape = (16, 192): must be"),
     "classes": (changed("architecture", classes=0), "architecture classes = 0: must be greater"),

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from powtwo.dataset.normalization import Normalization
-from powtwo.network.architecture import Architecture
+from powtwo.dataset.params import Pixels
+from powtwo.network.architecture import Architecture, of_model
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import outputs
 from powtwo.network.folding import fold
+from powtwo.network.params import Model
 
 LAB = Architecture((32, 32, "M", 64, 64, "M", 128, 128, "M", 256, 256, "M"), (256, 128), 10)
 
@@ -46,9 +48,9 @@ def trained_looking(architecture: Architecture, seed: int = 0) -> nn.Sequential:
     return network.eval()
 
 
-def pixels(count: int = 4) -> torch.Tensor:
+def pixels(count: int = 4, shape: tuple[int, int, int] = (3, 32, 32)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
-    return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
 
 
 def test_parameters_by_layer_and_in_total() -> None:
@@ -73,11 +75,13 @@ def test_folded_layers_have_the_labs_shapes() -> None:
         LAB,
         Architecture((4,), (), 2),
         Architecture((3, "M", "M", 5, "M", 2, "M", 4, "M"), (6,), 3),
+        Architecture((4, "M", "M", 5, "M", "M"), (6,), 3, (1, 28, 28)),
+        Architecture((4, "M", 5, "M", "M"), (), 3, (3, 40, 56)),
     ],
 )
 def test_folding_changes_nothing_but_rounding(architecture: Architecture) -> None:
     network = trained_looking(architecture).double()
-    x = Normalization("dyadic")(pixels(), torch.float64)
+    x = Normalization("dyadic")(pixels(shape=architecture.image), torch.float64)
     *_, folded = outputs(fold(network), x)
     expected = network(x).detach()
     assert folded.dtype == torch.float64
@@ -113,7 +117,7 @@ def test_fold_refuses_a_module_it_does_not_know() -> None:
 @pytest.mark.parametrize("kind", ["dyadic", "standard"])
 def test_checkpoint_comes_back_with_the_same_bytes(tmp_path: Path, kind: str) -> None:
     network = trained_looking(LAB).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    normalization = Normalization.of(kind, pixels().numpy())
+    normalization = Normalization.of(Pixels(normalize=kind), pixels().numpy())
     checkpoint = Checkpoint(LAB, normalization, network.state_dict())
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     checkpoint.save(first)
@@ -125,6 +129,28 @@ def test_checkpoint_comes_back_with_the_same_bytes(tmp_path: Path, kind: str) ->
     assert not restored.training
     for name, value in network.state_dict().items():
         assert torch.equal(restored.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("image", [(1, 28, 28), (3, 40, 56), (1, 32, 32)])
+def test_the_file_of_a_stack_names_images_that_are_not_the_labs(
+    tmp_path: Path, image: tuple[int, int, int]
+) -> None:
+    layout = (4, "M", 4, "M")
+    architecture = Architecture(layout, (), 3, image)
+    assert architecture.describe()["image"] == image
+    assert "image" not in Architecture(layout, (), 3).describe()
+    weights = architecture.build().state_dict()
+    Checkpoint(architecture, Normalization("dyadic"), weights).save(tmp_path / "f")
+    assert Checkpoint.load(tmp_path / "f").architecture == architecture
+
+
+def test_params_name_the_network_for_the_images_there_are() -> None:
+    model = Model(layout=[4, "M"], hidden=[5])
+    image = (1, 28, 44)
+    assert of_model(model, image, 3) == Architecture((4, "M"), (5,), 3, image)
+    assert of_model(model.model_copy(update={"name": "resnet8"}), image, 3).image == image
+    with pytest.raises(ValueError, match=r"^layout = \[4, 'M'\]: has 1 poolings; a 1x9 image can"):
+        of_model(model, (3, 1, 9), 3)
 
 
 def test_folding_takes_the_nearest_float64_to_each_root() -> None:

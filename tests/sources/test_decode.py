@@ -52,10 +52,12 @@ def test_other_modes_become_rgb(content):
     assert (actual.shape, actual.dtype, losses) == ((3, 32, 32), np.uint8, [])
 
 
-def test_other_sizes_are_resized():
+def test_other_sizes_are_resized_and_that_is_told():
     wide = noise(9, (48, 20))
-    expected = pixels(wide.resize((32, 32), Image.Resampling.BILINEAR))
-    assert (decode(encoded(wide, "PNG"))[0] == expected).all()
+    actual, losses = decode(encoded(wide, "PNG"))
+    middle = wide.resize((32, 32), Image.Resampling.BILINEAR, (14, 0, 34, 20))
+    assert (actual == pixels(middle)).all()
+    assert losses == ["resized to 32×32: the shorter side fits, the center is kept"]
 
 
 @pytest.mark.parametrize("orientation", SHOWN)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
+from clone import PARAMS
 from closure import ROOT
 
 from powtwo.network.architecture import Architecture
@@ -42,3 +45,20 @@ def test_any_layout_is_listed() -> None:
     text = layers.plain_text(list(layers.of_model(Architecture((8, "M"), (), 3))))
     assert re.search(r"1 +Conv2d +8 × 32 × 32 +224 ", text)
     assert "Total MACs: 227,328" in text  # 8·27·32·32 + 3·8·16·16
+
+
+def test_layers_are_those_for_the_images_of_params_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PARAMS.read_text(encoding="utf-8")
+    text = text.replace("  size: 32 ", "  size: [28, 36] ").replace(
+        "  channels: 3 ", "  channels: 1 "
+    )
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["layers"])
+    layers.main()
+    text = capsys.readouterr().out
+    assert re.search(r"1 +Conv2d +32 × 28 × 36 +320 ", text)
+    assert re.search(r"Flatten +512 ", text)  # 256·1·2
+    assert "Input size (MB): 0.00" in text  # 4·28·36 B

@@ -16,9 +16,9 @@ from powtwo.training.params import Augment
 CPU = torch.device("cpu")
 
 
-def pictures(count: int = 30) -> torch.Tensor:
+def pictures(count: int = 30, shape: tuple[int, int, int] = (3, 32, 32)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
 
 
 def one_by_one(images: torch.Tensor, draws: AugmentParams, recipe: Augment) -> torch.Tensor:
@@ -29,7 +29,7 @@ def one_by_one(images: torch.Tensor, draws: AugmentParams, recipe: Augment) -> t
     changed = []
     for row, top, left, mirrored, angle, holes in zip(*(d.tolist() for d in draws), strict=True):
         image = functional.pad(images[row], [recipe.crop], padding_mode=recipe.padding)
-        image = functional.crop(image, top, left, 32, 32)
+        image = functional.crop(image, top, left, *images.shape[2:])
         image = functional.hflip(image) if mirrored else image
         image = functional.rotate(image, angle)
         for above, below, before, behind in holes:
@@ -61,16 +61,36 @@ def one_by_one(images: torch.Tensor, draws: AugmentParams, recipe: Augment) -> t
 def test_a_batch_is_what_torchvision_makes_of_each_image(changes: dict[str, Any]) -> None:
     images, recipe = pictures(), augment(**changes)
     source = TrainingImages(images, recipe, CPU)
-    for draws in AugmentSampler(30, recipe, 5).epoch(1, 3, 10).steps(CPU):
+    for draws in AugmentSampler(tuple(images.shape), recipe, 5).epoch(1, 3, 10).steps(CPU):
         batch = source.batch(draws)
         assert batch.dtype == torch.uint8
         assert batch.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(batch, one_by_one(images, draws, recipe))
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 40, 56), (1, 16, 64)])
+@pytest.mark.parametrize("changes", [ALL_ON, {"crop": 4, "rotation": 15.0}])
+def test_images_of_other_shapes_are_changed_alike(
+    shape: tuple[int, int, int], changes: dict[str, Any]
+) -> None:
+    images, recipe = pictures(shape=shape), augment(**changes)
+    source = TrainingImages(images, recipe, CPU)
+    for draws in AugmentSampler(tuple(images.shape), recipe, 5).epoch(1, 3, 10).steps(CPU):
+        assert torch.equal(source.batch(draws), one_by_one(images, draws, recipe))
+
+
+@pytest.mark.parametrize(("key", "value", "most"), [("crop", 15, 14), ("cutout", 29, 28)])
+def test_more_than_an_image_has_is_refused(key: str, value: int, most: int) -> None:
+    images = pictures(2, (1, 28, 40))
+    TrainingImages(images, augment(**{key: most}), CPU)
+    rule = rf"^train.augment.{key} = {value}: must be at most {most} for images of 28x40\Z"
+    with pytest.raises(ValueError, match=rule):
+        TrainingImages(images, augment(**{key: value}), CPU)
+
+
 def test_every_window_of_every_image() -> None:
     images, recipe = pictures(2), augment(crop=1)
-    (drawn,) = AugmentSampler(18, recipe, 0).epoch(1, 1, 18).steps(CPU)
+    (drawn,) = AugmentSampler((18, 3, 32, 32), recipe, 0).epoch(1, 1, 18).steps(CPU)
     places = torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)).unbind(1)
     draws = AugmentParams(*places, *drawn[3:])
     batch = TrainingImages(images, recipe, CPU).batch(draws)

@@ -15,7 +15,11 @@ CPU = torch.device("cpu")
 
 
 def drawn(count: int, seed: int = 3, epoch: int = 1, **changes: object) -> AugmentParams:
-    (step,) = AugmentSampler(count, augment(**changes), seed).epoch(epoch, 1, count).steps(CPU)
+    (step,) = (
+        AugmentSampler((count, 3, 32, 32), augment(**changes), seed)
+        .epoch(epoch, 1, count)
+        .steps(CPU)
+    )
     return step
 
 
@@ -24,7 +28,7 @@ def equal(first: AugmentParams, second: AugmentParams) -> bool:
 
 
 def test_an_epoch_shows_no_image_twice_and_is_that_of_its_seed() -> None:
-    samplers = [AugmentSampler(30, augment(**ALL_ON), seed) for seed in (0, 0, 1)]
+    samplers = [AugmentSampler((30, 3, 32, 32), augment(**ALL_ON), seed) for seed in (0, 0, 1)]
     first, again, other = (sampler.epoch(1, 4, 7) for sampler in samplers)
     rows = first.rows.flatten().tolist()
     assert len(set(rows)) == 28
@@ -49,7 +53,7 @@ def test_switching_augmentation_off_keeps_the_order_of_images() -> None:
 
 
 def test_alternating_flips_change_every_image_every_epoch() -> None:
-    sampler = AugmentSampler(1_000, augment(flip="alternating"), 0)
+    sampler = AugmentSampler((1_000, 3, 32, 32), augment(flip="alternating"), 0)
     sides = []
     for number in range(1, 5):
         draws = sampler.epoch(number, 1, 1_000)
@@ -116,8 +120,21 @@ def test_squares_are_cut_out_around_every_pixel(size: int) -> None:
         assert set(zip(first.tolist(), end.tolist(), strict=True)) == possible
 
 
+def test_rectangles_and_squares_fit_images_that_are_no_squares() -> None:
+    recipe = augment(erasing=1.0, erasing_scale=[0.29, 0.29], cutout=9)
+    epoch = AugmentSampler((20_000, 1, 28, 45), recipe, 0).epoch(1, 1, 20_000)
+    top, bottom, left, right = epoch.holes[0].unbind(2)  # (N, 2): erased, cut out
+    for first, end, side in ((top, bottom, 28), (left, right, 45)):
+        assert (first.amin(0).tolist(), end.amax(0).tolist()) == ([0, 0], [side, side])
+    area = ((bottom - top) * (right - left))[:, 0].double()
+    assert area.mean().item() == pytest.approx(0.29 * 28 * 45, rel=0.01)
+    # 9 pixels a side: four before the middle, the middle, four behind it.
+    ends = set(zip(bottom[:, 1].tolist(), right[:, 1].tolist(), strict=True))
+    assert ends == {(min(y + 5, 28), min(x + 5, 45)) for y in range(28) for x in range(45)}
+
+
 def test_shares_of_a_batch_make_the_batch() -> None:
-    epoch = AugmentSampler(40, augment(**ALL_ON), 0).epoch(1, 4, 10)
+    epoch = AugmentSampler((40, 3, 32, 32), augment(**ALL_ON), 0).epoch(1, 4, 10)
     whole = epoch.steps(CPU)
     halves = [epoch.steps(CPU, slice(first, first + 5)) for first in (0, 5)]
     for step, (draws, *parts) in enumerate(zip(whole, *halves, strict=True)):
@@ -126,7 +143,7 @@ def test_shares_of_a_batch_make_the_batch() -> None:
 
 
 def test_a_restored_state_draws_on() -> None:
-    sampler, other = (AugmentSampler(30, augment(**ALL_ON), 0) for _ in range(2))
+    sampler, other = (AugmentSampler((30, 3, 32, 32), augment(**ALL_ON), 0) for _ in range(2))
     sampler.epoch(1, 3, 10)
     other.restore(sampler.state())
     assert equal(other.epoch(2, 3, 10), sampler.epoch(2, 3, 10))

@@ -74,7 +74,7 @@ def accumulated(
     )
     steps, count = len(data.x_train) // BATCH, 0
     images = TrainingImages(torch.from_numpy(data.x_train), train.augment, CPU)
-    sampler = AugmentSampler(len(data.x_train), train.augment, params.seed)
+    sampler = AugmentSampler(data.x_train.shape, train.augment, params.seed)
     labels, losses, weights = torch.from_numpy(data.y_train), [], {}
     for epoch in range(EPOCHS):
         rates, plain = learning_rates(train, steps, validation_losses[:epoch]), 0.0

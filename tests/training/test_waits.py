@@ -75,7 +75,7 @@ def test_nothing_waits_goes_to_the_device_or_is_read_back_within_an_epoch(
             return _o(tensor, *rest)
 
         monkeypatch.setattr(torch.Tensor, name, read)
-    standard = Normalization.of("standard", dataset.x_train)
+    standard = Normalization.measured(dataset.x_train)
     train = recipe(epochs=1, batch_size=8, average=0.9, augment=ALL_ON)
     with waits:
         loop.fit(SMALL.build(), dataset, standard, train, seed=0)

@@ -18,6 +18,14 @@ def processor() -> str | None:
     return names[0] if names else platform.processor() or None
 
 
+def memory() -> int | None:
+    """Return how many bytes of memory the machine has; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def process_started() -> float | None:
     """Return when this process started, in seconds as `time.time`; None where only Linux tells."""
     try:

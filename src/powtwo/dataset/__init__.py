@@ -2,7 +2,7 @@
 
 images         train, validation and test images with their labels, the file they are kept in
 normalization  the map from a pixel to the number that the network sees
-params         the key `data.normalize` of params.yaml
+params         the keys of params.yaml that say so
 """
 
 from powtwo.core.lazy import lazily

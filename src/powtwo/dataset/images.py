@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from powtwo.core import arrays
 
-IMAGE_SIZE = 32  # pixels a side; every data source is brought to it
-CHANNELS = 3  # red, green, blue
-SHAPE = (CHANNELS, IMAGE_SIZE, IMAGE_SIZE)  # (channels, height, width)
+CHANNELS = (3, 1)  # that an image may have: red, green, blue, or gray
 
-Images = npt.NDArray[np.uint8]  # (N, 3, 32, 32)
+Shape = tuple[int, int, int]  # of an image: (channels, height, width)
+Images = npt.NDArray[np.uint8]  # (N, C, H, W)
 Labels = npt.NDArray[np.int64]  # (N,), indices into the class names
 
 
@@ -33,7 +32,7 @@ class TrainTestSplit(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images uint8 (N, 3, 32, 32) with labels int64 (N,), in three parts.
+    """Images uint8 (N, C, H, W) with labels int64 (N,), in three parts.
 
     Raises:
         ValueError: where a part has another shape or type, is empty, or has a label of no class,
@@ -51,14 +50,26 @@ class Dataset:
     def __post_init__(self) -> None:
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes: are {self.classes}; must be two or more, no name twice")
+        _, *shape = self.x_train.shape or (0,)
+        if len(shape) != 3 or shape[0] not in CHANNELS or 0 in shape:
+            raise ValueError(
+                f"x_train: is {self.x_train.shape}; must be (images, channels, height, width), "
+                "with 3 channels or 1"
+            )
         for part in ("train", "validation", "test"):
             x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            _check(f"x_{part}", x, np.uint8, (len(y), *SHAPE))
+            _check(f"x_{part}", x, np.uint8, (len(y), *self.shape))
             _check(f"y_{part}", y, np.int64, (len(x),))
             if not len(y) or y.min() < 0 or y.max() >= len(self.classes):
                 raise ValueError(
                     f"y_{part}: must hold labels from 0 to {len(self.classes) - 1}, at least one"
                 )
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape (C, H, W) that every image has."""
+        channels, height, width = self.x_train.shape[1:]
+        return channels, height, width
 
     def save(self, path: Path | str) -> None:
         """Write an .npz file, the same bytes for the same images."""

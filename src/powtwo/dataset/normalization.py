@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from powtwo.dataset.params import Pixels
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -25,10 +27,25 @@ class Normalization:
     std: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, kind: str, images: npt.NDArray[np.uint8]) -> Normalization:
-        """Make the map of this kind; `standard` measures uint8 training images (N, C, H, W)."""
-        if kind == "dyadic":
-            return cls(kind)
+    def of(cls, pixels: Pixels, images: npt.NDArray[np.uint8]) -> Normalization:
+        """Make the map that params.yaml asks for.
+
+        Args:
+            pixels: what it says.
+            images: uint8 training images (N, C, H, W), on which `standard` is measured where
+                `pixels` has no numbers.
+
+        Raises:
+            ValueError: where numbers are not one for each channel, or a channel is constant.
+        """
+        pixels.check_channels(images.shape[1])
+        if pixels.mean is not None and pixels.std is not None:
+            return cls(pixels.normalize, tuple(pixels.mean), tuple(pixels.std))
+        return cls(pixels.normalize) if pixels.normalize == "dyadic" else cls.measured(images)
+
+    @classmethod
+    def measured(cls, images: npt.NDArray[np.uint8]) -> Normalization:
+        """Make the standard map of uint8 training images (N, C, H, W)."""
         # Sums of integers are exact, in whatever order they are added.
         counts = [np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)]
         histograms, levels = np.array(counts), np.arange(256)  # (C, 256), (256,)
@@ -37,7 +54,7 @@ class Normalization:
         std = np.sqrt(histograms @ levels**2 / pixels - mean**2)
         if (std == 0).any():
             raise ValueError("data.normalize = 'standard': a channel is constant; use dyadic")
-        return cls(kind, tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
+        return cls("standard", tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
     @classmethod
     def of_metadata(cls, values: dict[str, Any]) -> Normalization:

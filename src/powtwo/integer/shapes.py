@@ -157,24 +157,25 @@ def of_layout(
     layout: Sequence[int | str],
     hidden: Sequence[int],
     classes: int,
+    image: Shape = (3, 32, 32),
     *,
     logits: str = "codes",
     bits: int = 8,
     zero_point: int | None = None,
     weights: Mapping[str, Any] | None = None,
 ) -> list[LayerShape]:
-    """List the weighted layers of a VGG for images (3, 32, 32), as the lab quantizes it.
+    """List the weighted layers of a VGG, as the lab quantizes it.
 
     Args:
         layout: channels of each 3×3 convolution, or "M" for a 2×2 pooling.
         hidden: outputs of the linear layers before the last.
         classes: outputs of the last layer.
+        image: shape (C, H, W) of an image.
         logits: `codes`, or `int32` for accumulators that are not requantized.
         bits: of weights and codes.
         zero_point: of the codes; None: 2^(bits−1).
         weights: the file's keys about weights where they differ, such as `weight_bits`.
     """
-    image = (3, 32, 32)
     middle = 1 << (bits - 1) if zero_point is None else zero_point
     codes = {"relu": True, "weight_bits": bits, "input_bits": bits, "input_zero_point": middle,
              "output": "codes", "output_bits": bits, "output_zero_point": middle}  # fmt: skip

@@ -12,43 +12,51 @@ from typing import Any
 
 from torch import nn
 
-from powtwo.dataset.images import CHANNELS, IMAGE_SIZE, SHAPE
+from powtwo.dataset.images import Shape
 from powtwo.network.graph import GraphArchitecture
 from powtwo.network.models import MODELS
-from powtwo.network.params import Model
+from powtwo.network.params import Model, check_poolings
+
+LAB_IMAGE = (3, 32, 32)  # (C, H, W), which a file of the float network does not name
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that it takes to build the network again."""
+    """All that it takes to build the network again.
+
+    Raises:
+        ValueError: where an image cannot be halved as often as the layout does.
+    """
 
     layout: tuple[int | str, ...]  # channels of a 3x3 convolution, or "M": 2x2 max pooling
     hidden: tuple[int, ...]  # outputs of the linear layers before the last
     classes: int
+    image: Shape = LAB_IMAGE  # (C, H, W)
 
-    @property
-    def image(self) -> tuple[int, int, int]:
-        """Return the shape (C, H, W) of an image."""
-        return SHAPE
+    def __post_init__(self) -> None:
+        check_poolings("layout", self.layout, self.image)
 
     def describe(self) -> dict[str, Any]:
         """Describe it for a file."""
-        return asdict(self)
+        described = asdict(self)
+        if self.image == LAB_IMAGE:
+            del described["image"]
+        return described
 
     def build(self) -> nn.Sequential:
-        """Build the float network with fresh weights: (N, 3, 32, 32) to logits (N, classes)."""
+        """Build the float network with fresh weights: (N, C, H, W) to logits (N, classes)."""
         modules: list[nn.Module] = []
-        channels, size = CHANNELS, IMAGE_SIZE
+        channels, height, width = self.image
         for entry in self.layout:
             if isinstance(entry, str):
                 modules.append(nn.MaxPool2d(2))
-                size //= 2
+                height, width = height // 2, width // 2
             else:
                 modules += [nn.Conv2d(channels, entry, 3, padding=1), nn.BatchNorm2d(entry)]
                 modules.append(nn.ReLU())
                 channels = entry
         modules.append(nn.Flatten())
-        features = channels * size * size
+        features = channels * height * width
         for outputs in self.hidden:
             modules += [nn.Linear(features, outputs), nn.ReLU()]
             features = outputs
@@ -59,8 +67,8 @@ class Architecture:
 AnyArchitecture = Architecture | GraphArchitecture
 
 
-def of_model(model: Model, classes: int) -> AnyArchitecture:
-    """Return what params.yaml says of the network."""
+def of_model(model: Model, image: Shape, classes: int) -> AnyArchitecture:
+    """Return what params.yaml says of the network, for images (C, H, W)."""
     if model.name is not None:
-        return GraphArchitecture(MODELS[model.name](SHAPE, classes))
-    return Architecture(tuple(model.layout), tuple(model.hidden), classes)
+        return GraphArchitecture(MODELS[model.name](image, classes))
+    return Architecture(tuple(model.layout), tuple(model.hidden), classes, image)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import field_validator
 
 from powtwo.core.params import Count, Section
-from powtwo.dataset.images import IMAGE_SIZE
 
 Name = Literal["resnet8", "dscnn", "mobilenet"]  # of `models`
 
@@ -25,10 +25,17 @@ class Model(Section):
         known = [entry == "M" or (type(entry) is int and entry > 0) for entry in layout]
         if not layout or layout[0] == "M" or not all(known):
             raise ValueError("must list numbers of channels above 0 and M, a number first")
-        pools, halvings = layout.count("M"), IMAGE_SIZE.bit_length() - 1
-        if pools > halvings:
-            raise ValueError(
-                f"has {pools} poolings; a {IMAGE_SIZE}x{IMAGE_SIZE} image can be halved "
-                f"{halvings} times"
-            )
         return layout
+
+
+def check_poolings(where: str, layout: Sequence[int | str], image: Sequence[int]) -> None:
+    """Require that an image (C, H, W) can be halved as often as a layout does.
+
+    Raises:
+        ValueError: which begins with `where`, and has the value and the rule.
+    """
+    _, height, width = image
+    pools, halvings = layout.count("M"), min(height, width).bit_length() - 1
+    rule = f"has {pools} poolings; a {height}x{width} image can be halved {halvings} times"
+    if pools > halvings:
+        raise ValueError(f"{where} = {list(layout)}: {rule}")

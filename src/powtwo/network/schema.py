@@ -10,7 +10,6 @@ from pydantic import Discriminator, Field, Tag
 from powtwo.core import strict, tensors
 from powtwo.core.strict import Part
 from powtwo.core.tensors import Arrays
-from powtwo.dataset.images import CHANNELS
 from powtwo.dataset.params import Normalize, check_normalization
 from powtwo.network import architecture, spec
 from powtwo.network.graph import GraphArchitecture
@@ -20,20 +19,24 @@ Pixels = Annotated[int, Field(ge=0, le=2**16)]
 Index = Annotated[int, Field(ge=-1, le=1000)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
 Channels = Annotated[list[float], Field(max_length=2**16, fail_fast=True)]
+Image = Annotated[list[Size], Field(min_length=3, max_length=3)]  # C, H, W
 Entry = Annotated[Size | Literal["M"], Field(union_mode="left_to_right")]
 
 
 class Architecture(Part):
-    """The layout, and how many classes there are."""
+    """The layout, how many classes there are, and the images where they are not the lab's."""
 
     layout: Annotated[list[Entry], Field(max_length=1000, fail_fast=True)]
     hidden: Annotated[list[Size], Field(max_length=1000, fail_fast=True)]
     classes: Size
+    image: Image | None = None
 
     @property
     def value(self) -> architecture.Architecture:
         """Return what builds the network."""
-        return architecture.Architecture(tuple(self.layout), tuple(self.hidden), self.classes)
+        image = architecture.LAB_IMAGE if self.image is None else tuple(self.image)
+        layout, hidden = tuple(self.layout), tuple(self.hidden)
+        return architecture.Architecture(layout, hidden, self.classes, image)
 
 
 def _sides(value: Any) -> str:
@@ -73,7 +76,7 @@ class Layer(Part):
 class Graph(Part):
     """A list of layers, and the images that they are for."""
 
-    image: Annotated[list[Size], Field(min_length=3, max_length=3)]  # C, H, W
+    image: Image
     layers: Annotated[list[Layer], Field(min_length=1, max_length=1000, fail_fast=True)]
 
     @property
@@ -113,16 +116,14 @@ def validated(values: dict[str, Any], arrays: Arrays) -> Trained:
         ValueError: naming the key or the tensor, its value and the rule.
     """
     network = strict.validate(Trained, values)
-    channels = CHANNELS
     if isinstance(network.architecture, Graph):
-        channels = network.architecture.image[0]
         _check_sides(network.architecture)
     else:
         strict.validate(Model, network.architecture.model_dump(include={"layout", "hidden"}))
-    pixels = network.input
-    check_normalization("input ", pixels.kind, pixels.mean, pixels.std, channels)
+    value, pixels = network.architecture.value, network.input
+    check_normalization("input ", pixels.kind, pixels.mean, pixels.std, value.image[0])
     with torch.device("meta"):  # shapes alone, without their memory
-        expected = network.architecture.value.build().state_dict()
+        expected = value.build().state_dict()
     if wrong := expected.keys() ^ arrays.keys():
         name = min(wrong)
         fault = "missing" if name in expected else "not of this architecture"

@@ -11,21 +11,19 @@ from powtwo.calibration.params import Calibrate
 from powtwo.conversion.scheme import Scheme
 from powtwo.core import files
 from powtwo.core.params import ParamsError, SchemeName, Section, Seed, parse_yaml, validate
-from powtwo.dataset.params import Normalize
+from powtwo.dataset.params import Pixels
 from powtwo.energy.params import Energy
 from powtwo.evaluation.params import Evaluate
 from powtwo.export.params import Export
-from powtwo.network.params import Model
+from powtwo.network.params import Model, check_poolings
 from powtwo.sources.params import Source
 from powtwo.training.params import Train
 
 __all__ = ["Data", "Params", "ParamsError", "check", "load"]
 
 
-class Data(Source):
+class Data(Source, Pixels):
     """Which images, and how a pixel becomes a number."""
-
-    normalize: Normalize
 
 
 class Params(Section):
@@ -58,7 +56,21 @@ def check(values: Any, source: str = "params.yaml") -> Params:
     Raises:
         ParamsError: where a value breaks a rule.
     """
-    return validate(Params, values, source)
+    params = validate(Params, values, source)
+    try:
+        _check_images(params)
+    except ValueError as error:
+        raise ParamsError(f"{source}: {error}") from None
+    return params
+
+
+def _check_images(params: Params) -> None:
+    """Check what other sections say against the shape of the images."""
+    image = params.data.shape
+    params.data.check_channels(image[0])
+    params.train.augment.check_image(image)
+    if params.model.name is None:
+        check_poolings("model.layout", params.model.layout, image)
 
 
 def load(path: Path | str = "params.yaml") -> Params:

@@ -5,6 +5,7 @@ cifar10        CIFAR-10 from a disk, a mirror or the origin
 fetch          one file from the network, in bounded time and space
 class_folders  images in `train/<class>/` and `test/<class>/`
 decode         an image's file to pixels
+form           images of any size and color to those that a run asks for
 archives       files in a folder, a tar or a zip, read without extracting them
 ignored        files of the operating system, which never matter
 place          where they lie

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from powtwo.core import files
-from powtwo.dataset.images import SHAPE, Images, Labels, TrainTestSplit
+from powtwo.dataset.images import Images, Labels, TrainTestSplit
 from powtwo.sources import digest
 
+SHAPE = (3, 32, 32)  # of an image
 NAME = "cifar-10-python.tar.gz"
 SIZE = 170_498_071  # bytes
 MD5 = digest.CIFAR10_MD5

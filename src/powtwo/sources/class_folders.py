@@ -16,6 +16,7 @@ from tqdm import tqdm
 from powtwo.dataset.images import Images, Labels, TrainTestSplit
 from powtwo.sources import archives
 from powtwo.sources.decode import FORMATS, decode
+from powtwo.sources.form import DEFAULT, Form
 
 HALVES = ("train", "test")  # in lower or upper case
 # Unicode: escaped bytes, controls, ends of lines; signs that have no width or turn the text around.
@@ -24,19 +25,19 @@ _UNPRINTABLE = {"Cs", "Cc", "Zl", "Zp", "Cf"}
 Parts = tuple[str, ...]  # of a path
 
 
-def read(path: Path) -> TrainTestSplit:
+def read(path: Path, form: Form = DEFAULT) -> TrainTestSplit:
     """Read every image of both halves, in the order of half, class and file name.
 
     A single folder around `train` and `test` is stepped over, hidden files and those of the
     operating system are left out. What else is left out, of an image or beside the class folders,
-    is printed, a line for each kind.
+    is printed, a line for each kind; so is what was resized to the form.
 
     Raises:
         ValueError: where there are fewer than two classes, a class has no images in a half or its
             name cannot be told from another, an image cannot be decoded, files lie too deep or in
             no class, or the archive cannot be read; see `archives.entries`.
     """
-    folders = _ClassFolders(path)
+    folders = _ClassFolders(path, form)
     with archives.entries(path) as entries:
         for entry in tqdm(entries, "decode", unit=" files", disable=None):
             folders.add(entry)
@@ -52,6 +53,7 @@ class _ClassFolders:
     """What was read so far; each image is decoded as it comes, so no archive is held whole."""
 
     path: Path
+    form: Form
     images: dict[Parts, Images] = field(default_factory=dict)  # by half, class, file name
     classes: set[str] = field(default_factory=set)
     halves: set[Parts] = field(default_factory=set)  # paths of `train` and `test` as written
@@ -96,7 +98,7 @@ class _ClassFolders:
             )
 
     def half(self, name: str) -> tuple[Images, Labels]:
-        """Return the images (N, 3, 32, 32) of `train` or `test` and their labels (N,)."""
+        """Return the images (N, C, H, W) of `train` or `test` and their labels (N,)."""
         label = {label: index for index, label in enumerate(sorted(self.classes))}
         keys = sorted(key for key in self.images if key[0] == name)
         y = np.array([label[key[1]] for key in keys], dtype=np.int64)
@@ -104,8 +106,9 @@ class _ClassFolders:
 
     def _decode(self, name: str, key: Parts, entry: archives.Entry) -> None:
         content = entry.read()
+        self.form.require_memory(len(self.images) + 1)
         try:
-            self.images[key], losses = decode(content)
+            self.images[key], losses = decode(content, self.form)
         except ValueError as error:
             raise ValueError(
                 f"{self.path}: {name}: no image that can be read ({error}); save it anew or "

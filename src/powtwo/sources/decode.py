@@ -1,7 +1,7 @@
-"""One encoded image as pixels of the network's input: red, green, blue, 8 bits each.
+"""One encoded image as pixels of the network's input: red, green, blue, or gray; 8 bits each.
 
-Orientation is applied, transparent pixels are laid on black, other sizes are resized whatever
-their proportions. Color profiles are not applied.
+Orientation is applied, transparent pixels are laid on black, other sizes are resized, see `form`.
+Color profiles are not applied.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL
 
-from powtwo.dataset.images import IMAGE_SIZE, Images
+from powtwo.dataset.images import Images
+from powtwo.sources import form as forms
+from powtwo.sources.form import DEFAULT, Form
 
 # Plain raster formats: some of Pillow's others start programs or read further files.
 _PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
-def decode(content: bytes) -> tuple[Images, list[str]]:
-    """Return an image (3, 32, 32), and a line for each thing in the file that it does not show.
+def decode(content: bytes, form: Form = DEFAULT) -> tuple[Images, list[str]]:
+    """Return an image (C, H, W), and a line for each thing in the file that it does not show.
 
     Raises:
         ValueError: where it is damaged, of another format, of more than 8 bits a channel, or so
@@ -41,7 +42,10 @@ def decode(content: bytes) -> tuple[Images, list[str]]:
                 losses = list(_losses(image))
                 if image.format == "PNG" and _has_other_colors(content):
                     losses.append("a color profile other than sRGB, not applied")
-                pixels = _pixels(image)
+                shown = _on_black(image)
+                if shown.size != form.size:
+                    losses.append(form.told)
+                pixels = forms.pixels(shown, form)
     except UnidentifiedImageError:
         raise ValueError(f"none of {', '.join(FORMATS)}, or damaged") from None
     except Exception as error:  # Pillow's readers raise errors of a dozen kinds
@@ -101,13 +105,10 @@ def _tag(image: ImageFile, tag: int, default: Any) -> Any:
     return getattr(image, "tag_v2", {}).get(tag, default)
 
 
-def _pixels(image: Image.Image) -> Images:
+def _on_black(image: Image.Image) -> Image.Image:
+    """Turn an image the way that it is shown, with black where it is transparent."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, "black")
         image = Image.alpha_composite(black, image.convert("RGBA"))
-    image = image.convert("RGB")
-    if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-        # Pillow resamples bytes in fixed point: the same pixels on every machine.
-        image = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
+    return image.convert("RGB")

@@ -49,12 +49,14 @@ def load(file: Path, images: Path | None, source: Source) -> tuple[IntegerNetwor
     Args:
         file: the network.
         images: a data set, CIFAR-10, or class folders; None for what `source` names.
-        source: which images params.yaml names.
+        source: which images params.yaml names; they are brought to the network's shape.
 
     Raises:
         ValueError: where the file is no network, or the images have other classes or another shape.
     """
-    network, dataset = IntegerNetwork.load(file), _read_images(images, source)
+    network = IntegerNetwork.load(file)
+    channels, *size = network.input.shape
+    dataset = _read_images(images, source.model_copy(update={"size": size, "channels": channels}))
     expected = _describe(network.classes, network.input.shape)
     actual = _describe(dataset.classes, dataset.x_test.shape[1:])
     if expected != actual:

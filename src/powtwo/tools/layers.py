@@ -17,12 +17,13 @@ from torch import nn
 
 from powtwo.core.params import StageParams
 from powtwo.core.stages import read_params
-from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
+from powtwo.dataset.images import Shape
 from powtwo.network import architecture
-from powtwo.network.architecture import AnyArchitecture
+from powtwo.network.architecture import LAB_IMAGE, AnyArchitecture
 from powtwo.network.graph import GraphArchitecture
 from powtwo.network.params import Model
 from powtwo.sidecar.one_line import one_line_errors
+from powtwo.sources.params import Source
 
 LARGEST_PRODUCT = 127 * 128  # of an 8-bit weight and an 8-bit code less its zero point, 128
 MB = 2**20
@@ -37,6 +38,7 @@ TITLES = ("layer", "type", "output shape", "parameters", "MACs", "INT8 weights, 
 class Reads(StageParams):
     """What this tool reads of params.yaml."""
 
+    data: Source
     model: Model
 
 
@@ -76,7 +78,7 @@ def of_model(network: AnyArchitecture) -> Iterator[ModuleShape]:
         yield from _of_specs(network)
         return
     with torch.device("meta"):
-        x = torch.empty(1, CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
+        x = torch.empty(1, *network.image)
         for module in network.build().eval():
             x = module(x)
             yield ModuleShape(
@@ -117,10 +119,10 @@ def _cells(module: ModuleShape) -> list[str]:
     return [module.kind, size, f"{module.parameters:,}", macs, weights, outputs, bits]
 
 
-def totals(modules: list[ModuleShape]) -> dict[str, str]:
+def totals(modules: list[ModuleShape], image: Shape = LAB_IMAGE) -> dict[str, str]:
     """Return the sums below the table; sizes in MiB, as torchsummary's MB are."""
     parameters = sum(module.parameters for module in modules)
-    image = 4 * CHANNELS * IMAGE_SIZE**2 / MB
+    inputs = 4 * prod(image) / MB
     passes = 2 * 4 * sum(module.outputs for module in modules) / MB  # forward and backward
     weights = 4 * parameters / MB
     return {
@@ -128,14 +130,14 @@ def totals(modules: list[ModuleShape]) -> dict[str, str]:
         "Trainable params": f"{parameters:,}",
         "Non-trainable params": "0",
         "Total MACs": f"{sum(module.macs for module in modules):,}",
-        "Input size (MB)": f"{image:.2f}",
+        "Input size (MB)": f"{inputs:.2f}",
         "Forward/backward pass size (MB)": f"{passes:.2f}",
         "Params size (MB)": f"{weights:.2f}",
-        "Estimated Total Size (MB)": f"{image + passes + weights:.2f}",
+        "Estimated Total Size (MB)": f"{inputs + passes + weights:.2f}",
     }
 
 
-def plain_text(modules: list[ModuleShape]) -> str:
+def plain_text(modules: list[ModuleShape], image: Shape = LAB_IMAGE) -> str:
     """Return the table and its totals for a terminal."""
     rows = [list(TITLES), *cells(modules)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -145,7 +147,9 @@ def plain_text(modules: list[ModuleShape]) -> str:
         ).rstrip()
         for row in rows
     ]  # fmt: skip
-    return "\n".join([*lines, "", *(f"{key}: {value}" for key, value in totals(modules).items())])
+    return "\n".join(
+        [*lines, "", *(f"{key}: {value}" for key, value in totals(modules, image).items())]
+    )
 
 
 def main() -> None:
@@ -156,8 +160,10 @@ def main() -> None:
     with one_line_errors("layers"):
         if not re.fullmatch("[1-9][0-9]{0,5}", classes):
             raise ValueError(f"--classes {classes}: must be a number from 1 on")
-        model = Reads.read(read_params()).model
-        print(plain_text(list(of_model(architecture.of_model(model, int(classes))))))
+        params = Reads.read(read_params())
+        image = params.data.shape
+        network = architecture.of_model(params.model, image, int(classes))
+        print(plain_text(list(of_model(network)), image))
 
 
 if __name__ == "__main__":

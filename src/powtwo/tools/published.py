@@ -21,6 +21,9 @@ from powtwo.report import results
 RESULTS = Path("results")
 RUN = "run.json"
 SEEDS = "seeds.csv"  # what accuracies owe to the images that calibrated, by `inv bench seeds`
+LATER = {  # keys that older runs lack, and what every one of them had
+    "data.size": 32, "data.channels": 3, "data.resize": "crop", "data.mean": None, "data.std": None,
+}  # fmt: skip
 MAY_DIFFER = {"seed", "data.path"}  # between the seeds of one recipe
 
 Row = Mapping[str, float | None]  # a line of plots/schemes.csv; None where a price is missing
@@ -174,7 +177,7 @@ def parameters(folder: Path) -> dict[str, Any]:
     values = yaml.safe_load(files.read_text(folder / "params.yaml"))
     if not isinstance(values, dict):
         raise ValueError("params.yaml: has no keys")
-    return flat(values)
+    return LATER | flat(values)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,7 +28,9 @@ def rotate(images: Tensor, angles: Tensor) -> Tensor:
     """
     radians = angles.deg2rad()
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
-    turn = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
+    _, height, width, _ = images.shape
+    down, across = sin * (width / height), sin * (height / width)  # a grid has sides of 2
+    turn = torch.stack([cos, -across, zero, down, cos, zero], dim=1).view(-1, 2, 3)
     x = images.permute(0, 3, 1, 2).float()  # (N, C, H, W)
     grid = F.affine_grid(turn, list(x.shape), align_corners=False)
     turned = F.grid_sample(x, grid, "nearest", align_corners=False)
@@ -36,11 +38,11 @@ def rotate(images: Tensor, angles: Tensor) -> Tensor:
 
 
 def fill(images: Tensor, holes: Tensor) -> Tensor:
-    """Make rectangles gray: images (N, S, S, C), holes (N, R, 4), see `AugmentParams`."""
-    index = torch.arange(images.shape[1], device=images.device)
+    """Make rectangles gray: images (N, H, W, C), holes (N, R, 4), see `AugmentParams`."""
+    row, column = (torch.arange(side, device=images.device) for side in images.shape[1:3])
     top, bottom, left, right = holes.unsqueeze(-1).unbind(2)  # each (N, R, 1)
-    rows, columns = (index >= top) & (index < bottom), (index >= left) & (index < right)
-    inside = (rows.unsqueeze(-1) & columns.unsqueeze(-2)).any(1)  # (N, S, S)
+    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    inside = (rows.unsqueeze(-1) & columns.unsqueeze(-2)).any(1)  # (N, H, W)
     return images.masked_fill(inside.unsqueeze(-1), GRAY)
 
 
@@ -48,11 +50,16 @@ class TrainingImages:
     """All training images on the device, and the batches that augmentation makes of them."""
 
     def __init__(self, images: Tensor, augment: Augment, device: torch.device) -> None:
-        """Keep uint8 images (M, C, H, W), square, padded by `augment.crop` pixels."""
-        margin, size = (augment.crop, augment.crop), images.shape[-1]
+        """Keep uint8 images (M, C, H, W), padded by `augment.crop` pixels.
+
+        Raises:
+            ValueError: where the recipe crops or cuts out more than an image has.
+        """
+        augment.check_image(images.shape[1:])
+        margin, (height, width) = (augment.crop, augment.crop), images.shape[2:]
         pixels = images.permute(0, 2, 3, 1).numpy()  # (M, H, W, C)
         padded = np.pad(pixels, ((0, 0), margin, margin, (0, 0)), augment.padding)
-        view = torch.from_numpy(padded).to(device).unfold(1, size, 1).unfold(2, size, 1)
+        view = torch.from_numpy(padded).to(device).unfold(1, height, 1).unfold(2, width, 1)
         self._windows = view.permute(0, 1, 2, 4, 5, 3)  # (M, tops, lefts, H, W, C)
         self._augment = augment
 

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from powtwo.dataset.images import IMAGE_SIZE
 from powtwo.training.params import Augment
 
-ASPECTS = (0.3, 3.3)  # height over width of an erased rectangle, narrowest and widest
+# Height over width of an erased rectangle, narrowest and widest; in units of the image's sides, so
+# that every rectangle fits an image that is no square.
+ASPECTS = (0.3, 3.3)
 
 
 class AugmentParams(NamedTuple):
@@ -46,14 +47,15 @@ class AugmentParams(NamedTuple):
 class AugmentSampler:
     """The generators of a run, and the side that each image has where flips alternate."""
 
-    def __init__(self, images: int, augment: Augment, seed: int) -> None:
-        """Draw for so many training `images`; equal seeds give equal draws."""
-        self._images, self._augment = images, augment
+    def __init__(self, images: tuple[int, ...], augment: Augment, seed: int) -> None:
+        """Draw for training images of this shape (M, C, H, W); equal seeds give equal draws."""
+        self._images, _, *self._size = images
+        self._augment = augment
         self._order = torch.Generator().manual_seed(seed)
         # A generator takes 32 bits of its seed, so a second stream needs another seed below 2^32.
         (second,) = np.random.SeedSequence((seed, 1)).generate_state(1).tolist()
         self._holes = torch.Generator().manual_seed(second)
-        self._sides = torch.rand(images, generator=self._holes) < 0.5
+        self._sides = torch.rand(self._images, generator=self._holes) < 0.5
 
     def epoch(self, number: int, steps: int, batch_size: int) -> AugmentParams:
         """Draw epoch `number`, from 1: no image twice, `steps` batches of `batch_size`.
@@ -87,21 +89,25 @@ class AugmentSampler:
         """Draw rectangles (count, 4), empty ones where nothing is erased (source 3)."""
         drawn, size, shape, *corner = torch.rand(5, count, generator=self._holes)
         smallest, largest = self._augment.erasing_scale
-        area = (smallest + (largest - smallest) * size) * IMAGE_SIZE**2  # pixels
+        area = smallest + (largest - smallest) * size  # fraction of the image's
         narrow, wide = (math.log(aspect) for aspect in ASPECTS)
         aspect = (narrow + (wide - narrow) * shape).exp()
         erased = drawn < self._augment.erasing
-        sides = [(area * aspect).sqrt(), (area / aspect).sqrt()]
-        height, width = (side.round().where(erased, 0) for side in sides)
+        fractions = [(area * aspect).sqrt(), (area / aspect).sqrt()]
+        height, width = (
+            (fraction * side).round().where(erased, 0)
+            for fraction, side in zip(fractions, self._size, strict=True)
+        )
         top, left = (
-            (fraction * (IMAGE_SIZE - side + 1)).floor()
-            for fraction, side in zip(corner, (height, width), strict=True)
+            (fraction * (whole - side + 1)).floor()
+            for fraction, whole, side in zip(corner, self._size, (height, width), strict=True)
         )
         return torch.stack([top, top + height, left, left + width], dim=1).long()
 
     def _cut_out(self, count: int) -> Tensor:
         """Draw squares (count, 4) with their middle anywhere, clipped at the border (source 2)."""
-        middle = torch.randint(IMAGE_SIZE, (2, count), generator=self._holes)
-        first = middle - self._augment.cutout // 2
-        ends = torch.stack([first, first + self._augment.cutout], dim=1)  # (2, 2, count)
-        return ends.clamp(0, IMAGE_SIZE).flatten(0, 1).T
+        ends = []
+        for side in self._size:
+            first = torch.randint(side, (count,), generator=self._holes) - self._augment.cutout // 2
+            ends += [first.clamp(0, side), (first + self._augment.cutout).clamp(0, side)]
+        return torch.stack(ends, dim=1)

@@ -127,7 +127,7 @@ class TrainingRun:
         group.share(self._batch_size)  # or refuses
         self._steps = len(images) // self._batch_size
         self._images = TrainingImages(images, recipe.augment, device)
-        self._sampler = AugmentSampler(len(images), recipe.augment, seed)
+        self._sampler = AugmentSampler(tuple(images.shape), recipe.augment, seed)
         self._labels, self._x, self._y = (
             torch.from_numpy(array).to(device)
             for array in (dataset.y_train, dataset.x_validation, dataset.y_validation)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from powtwo.core.params import Count, Fraction, NotNegative, Number, Positive, Section
-from powtwo.dataset.images import IMAGE_SIZE
+from powtwo.core.strict import require
 
 MAX_ERASED = 0.29  # of an image's area, see Augment
 
@@ -15,13 +16,13 @@ MAX_ERASED = 0.29  # of an image's area, see Augment
 class Augment(Section):
     """Random changes of training images, one draw for each image, in this order."""
 
-    crop: Annotated[int, Field(ge=0, le=IMAGE_SIZE // 2)]
+    crop: Annotated[int, Field(ge=0)]
     padding: Literal["constant", "reflect"]  # black, or the image mirrored at its border
     flip: Literal["none", "random", "alternating"]
     rotation: Annotated[Number, Field(ge=0, le=180)]
     erasing: Annotated[Number, Field(ge=0, le=1)]
     erasing_scale: list[Number]
-    cutout: Annotated[int, Field(ge=0, le=IMAGE_SIZE)]
+    cutout: Annotated[int, Field(ge=0)]
 
     @field_validator("erasing_scale")
     @classmethod
@@ -31,6 +32,20 @@ class Augment(Section):
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= MAX_ERASED:
             raise ValueError(f"must be [smallest, largest] with 0 < both <= {MAX_ERASED}")
         return scale
+
+    def check_image(self, image: Sequence[int]) -> None:
+        """Require that what is cropped and cut out fits an image (C, H, W).
+
+        Raises:
+            ValueError: naming the key, its value and the rule.
+        """
+        _, *sides = image
+        rule = f"must be at most {{}} for images of {sides[0]}x{sides[1]}"
+        for key, value, most in (
+            ("crop", self.crop, min(sides) // 2),
+            ("cutout", self.cutout, min(sides)),
+        ):
+            require(value <= most, f"train.augment.{key}", value, rule.format(most))
 
 
 class Train(Section):
