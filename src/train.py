@@ -10,7 +10,7 @@ from pydantic import Field
 from powtwo.core import files
 from powtwo.core.params import Seed, StageParams
 from powtwo.core.stages import at_start, repeatable, stage
-from powtwo.dataset.images import Dataset
+from powtwo.dataset.images import SHAPE, Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.dataset.params import Normalize
 from powtwo.network.architecture import of_model as architecture_of
@@ -47,7 +47,7 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     """Train, and write every output; return where the run was kept meanwhile."""
     dataset = Dataset.load("data/dataset.npz")
     normalization = Normalization.of(params.normalize, dataset.x_train)
-    architecture = architecture_of(params.model, len(dataset.classes))
+    architecture = architecture_of(params.model, SHAPE, len(dataset.classes))
     network = architecture.build()
     checkpoints = Checkpoints(depends_on(params.train, dataset, at_start()), group=group)
     if warning := "" if group.rank else reporting.few_steps(params.train, len(dataset.y_train)):

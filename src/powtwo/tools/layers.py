@@ -20,7 +20,7 @@ from powtwo.core.stages import read_params
 from powtwo.dataset.images import CHANNELS, IMAGE_SIZE
 from powtwo.network import architecture
 from powtwo.network.architecture import AnyArchitecture
-from powtwo.network.graph import GraphArchitecture
+from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
 from powtwo.sidecar.one_line import one_line_errors
 
@@ -89,7 +89,7 @@ def of_model(network: AnyArchitecture) -> Iterator[ModuleShape]:
 
 def _of_specs(network: GraphArchitecture) -> Iterator[ModuleShape]:
     with torch.device("meta"):
-        modules = network.build()._modules
+        modules = GraphNetwork(network.specs)._modules
     specs = network.specs
     for index, (spec, shape) in enumerate(zip(specs.layers, specs.shapes, strict=True)):
         module = modules.get(str(index))
@@ -157,7 +157,9 @@ def main() -> None:
         if not re.fullmatch("[1-9][0-9]{0,5}", classes):
             raise ValueError(f"--classes {classes}: must be a number from 1 on")
         model = Reads.read(read_params()).model
-        print(plain_text(list(of_model(architecture.of_model(model, int(classes))))))
+        image = (CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
+        network = architecture.of_model(model, image, int(classes))
+        print(plain_text(list(of_model(network))))
 
 
 if __name__ == "__main__":
