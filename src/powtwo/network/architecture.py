@@ -68,7 +68,17 @@ AnyArchitecture = Architecture | GraphArchitecture
 
 
 def of_model(model: Model, image: Shape, classes: int) -> AnyArchitecture:
-    """Return what params.yaml says of the network, for images (C, H, W)."""
+    """Return what params.yaml says of the network, for images (C, H, W).
+
+    Raises:
+        ValueError: where a network of the user's cannot be read.
+    """
+    if model.files:
+        from powtwo.network.reading.read import read  # noqa: PLC0415 (imports this package)
+
+        return read(model, image, classes)
     if model.name is not None:
         return GraphArchitecture(MODELS[model.name](image, classes))
+    assert model.layout is not None
+    assert model.hidden is not None
     return Architecture(tuple(model.layout), tuple(model.hidden), classes, image)

@@ -94,19 +94,32 @@ def _shapes(image: Shape, layers: Sequence[LayerSpec]) -> Iterator[Shape]:
     require(bool(layers), "layers", [], "must have one")
     shapes: dict[int, Shape] = {graph.IMAGE: image}
     for index, sources in enumerate(graph.sources(layers)):
-        spec, where = layers[index], f"layer {index}: "
-        require(spec.kind in KINDS, f"{where}kind", spec.kind, f"must be one of {', '.join(KINDS)}")
         inputs = [shapes[source] for source in sources]
-        shape = inputs[0]
-        if spec.kind == "add":
-            rule = f"must be {shape}, as what is added to it"
-            require(inputs[1] == shape, f"{where}shape", inputs[1], rule)
-        if spec.kind in IMAGES:
-            require(len(shape) == 3, f"{where}input", shape, f"must be (C, H, W) for {spec.kind}")
-        shapes[index] = _shape(where, spec, shape)
+        shapes[index] = output_shape(f"layer {index}: ", layers[index], inputs)
         yield shapes[index]
     last = shapes[len(layers) - 1]
     require(len(last) == 1, "last layer: output", last, "must be features, one for each class")
+
+
+def output_shape(where: str, spec: LayerSpec, inputs: Sequence[Shape]) -> Shape:
+    """Return the shape of what a layer gives.
+
+    Args:
+        where: what an error calls the layer.
+        spec: the layer.
+        inputs: the shapes of what it reads.
+
+    Raises:
+        ValueError: naming the layer, what it is, and the rule.
+    """
+    require(spec.kind in KINDS, f"{where}kind", spec.kind, f"must be one of {', '.join(KINDS)}")
+    shape = inputs[0]
+    if spec.kind == "add":
+        rule = f"must be {shape}, as what is added to it"
+        require(inputs[1] == shape, f"{where}shape", inputs[1], rule)
+    if spec.kind in IMAGES:
+        require(len(shape) == 3, f"{where}input", shape, f"must be (C, H, W) for {spec.kind}")
+    return _shape(where, spec, shape)
 
 
 def _shape(where: str, spec: LayerSpec, shape: Shape) -> Shape:

@@ -69,7 +69,7 @@ def _check_images(params: Params) -> None:
     image = params.data.shape
     params.data.check_channels(image[0])
     params.train.augment.check_image(image)
-    if params.model.name is None:
+    if params.model.layout is not None:
         check_poolings("model.layout", params.model.layout, image)
 
 

@@ -20,7 +20,7 @@ from powtwo.core.stages import read_params
 from powtwo.dataset.images import Shape
 from powtwo.network import architecture
 from powtwo.network.architecture import LAB_IMAGE, AnyArchitecture
-from powtwo.network.graph import GraphArchitecture
+from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources.params import Source
@@ -91,7 +91,7 @@ def of_model(network: AnyArchitecture) -> Iterator[ModuleShape]:
 
 def _of_specs(network: GraphArchitecture) -> Iterator[ModuleShape]:
     with torch.device("meta"):
-        modules = network.build()._modules
+        modules = GraphNetwork(network.specs)._modules
     specs = network.specs
     for index, (spec, shape) in enumerate(zip(specs.layers, specs.shapes, strict=True)):
         module = modules.get(str(index))

@@ -1,0 +1,142 @@
+"""What params.yaml names of the user's, as layers with weights.
+
+What was read is run once beside what it was read of: an operator that is misread is no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from powtwo.core.strict import in_one_line
+from powtwo.network.folding import fold
+from powtwo.network.graph import GraphArchitecture, GraphNetwork
+from powtwo.network.params import Model
+from powtwo.network.reading.operations import Operation, Operations
+from powtwo.network.reading.rewrites import rewritten, split_softmax
+from powtwo.network.reading.to_layers import to_layers
+
+TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest output
+Runs = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class ReadArchitecture(GraphArchitecture):
+    """A network that was read, with the weights it came with."""
+
+    weights: dict[str, Tensor] = field(compare=False)
+    notes: tuple[str, ...] = field(compare=False)  # what was left out, a line each
+
+    def build(self) -> GraphNetwork:
+        """Build the network with the weights that it came with."""
+        network = super().build()
+        network.load_state_dict(self.weights)
+        return network
+
+
+def read(model: Model, image: tuple[int, int, int], classes: int) -> ReadArchitecture:
+    """Read a network for images (C, H, W) and so many classes.
+
+    Raises:
+        ValueError: where it has what no layer says, or is for other images or classes.
+        OSError: where there is no such file.
+    """
+    path = Path(model.python or model.onnx or "")
+    with _named(path):
+        front_end = _torch_module if model.python else _onnx_file
+        operations, runs = front_end(model, path, image, classes)
+        return layered(operations, runs, path, image, classes)
+
+
+def layered(
+    operations: Operations, runs: Runs, path: Path, image: tuple[int, int, int], classes: int
+) -> ReadArchitecture:
+    """Return the layers of what a front end has read, compared with what `runs` it.
+
+    Raises:
+        ValueError: as `read` does.
+    """
+    operations, softmax = split_softmax(rewritten(operations))
+    specs, layers = to_layers(operations, image)
+    if specs.classes != classes:
+        raise ValueError(
+            f"gives {specs.classes} outputs, and the images have {classes} classes; give the last "
+            "layer as many outputs"
+        )
+    notes: tuple[str, ...] = ()
+    if softmax is not None:
+        name = f"{softmax.name} ({softmax.operator})"
+        notes = (f"{path}: {name} is left out: logits are trained and quantized",)
+    architecture = ReadArchitecture(specs, layers.weights, notes)
+    _check_folding(architecture, layers.steps)
+    _check_equal(architecture, runs, softmax)
+    return architecture
+
+
+def _torch_module(
+    model: Model, path: Path, image: tuple[int, int, int], classes: int
+) -> tuple[Operations, Runs]:
+    from powtwo.network.reading import torch_module  # noqa: PLC0415 (no other network needs it)
+
+    assert model.function is not None
+    module = torch_module.load(path, model.function, image, classes)
+    return torch_module.operations(module, image), module
+
+
+def _onnx_file(
+    _: Model, path: Path, image: tuple[int, int, int], classes: int
+) -> tuple[Operations, Runs]:
+    from powtwo.network.reading import onnx_file  # noqa: PLC0415
+
+    del classes
+    file = onnx_file.load(path)
+    return onnx_file.operations(file, image), onnx_file.runs(file)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have an error of the block name the file, in one line."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {in_one_line(error)}") from error
+
+
+def _check_folding(architecture: ReadArchitecture, steps: list[Operation]) -> None:
+    """Refuse now what folding would refuse after training."""
+    try:
+        fold(architecture.build().eval())
+    except TypeError as error:
+        index = re.match(r"module (\d+) is ", str(error))
+        if index is None:
+            raise ValueError(str(error)) from None
+        step = steps[int(index[1])]
+        reason = str(error).removeprefix(index[0])
+        raise ValueError(f"{step.name} ({step.operator}): is {reason}") from None
+
+
+def _check_equal(architecture: ReadArchitecture, runs: Runs, softmax: Operation | None) -> None:
+    """Compare outputs on random images.
+
+    Raises:
+        ValueError: where they differ by more than the order of float32 sums explains.
+    """
+    x = torch.randn(2, *architecture.image, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        ours: Tensor = architecture.build().eval()(x)
+        theirs = runs(x)
+    if softmax is not None:
+        ours = ours.log_softmax(1) if softmax.options["log"] else ours.softmax(1)
+    largest = max(1.0, theirs.abs().max().item())
+    difference = (ours - theirs).abs().max().item() / largest
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"was misread: outputs differ by {difference:.2g} of the largest; replace operators "
+            "that work in place (inplace=True), or tell us"
+        )
