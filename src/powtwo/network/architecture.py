@@ -27,6 +27,11 @@ class Architecture:
     classes: int
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what to say of the network, a line each."""
+        return ()
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """Return the shape (C, H, W) of an image."""
         return SHAPE
