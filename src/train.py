@@ -12,6 +12,7 @@ from powtwo.core.stages import at_start, repeatable, stage
 from powtwo.dataset.images import Dataset
 from powtwo.dataset.normalization import Normalization
 from powtwo.dataset.params import Pixels
+from powtwo.network import source
 from powtwo.network.architecture import of_model as architecture_of
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.params import Model
@@ -46,9 +47,14 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
     """Train, and write every output; return where the run was kept meanwhile."""
     dataset = Dataset.load("data/dataset.npz")
     normalization = Normalization.of(params.data, dataset.x_train)
+    own_files = source.checked(params.model)
     architecture = architecture_of(params.model, dataset.shape, len(dataset.classes))
+    source.checked(params.model)  # what was read is what was checked
     network = architecture.build()
-    checkpoints = Checkpoints(depends_on(params.train, dataset, at_start()), group=group)
+    started_with = at_start() | own_files
+    checkpoints = Checkpoints(depends_on(params.train, dataset, started_with), group=group)
+    for line in () if group.rank else architecture.notes:
+        print(line, file=sys.stderr, flush=True)
     if warning := "" if group.rank else reporting.few_steps(params.train, len(dataset.y_train)):
         print(warning, file=sys.stderr, flush=True)
     reporter = reporting.Reporter(params.train.epochs, len(dataset.y_train))
@@ -63,6 +69,8 @@ def run(params: Reads, group: processes.Group) -> Checkpoints:
         processes=params.train.processes, earlier_seconds=fit.earlier_seconds, steps=fit.steps,
     )  # fmt: skip
     if group.rank == 0:
+        if not fit.history:
+            reporting.write_curves([])
         with files.atomic("models/float.safetensors") as path:
             Checkpoint(architecture, normalization, fit.weights).save(path)
         metrics = reporting.metrics(network, dataset, normalization, fit)

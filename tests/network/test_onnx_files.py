@@ -207,6 +207,7 @@ def one(*nodes: onnx.NodeProto, **constants: Any) -> tuple[list[onnx.NodeProto],
     return [conv(), *nodes, *END], CONV | constants
 
 
+LAST = node("Conv", "a w b", "z", name="last")
 REFUSED = {
     "transpose": (one(node("Transpose", "a", "z", perm=[0, 1, 3, 2])),
                   "the Transpose (Transpose): is not read; export the network with its channels f"),
@@ -218,7 +219,7 @@ REFUSED = {
     "border": (one(node("AveragePool", "a", "z", kernel_shape=[2, 2], pads=[1, 1, 0, 0])),
                "the AveragePool (AveragePool): averages over fewer pixels at the borders; count"),
     "mean": (one(node("ReduceMean", "a", "z", axes=[3])), "the ReduceMean (ReduceMean): averages"),
-    "weights": (([node("Conv", "x w b", "a", pads=[1] * 4), node("Conv", "a w b", "z", name="last"), *END],
+    "weights": (([node("Conv", "x w b", "a", pads=[1] * 4), LAST, *END],
                  CONV | {"w": weights(3, 3, 3, 3), "b": weights(3)}),
                 "last: has the weights w of the Conv, and layers cannot share weights; give"),
     "concat": (one(node("Relu", "a", "c"), node("Concat", "a c", "z", axis=1)),
@@ -227,7 +228,7 @@ REFUSED = {
     "channels": (([node("Conv", "x w", "z"), *END], {"w": weights(4, 2, 3, 3)}),
                  "the Conv (Conv): reads (3, 11, 9); give it 2 channels"),
     "domain": (one(helper.make_node("Gelu", ["a"], ["z"], domain="mine")), "z (Gelu): is not"),
-    "end": (([conv("y")], CONV), "the Conv (Conv): gives (4, 9, 7) at the end; flatten it to (N, c"),
+    "end": (([conv("y")], CONV), "the Conv (Conv): gives (4, 9, 7) at the end; flatten it to ("),
     "loop": (one(node("Constant", "", "z", value_floats=[1.0])), "does not come from its input"),
 }  # fmt: skip
 

@@ -8,6 +8,8 @@ checkpoint    the trained network and its file, `models/float.safetensors`
 folded        its layers for inference
 folding       from modules to them: batch norms folded in
 params        the section `model` of params.yaml
+source        which files of the user's it names, as digests
+reading       networks of others: PyTorch functions and float ONNX files
 schema        what its file may say
 """
 

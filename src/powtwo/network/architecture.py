@@ -36,6 +36,11 @@ class Architecture:
     def __post_init__(self) -> None:
         check_poolings("layout", self.layout, self.image)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what to say of the network, a line each."""
+        return ()
+
     def describe(self) -> dict[str, Any]:
         """Describe it for a file."""
         described = asdict(self)

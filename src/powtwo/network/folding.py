@@ -41,13 +41,14 @@ def fold(network: nn.Module) -> list[FoldedLayer]:
     """
     if isinstance(network, GraphNetwork):
         specs, modules = list(network.specs.layers), network._modules
+        channels = network.specs.image[0]
     else:
         modules = network._modules
-        specs = [_spec(module) for module in network.children()]
+        specs, channels = [_spec(module) for module in network.children()], 0  # no averages
     folder = _Folder(specs)
     for index, spec in enumerate(specs):
         folder.append(index, spec, modules.get(str(index)))
-    return _without_averages(folder.layers)
+    return _without_averages(folder.layers, channels)
 
 
 class _Folder:
@@ -200,10 +201,11 @@ def _sqrt(x: Tensor) -> Tensor:
         return torch.from_numpy(np.sqrt(x.numpy()))
 
 
-def _without_averages(layers: list[FoldedLayer]) -> list[FoldedLayer]:
+def _without_averages(layers: list[FoldedLayer], channels: int) -> list[FoldedLayer]:
     """Make good, in the weights that read it, what an average of k positions lacks to the mean.
 
-    Where an addition reads it, or nobody, a convolution of 1×1 comes between.
+    Where an addition reads it, or nobody, a convolution of 1×1 comes between. The image has so many
+    channels.
     """
     index = 0
     while index < len(layers):
@@ -211,7 +213,7 @@ def _without_averages(layers: list[FoldedLayer]) -> list[FoldedLayer]:
         gain = (1 << average_bits(layers[index].kernel)) / positions if positions else 1.0
         if layers[index].kind == "avgpool2d" and gain != 1:
             if not _passes(layers, index):
-                layers = _with_gain_after(layers, index, _channels(layers, index))
+                layers = _with_gain_after(layers, index, _channels(layers, index) or channels)
             layers = _multiplied(layers, index, gain)
         index += 1
     return layers
@@ -254,12 +256,9 @@ def _with_gain_after(layers: list[FoldedLayer], index: int, channels: int) -> li
 
 
 def _channels(layers: Sequence[FoldedLayer], index: int) -> int:
-    """Return how many channels a layer gives, where the image does not come unchanged."""
+    """Return how many channels a layer gives; 0 where it has those of the image."""
     sources = graph.sources(layers)
     while index != IMAGE and layers[index].weight is None:
         index = sources[index][0]
-    if index == IMAGE:
-        raise TypeError("an average of the image alone needs a convolution before it")
-    weight = layers[index].weight
-    assert weight is not None
-    return len(weight)
+    weight = None if index == IMAGE else layers[index].weight
+    return 0 if weight is None else len(weight)

@@ -23,6 +23,11 @@ class GraphArchitecture:
     specs: Specs
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what to say of the network, a line each."""
+        return ()
+
+    @property
     def image(self) -> tuple[int, int, int]:
         """Return the shape (C, H, W) of an image."""
         channels, height, width = self.specs.image

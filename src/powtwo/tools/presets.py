@@ -25,6 +25,7 @@ from powtwo.sidecar import schema
 
 DEFAULT = "mnist5k"
 SCHEMES = "schemes"  # the section to which a preset may add
+WHOLE = ("model",)  # sections of which no key of an old one may stay
 
 
 def names(folder: Path) -> list[str]:
@@ -144,7 +145,7 @@ def _replace(
             continue
         if isinstance(old, CommentedMap) != isinstance(new, CommentedMap):
             raise ParamsError(f"{key}: must be a section in both files, or a value in both")
-        if isinstance(old, CommentedMap):
+        if isinstance(old, CommentedMap) and key not in WHOLE:
             _replace(old, new, (*path, str(name)), lines)
         else:
             put(values, name, new, lines)

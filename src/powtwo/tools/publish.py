@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from powtwo.core import files
+from powtwo.network import source
 from powtwo.report import results
 from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
@@ -72,6 +73,7 @@ def publish(
     if others := results.leftovers(root, schemes):
         raise ValueError(f"{others[0].relative_to(root)}: of a removed scheme; run `inv prune`")
     best, folder = published.choose([published.load(root)]), root / published.RESULTS / name
+    _check_network(root)
     published.check_recipe(root, published.other_seeds(root, name))
     _check_preset(root, name)
     if folder.exists() and not force:
@@ -98,9 +100,28 @@ def publish(
     return info
 
 
+def _check_network(root: Path) -> None:
+    """Refuse files of the user's network that Git does not keep: others could not repeat the run.
+
+    Raises:
+        ValueError: naming the first, and what to do.
+    """
+    for name in _own_files(root):
+        if not ask_git("ls-files", "--", name, root=root):
+            raise ValueError(
+                f"{name}: the network is read of it, and Git does not have it; commit it first"
+            )
+
+
+def _own_files(root: Path) -> list[str]:
+    """List the files of the user's that the network was read of."""
+    model = schema.load(root / "params.yaml").model
+    return list(source.recorded(root)) if model.files else []
+
+
 def commit(root: Path) -> str | None:
     """Return the commit that the code is of; None where it is changed since, or of none."""
-    changed = ask_git("status", "--porcelain", "--", *CODE, root=root)
+    changed = ask_git("status", "--porcelain", "--", *CODE, *_own_files(root), root=root)
     return None if changed else ask_git("rev-parse", "HEAD", root=root)
 
 

@@ -58,6 +58,14 @@ def evaluate(
     return Measure(*(total / len(labels)).tolist())
 
 
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a network's state, in the order of memory that files have."""
+    return {
+        name: value.clone(memory_format=torch.contiguous_format)
+        for name, value in network.state_dict().items()
+    }
+
+
 @dataclass
 class Best:
     """The best weights so far by validation accuracy, and the epochs since it last rose."""
@@ -76,7 +84,4 @@ class Best:
         self.epochs_without_improvement = 0 if improved else self.epochs_without_improvement + 1
         if (accuracy, -loss) > (self.accuracy, -self.loss):
             self.epoch, self.accuracy, self.loss = row.epoch, accuracy, loss
-            self.weights = {
-                name: value.clone(memory_format=torch.contiguous_format)
-                for name, value in network.state_dict().items()
-            }
+            self.weights = weights_of(network)

@@ -20,7 +20,7 @@ from powtwo.training.augment import TrainingImages
 from powtwo.training.checkpoints import Checkpoints, State
 from powtwo.training.draws import AugmentParams, AugmentSampler
 from powtwo.training.graph import StaticSteps, capture_steps
-from powtwo.training.history import Best, Epoch, Measure, evaluate
+from powtwo.training.history import Best, Epoch, Measure, evaluate, weights_of
 from powtwo.training.learning_rate import learning_rates
 from powtwo.training.params import Train
 from powtwo.training.processes import SINGLE_PROCESS, Group
@@ -101,8 +101,9 @@ def complete(
             due = now + CHECKPOINT_SECONDS[run.trainer.device.type]
         if on_epoch is not None:
             on_epoch(run.history)
-    run.trainer.network.load_state_dict(run.best.weights)
-    return Fit(run.history, run.best.epoch, run.best.weights, earlier_seconds, run.steps_kind)
+    weights = run.best.weights or weights_of(run.trainer.network)  # of no epoch
+    run.trainer.network.load_state_dict(weights)
+    return Fit(run.history, run.best.epoch, weights, earlier_seconds, run.steps_kind)
 
 
 class TrainingRun:

@@ -51,7 +51,7 @@ class Augment(Section):
 class Train(Section):
     """The recipe of the float network."""
 
-    epochs: Count
+    epochs: Annotated[int, Field(ge=0)]  # 0: the network as it is
     batch_size: Count
     optimizer: Literal["sgd", "adam"]
     learning_rate: Positive

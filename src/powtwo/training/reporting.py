@@ -52,6 +52,8 @@ class Reporter:
 
 def few_steps(recipe: Train, images: int) -> str:
     """Say in a line that so many training images make too few steps to learn from, or nothing."""
+    if not recipe.epochs:
+        return ""
     batch = min(recipe.batch_size, images)
     steps = recipe.epochs * (images // batch)
     said = f"warning: {images} training images make {steps} steps of {batch} images"

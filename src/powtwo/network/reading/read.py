@@ -31,7 +31,12 @@ class ReadArchitecture(GraphArchitecture):
     """A network that was read, with the weights it came with."""
 
     weights: dict[str, Tensor] = field(compare=False)
-    notes: tuple[str, ...] = field(compare=False)  # what was left out, a line each
+    left_out: tuple[str, ...] = field(compare=False)  # a line each
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what to say of the network, a line each."""
+        return self.left_out
 
     def build(self) -> GraphNetwork:
         """Build the network with the weights that it came with."""

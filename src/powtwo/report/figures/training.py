@@ -19,6 +19,9 @@ def curves(rows: Sequence[Mapping[str, float]]) -> Figure:
         rows: an epoch each, with the keys of `plots/training.csv`.
     """
     figure = canvas(4.4)
+    if not rows:  # train.epochs: 0
+        figure.text(0.5, 0.5, "No epochs: the network is as it was given", ha="center")
+        return figure
     upper, lower = figure.subplots(2, 1)
     _draw(upper, rows, "loss", 1, "Training: loss (nats)")
     _draw(lower, rows, "accuracy", 100, "Training: accuracy (%)")

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from powtwo.core.scratch import scratch
+from powtwo.network import source
 from powtwo.sidecar import schema
 from powtwo.sources import last_run, place
 
@@ -73,7 +74,23 @@ class WorkTree:
         """
         values = params.model_dump_json(exclude={"data": {"path"}})  # where they lie is no matter
         images = _images(params.data, place.location(params.data))
-        return hashlib.sha256("\n".join((self.code, values, images)).encode()).hexdigest()
+        own = [f"{self._blob(name)} {name}" for name in source.digests(params.model)]
+        parts = (self.code, values, images, *own)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _blob(self, name: str) -> str:
+        """Return Git's digest of a file of the user's network, which a clone must have.
+
+        Raises:
+            ValueError: where Git ignores it.
+        """
+        try:
+            return git(self.root, "rev-parse", "--verify", "--quiet", f"{self.tree}:{name}")
+        except ValueError:
+            raise ValueError(
+                f"{name}: Git ignores it, and experiments run in a clone; move it where .gitignore "
+                "does not name it"
+            ) from None
 
 
 def code_digest(root: Path, tree: str) -> str:

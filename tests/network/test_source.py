@@ -1,0 +1,103 @@
+"""Which files of the user's a network is read of, and that a change of one is seen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from powtwo.core import files
+from powtwo.network import source
+from powtwo.network.params import Model
+
+NETS = '''"""Some networks."""
+import os, yaml
+from pathlib import Path
+from blocks import block
+from deeper.more import thing
+
+def build():
+    import late
+    return open(Path(__file__).parent / "weights.pt"), "mine/other.bin", "nowhere", "/etc/hostname"
+'''
+MODEL = Model(python="mine/nets.py", function="build")
+FILES = ["blocks.py", "deeper/__init__.py", "deeper/more.py", "late.py", "nets.py", "other.bin",
+         "weights.pt"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FILES:
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text("" if name != "nets.py" else NETS, encoding="utf-8")
+    (tmp_path / "mine/unread.py").touch()
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_file_of_python_what_it_imports_and_what_it_names() -> None:
+    assert list(source.digests(MODEL)) == [f"mine/{name}" for name in FILES]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_change_of_any_is_seen(name: str) -> None:
+    source.write(MODEL)
+    assert source.checked(MODEL) == source.recorded()
+    with Path("mine", name).open("a", encoding="utf-8") as file:
+        file.write("\n# more\n")
+    message = f"models/source.json: mine/{name} has changed since; run `inv repro`"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        source.checked(MODEL)
+
+
+def test_a_new_import_is_seen() -> None:
+    source.write(MODEL)
+    Path("mine/late.py").write_text("import unread\n", encoding="utf-8")
+    assert "mine/unread.py" in source.digests(MODEL)
+
+
+def test_networks_that_are_nobodys_have_no_files() -> None:
+    models = [Model(name="resnet8"), Model(layout=[8, "M"], hidden=[])]
+    for model in models:
+        source.write(model)
+        assert source.SOURCE.read_bytes() == b'{\n  "files": {}\n}\n'
+        source.SOURCE.unlink()
+        assert source.checked(model) == {}, "no file is needed"
+
+
+def test_missing_and_broken_files_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^model.python = mine/absent.py: no such file; correct"):
+        source.digests(Model(python="mine/absent.py", function="f"))
+    Path("mine/nets.py").write_text("def (", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^mine/nets.py: no Python at line 1 \(invalid syntax"):
+        source.digests(MODEL)
+    with pytest.raises(ValueError, match="models/source.json: has no digests; run `inv repro`"):
+        source.checked(Model(python="mine/blocks.py", function="f"))
+
+
+def test_onnx_file_and_its_external_data() -> None:
+    weight = numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")
+    shapes = [helper.make_tensor_value_info(n, 1, [1, 3, 2, 2]) for n in "xy"]
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    model = helper.make_model(helper.make_graph([node], "g", shapes[:1], shapes[1:], [weight]))
+    onnx.save(
+        model, "mine/net.onnx", save_as_external_data=True, size_threshold=0, location="w.bin"
+    )
+    named = Model(onnx="mine/net.onnx")
+    assert list(source.digests(named)) == ["mine/net.onnx", "mine/w.bin"]
+    source.write(named)
+    Path("mine/w.bin").write_bytes(bytes(100))
+    with pytest.raises(ValueError, match=r"mine/w.bin has changed since"):
+        source.checked(named)
+    Path("mine/w.bin").unlink()
+    with pytest.raises(
+        ValueError, match=r"^mine/net.onnx: its weights mine/w.bin are missing; put"
+    ):
+        source.digests(named)
+    Path("mine/net.onnx").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"^mine/net.onnx: is no ONNX file"):
+        source.digests(named)
+    assert files.read_json(source.SOURCE)["files"].keys() == {"mine/net.onnx", "mine/w.bin"}
