@@ -29,6 +29,7 @@ INSTEAD = {  # by page, the cheaper form of a piece of its blocks
         "32*3*3*3": "4*3*3*3",  # the tiny network's first layer
     },
     "docs/images.md": {"~/images/cifar10-jpeg.tar.xz": ARCHIVE},
+    "docs/networks.md": {"PATH": ARCHIVE},
     "docs/observer.md": {"test_observers.py": "test_observers.py -k three-sigma-round"},
     "docs/rtl.md": {  # the tiny network's first linear layer; its export has one golden image
         "32*3*3*3": "4*3*3*3", "CHANNELS=128": "CHANNELS=12", "CHANNELS=256": "CHANNELS=128",

@@ -101,6 +101,8 @@ class Reader:
     def _python(self, block: Block, text: str) -> None:
         if file := block.target("end of"):
             self.clone.edit(file, new="\n\n" + text)
+        elif file := block.target("as"):
+            (self.clone.root / file).write_text(text, encoding="utf-8")
         else:
             path = ["env", "PYTHONPATH=src"] if "PYTHONPATH=src" in block.before else []
             self._run(block, *path, ".venv/bin/python", self._write(block, text))
@@ -156,9 +158,9 @@ class Reader:
 
 
 def merge(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Put changes into nested mappings, in place."""
+    """Put changes into nested mappings, in place; a section `model` is replaced as a whole."""
     for key, change in changes.items():
-        if isinstance(change, dict) and isinstance(values.get(key), dict):
+        if key != "model" and isinstance(change, dict) and isinstance(values.get(key), dict):
             merge(values[key], change)
         else:
             values[key] = change
