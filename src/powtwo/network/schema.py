@@ -34,8 +34,9 @@ class Architecture(Part):
     @property
     def value(self) -> architecture.Architecture:
         """Return what builds the network."""
-        image = architecture.LAB_IMAGE if self.image is None else tuple(self.image)
+        channels, height, width = self.image or architecture.LAB_IMAGE
         layout, hidden = tuple(self.layout), tuple(self.hidden)
+        image = (channels, height, width)
         return architecture.Architecture(layout, hidden, self.classes, image)
 
 
