@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from export_cases import dataset, small_network
+from export_cases import dataset, odd_network, small_network
+from image_files import pack, png
 from published_run import contents, write_run
 
 from powtwo.core import files
@@ -119,3 +120,16 @@ def test_a_network_file_is_evaluated(root: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         evaluate_network.main(["--network", "params.yaml"])
     assert "params.yaml: not an integer network" in capsys.readouterr().err
+
+
+def test_images_are_brought_to_the_shape_of_the_network(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd_network().save(root / "odd.safetensors")  # for 3×9×14, where params.yaml says 32×32
+    pictures = {f"{half}/{name}/{n}.png": png(n, (40, 30)) for half in ("train", "test")
+              for name in "uvwxyz" for n in range(10)}  # fmt: skip
+    pack(root / "images", pictures)
+    evaluate_network.main(["--network", "odd.safetensors", "--data", "images"])
+    told, said = capsys.readouterr().out.splitlines()
+    assert told.startswith("images: 120 × resized to 9×14: ")
+    assert said.endswith("of 60 images)")

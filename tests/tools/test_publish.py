@@ -123,6 +123,20 @@ def test_seeds_of_a_recipe_differ_in_the_seed_alone(root: Path) -> None:
     publish.publish(root, "x-seed1")
 
 
+def test_a_run_from_before_there_were_sizes_is_of_the_same_recipe(root: Path) -> None:
+    publish.publish(root, "x")
+    values = yaml.safe_load((root / "results/x/params.yaml").read_text(encoding="utf-8"))
+    for key in ("size", "channels", "resize", "mean", "std"):
+        del values["data"][key]
+    files.write_text(root / "results/x/params.yaml", yaml.safe_dump(values))
+    write_run(root, seed=1)
+    publish.publish(root, "x-seed1")
+    small = (root / "params.yaml").read_text(encoding="utf-8").replace("size: 32", "size: 40")
+    files.write_text(write_run(root, seed=2) / "params.yaml", small.replace("seed: 1", "seed: 2"))
+    with pytest.raises(ValueError, match=r"results/x: has another data.size; runs named alike"):
+        publish.publish(root, "x-seed2")
+
+
 def test_a_name_is_replaced_whole_or_not_at_all(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

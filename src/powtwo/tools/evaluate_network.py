@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from powtwo import engine
-from powtwo.dataset.images import Dataset
+from powtwo.dataset.images import CHANNELS, Dataset
 from powtwo.evaluation import comparison
 from powtwo.integer.network import IntegerNetwork
 from powtwo.sidecar import schema
@@ -56,7 +56,9 @@ def load(file: Path, images: Path | None, source: Source) -> tuple[IntegerNetwor
     """
     network = IntegerNetwork.load(file)
     channels, *size = network.input.shape
-    dataset = _read_images(images, source.model_copy(update={"size": size, "channels": channels}))
+    if channels in CHANNELS:
+        source = source.model_copy(update={"size": size, "channels": channels})
+    dataset = _read_images(images, source)
     expected = _describe(network.classes, network.input.shape)
     actual = _describe(dataset.classes, dataset.x_test.shape[1:])
     if expected != actual:
