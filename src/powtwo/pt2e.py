@@ -14,10 +14,14 @@ Source: https://docs.pytorch.org/ao/stable/pt2e_quantization/quantizer.html
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e import MinMaxObserver
@@ -33,15 +37,18 @@ from torchao.quantization.pt2e.quantizer import (
 from powtwo.calibration.observers import Observer
 from powtwo.conversion import scheme as schemes
 from powtwo.conversion.scheme import Scheme
-from powtwo.core.windows import pair, symmetric
+from powtwo.core import graph
+from powtwo.core.windows import pad_argument, pair, symmetric
 from powtwo.integer.fixedpoint import Grid, power_of_two
 from powtwo.integer.rounding import Rounding
 from powtwo.network.folded import FoldedLayer
 
 ANNOTATION = "quantization_annotation"  # where prepare_pt2e looks for it
-WEIGHTED = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
-RELU = torch.ops.aten.relu.default
-UNCHANGED = (torch.ops.aten.max_pool2d.default, torch.ops.aten.flatten.using_ints)
+ATEN = torch.ops.aten
+WEIGHTED = (ATEN.conv2d.default, ATEN.linear.default)
+WEIGHTLESS = (ATEN.add.Tensor, ATEN.avg_pool2d.default)
+CUTS = (ATEN.relu.default, ATEN.hardtanh.default)  # ReLU and ReLU6
+UNCHANGED = (ATEN.max_pool2d.default, ATEN.flatten.using_ints, ATEN.pad.default)
 INT32 = torch.iinfo(torch.int32)
 AFFINE, SYMMETRIC = torch.per_tensor_affine, torch.per_tensor_symmetric
 DYADIC = FixedQParamsQuantizationSpec(torch.uint8, 2.0**-7, 128, 0, 255, AFFINE)  # code = pixel
@@ -76,7 +83,10 @@ class PowerOfTwoObserver(MinMaxObserver):  # type: ignore[misc]  # torchao is un
 
 
 class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untyped
-    """Annotates conv2d, linear, ReLU, max pooling and flattening for a scheme.
+    """Annotates the operators of `float_network` for a scheme.
+
+    Additions and averages dequantize codes, add floats and quantize: exact, as float32 holds sums
+    of codes that are not 2^15 times apart. Exponents that conversion would move stay here.
 
     Args:
         scheme: the observers and bits to use, and whether the logits become codes.
@@ -98,42 +108,45 @@ class PowerOfTwoQuantizer(Quantizer):  # type: ignore[misc]  # torchao is untype
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Say at each node of an exported graph how its inputs and its output are coded."""
-        last = [node for node in model.graph.nodes if node.target in WEIGHTED][-1]
+        sums = [node for node in model.graph.nodes if node.target in (*WEIGHTED, *WEIGHTLESS)]
         for node in model.graph.nodes:
             if node.op == "placeholder":
                 _annotate(node, {}, self.pixels)
-            elif node.target in WEIGHTED:
-                self._annotate_weighted(node, self.logits if node is last else self.activations)
-            elif node.target in UNCHANGED:  # codes as they are
+            elif node in sums:
+                output = self.logits if node is sums[-1] else self.activations
+                self._annotate_sum(node, output)
+            elif node.target in UNCHANGED and (node < sums[-1] or self.logits):  # codes as they are
                 shared = SharedQuantizationSpec(node.args[0])
                 _annotate(node, {node.args[0]: shared}, shared)
         return model
 
     def validate(self, model: GraphModule) -> None:
         """Raise a TypeError that names an operator of the graph without a rule here."""
+        known = (*WEIGHTED, *WEIGHTLESS, *CUTS, *UNCHANGED)
         for node in model.graph.nodes:
-            if node.op == "call_function" and node.target not in (*WEIGHTED, RELU, *UNCHANGED):
+            if node.op == "call_function" and node.target not in known:
                 raise TypeError(f"{node.target}: no rule for it; fold or remove it before export")
 
-    def _annotate_weighted(self, node: Node, output: QuantizationSpec | None) -> None:
-        x, weight, bias = node.all_input_nodes[:3]
+    def _annotate_sum(self, node: Node, output: QuantizationSpec | None) -> None:
+        inputs = self._weighted(node) if node.target in WEIGHTED else _shared(node)
         user = next(iter(node.users))
-        if user.target == RELU:  # codes are taken after ReLU
+        if user.target in CUTS:  # codes are taken after ReLU
             _annotate(user, {}, output)
             output = None
-        inputs = {
-            x: SharedQuantizationSpec(x),
-            weight: self.weights,
-            bias: DerivedQuantizationSpec(
-                [(x, node), (weight, node)],
-                _accumulator_qparams,
-                torch.int32,
-                INT32.min,
-                INT32.max,
-                SYMMETRIC,
-            ),
-        }
         _annotate(node, inputs, output)
+
+    def _weighted(self, node: Node) -> dict[Node, Any]:
+        """Say how the inputs of a layer with weights are coded."""
+        x, weight, bias = node.all_input_nodes[:3]
+        of_bias = DerivedQuantizationSpec(
+            [(x, node), (weight, node)],
+            _accumulator_qparams,
+            torch.int32,
+            INT32.min,
+            INT32.max,
+            SYMMETRIC,
+        )
+        return {x: SharedQuantizationSpec(x), weight: self.weights, bias: of_bias}
 
 
 def _check(scheme: Scheme) -> None:
@@ -159,39 +172,65 @@ def _check(scheme: Scheme) -> None:
         )
 
 
-def float_network(layers: Sequence[FoldedLayer]) -> nn.Sequential:
+class _FloatNetwork(nn.Module):
+    """Modules of the layers with weights, named by their index, and what each layer reads."""
+
+    def __init__(self, layers: Sequence[FoldedLayer]) -> None:
+        super().__init__()
+        self._sources = graph.sources(layers)
+        self._layers = [replace(layer, weight=None, bias=None) for layer in layers]
+        for index, layer in enumerate(layers):
+            if (module := _module(index, layer)) is not None:
+                self.add_module(str(index), module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        steps = [partial(self._step, index) for index in range(len(self._layers))]
+        return deque(graph.evaluate(self._sources, {graph.IMAGE: x}, steps), maxlen=1).pop()
+
+    def _step(self, index: int, *inputs: Tensor) -> Tensor:
+        layer, module = self._layers[index], self._modules.get(str(index))
+        if module is None:
+            x = layer.without_relu(*inputs)
+        else:
+            (x,) = inputs
+            if symmetric(layer.padding) is None:
+                x = F.pad(x, pad_argument(layer.padding))
+            x = module(x)
+        if layer.maximum is not None:
+            return F.hardtanh(x, 0.0, layer.maximum)
+        return x.relu() if layer.relu else x
+
+
+def float_network(layers: Sequence[FoldedLayer]) -> nn.Module:
     """Build the float32 network (N, C, H, W) to (N, classes) of layers without batch norm.
 
     Raises:
-        ValueError: where the layers are no stack of plain convolutions, poolings and products.
+        ValueError: where a max pooling has a padding that PyTorch's has not.
     """
-    modules: list[nn.Module] = []
-    for index, layer in enumerate(layers):
-        modules.append(_module(index, layer))
-        if layer.relu:
-            modules.append(nn.ReLU())
-    return nn.Sequential(*modules).eval()
+    return _FloatNetwork(layers).eval()
 
 
-def _module(index: int, layer: FoldedLayer) -> nn.Module:
-    padding = symmetric(layer.padding)
-    plain = layer.inputs is None and layer.maximum is None and layer.groups == 1
-    if not plain or padding is None or layer.kind in ("add", "avgpool2d"):
-        raise ValueError(
-            f"layer {index}: kind = {layer.kind!r}: PT2E gets stacks of plain convolutions, "
-            "poolings and linear layers here; use the exports"
-        )
-    kernel, stride = pair(layer.kernel), pair(layer.stride)
+def _module(index: int, layer: FoldedLayer) -> nn.Module | None:
+    """Return the module of a layer that needs one: weights, or a padding that is no number."""
+    sides, padding = (pair(layer.kernel), pair(layer.stride)), symmetric(layer.padding)
     if layer.kind == "maxpool2d":
-        return nn.MaxPool2d(kernel, stride, padding)
-    if layer.kind == "flatten":
-        return nn.Flatten()
-    assert layer.weight is not None
+        # Padded with -inf before, it would have observers see that.
+        halves = padding and all(2 * p <= k for p, k in zip(padding, sides[0], strict=True))
+        if padding is None or not halves:
+            raise ValueError(
+                f"layer {index}: padding = {layer.padding}: PT2E's max pooling takes at most half "
+                "of the kernel, the same on opposite sides; use the exports"
+            )
+        return nn.MaxPool2d(*sides, padding)
+    if layer.weight is None:
+        return None
     assert layer.bias is not None
     outputs, inputs = layer.weight.shape[:2]
     module: nn.Conv2d | nn.Linear = nn.Linear(inputs, outputs)
-    if layer.kind == "conv2d":
-        module = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+    if layer.kind == "conv2d":  # padded before, where sides differ
+        inputs, padding = inputs * layer.groups, padding or (0, 0)
+        module = nn.Conv2d(inputs, outputs, *sides, padding, groups=layer.groups)
     module.load_state_dict({"weight": layer.weight, "bias": layer.bias})
     return module
 
@@ -208,6 +247,11 @@ def _accumulator_qparams(observed: Sequence[MinMaxObserver]) -> tuple[Tensor, Te
     """Put a bias on the grid of the accumulator, whose scale is the product of both."""
     (x, _), (weight, _) = (observer.calculate_qparams() for observer in observed)
     return x * weight, torch.zeros(1, dtype=torch.int64)
+
+
+def _shared(node: Node) -> dict[Node, Any]:
+    """Say that inputs are coded as what gives them."""
+    return {x: SharedQuantizationSpec(x) for x in node.all_input_nodes}
 
 
 def _annotate(node: Node, inputs: dict[Node, Any], output: Any) -> None:

@@ -183,3 +183,16 @@ def test_without_a_memory_table_nothing_is_said_of_sram(tmp_path: Path) -> None:
     comparator = page[page.index('id="comparator"') :].partition("</p>")[0]
     assert "SRAM" not in comparator
     assert "where FP32 skips" in " ".join(comparator.split())
+
+
+def test_additions_and_averages_have_names_of_their_own() -> None:
+    """They are in plots/energy alone: what has no weights has no row in plots/layers."""
+    kinds = {0: "conv2d", 2: "conv2d", 3: "add", 5: "avgpool2d", 7: "add", 9: "linear"}
+    weighted = [
+        {"layer": i, "kind": kind} for i, kind in kinds.items() if kind in ("conv2d", "linear")
+    ]
+    priced = [{"layer": i, "layer_kind": kind} for i, kind in kinds.items()]
+    scheme = results.SchemeResult("s", {}, {"layers": weighted, "energy": priced})
+    assert scheme.layer_names == {
+        0: "conv 1", 2: "conv 2", 3: "add 1", 5: "average 1", 7: "add 2", 9: "linear 1",
+    }  # fmt: skip

@@ -80,6 +80,7 @@ def by_layer(
     weighted = [index for index, layer in enumerate(layers) if layer.weight is not None]
     own = layer_config.by_index(scheme.layers, layers)
     special = layer_config.by_index(candidates.layers, layers, "candidates: layers")
+    joins = any(layer.accumulates and layer.weight is None for layer in layers)
     for index in set(special) - set(weighted):
         raise ValueError(f"candidates: layers: {index}: has no weights; leave it out")
     listed = []
@@ -90,6 +91,8 @@ def by_layer(
             merged = _laid(candidate, first)
             if index == weighted[-1] and scheme.logits == "int32":
                 merged = merged.model_copy(update={"activations": None})
+            if joins:
+                _check_codes(index, merged, first, scheme)
             formats.setdefault(_key(merged, scheme), merged)
         listed.append(LayerFormats(index, tuple(formats.values())))
     for layer in listed:
@@ -133,6 +136,21 @@ def assigned(
 def said_format(layer: LayerBits) -> dict[str, Any]:
     """Return what a scheme's `layers` says of a layer."""
     return layer.model_dump(mode="json", exclude_none=True)
+
+
+def _check_codes(index: int, candidate: LayerBits, own: LayerBits, scheme: Scheme) -> None:
+    """Refuse another output in a network that adds or averages, of which no chain is made.
+
+    Raises:
+        ValueError: naming the layer and its bits.
+    """
+    wanted, kept = (each.activations or scheme.activations.bits for each in (candidate, own))
+    if wanted != kept:
+        raise ValueError(
+            f"candidates: layer {index}: activations = {wanted}: the network has additions or "
+            f"averages, where a search leaves the codes of layers ({kept} bits) as they are; leave "
+            "activations out"
+        )
 
 
 def _laid(candidate: LayerBits, own: LayerBits) -> LayerBits:

@@ -84,32 +84,57 @@ def options(layers: Sequence[Sequence[Measured]], prices: Prices) -> tuple[list[
         prices: of operations.
 
     Raises:
-        ValueError: where a layer does not read what the one before it gives.
         UnpricedError: where the table lacks a price.
     """
     codes = [{reads(layers[0][0].shape)}]
-    for before, (own, *_) in pairwise(layers):
-        codes.append({gives(each.shape) for each in before})
-        if reads(own.shape) != gives(before[0].shape):
-            raise ValueError(
-                f"layer {own.shape.index}: does not read what layer {before[0].shape.index} gives; "
-                "search takes networks that are a stack"
-            )
+    codes += [{gives(each.shape) for each in before} for before, _ in pairwise(layers)]
     exact = [
         [{code: prices.pj([_reading(each.shape, code)]) for code in codes[at]} for each in formats]
         for at, formats in enumerate(layers)
     ]
+    return _options(layers, exact, [[gives(each.shape) for each in row] for row in layers])
+
+
+def options_of_fixed_codes(
+    layers: Sequence[Sequence[Measured]], others: Sequence[LayerShape], prices: Prices
+) -> tuple[list[list[Option]], int]:
+    """Return what `options` does, of a network in which no format changes what a layer gives.
+
+    What a layer costs then depends on nothing but its own format, and `assign` may take the layers
+    for a chain, whatever they read.
+
+    Args:
+        layers: the formats of each layer with weights; the scheme's own first.
+        others: additions and averages, whose energy is added to that of the first layer.
+        prices: of operations.
+
+    Raises:
+        UnpricedError: where the table lacks a price.
+    """
+    code, rest = reads(layers[0][0].shape), prices.pj(others)
+    exact = [
+        [{code: prices.pj([each.shape]) + (rest if at == 0 else 0)} for each in formats]
+        for at, formats in enumerate(layers)
+    ]
+    return _options(layers, exact, [[code] * len(row) for row in layers])
+
+
+def _options(
+    layers: Sequence[Sequence[Measured]],
+    exact: Sequence[Sequence[dict[Codes, Fraction]]],
+    given: Sequence[Sequence[Codes]],
+) -> tuple[list[list[Option]], int]:
     unit = lcm(*(pj.denominator for row in exact for each in row for pj in each.values()))
     listed = [
         [
             Option(
                 {code: int(pj * unit) for code, pj in energy.items()},
                 round(each.added_loss * LOSS_UNITS),
-                gives(each.shape),
+                gives,
             )
-            for each, energy in zip(formats, energies, strict=True)
+            for each, energy, gives in zip(formats, energies, codes, strict=True)
         ]
-        for formats, energies in zip(layers, exact, strict=True)
+        for formats, energies, codes in zip(layers, exact, given, strict=True)
     ]
     return listed, unit
 

@@ -119,28 +119,34 @@ def front(rows: Sequence[Sequence[Alone]], prices: price.Prices) -> list[Found]:
     """Return the assignments on the predicted front, by rising energy.
 
     Raises:
-        ValueError: where the network is no stack.
         UnpricedError: where the table lacks a price.
     """
     usable = [[each for each in row if each.measurement] for row in rows]
-    measured = [[_measured(at, each, row[0]) for each in row] for at, row in enumerate(usable)]
-    options, unit = price.options(measured, prices)
+    measured = [[_measured(each, row[0]) for each in row] for row in usable]
     own = usable[0][0].measurement
     assert own is not None
+    # Layers of which one reads several, or several read one, hold an addition or an average.
+    others = [shape for shape in own.shapes if not shape.has_weights]
+    if others:
+        options, unit = price.options_of_fixed_codes(measured, others, prices)
+    else:
+        options, unit = price.options(measured, prices)
+    first = price.reads(measured[0][0].shape)
     return [
         Found(
             {row[pick].layer: row[pick].format for row, pick in zip(usable, picks, strict=True)},
             Fraction(energy, unit),
             own.loss + loss / price.LOSS_UNITS,
         )
-        for energy, loss, picks in assign.pareto(options, price.reads(own.shapes[0]))
+        for energy, loss, picks in assign.pareto(options, first)
     ]
 
 
-def _measured(at: int, each: Alone, own: Alone) -> price.Measured:
+def _measured(each: Alone, own: Alone) -> price.Measured:
     assert each.measurement is not None
     assert own.measurement is not None
-    return price.Measured(each.measurement.shapes[at], each.measurement.loss - own.measurement.loss)
+    (shape,) = (shape for shape in each.measurement.shapes if shape.index == each.layer)
+    return price.Measured(shape, each.measurement.loss - own.measurement.loss)
 
 
 def few(found: Sequence[Found], budget: price.Budget, count: int) -> list[Found]:
