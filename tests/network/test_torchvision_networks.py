@@ -1,0 +1,126 @@
+"""torchvision's networks, exported by PyTorch and imported: floats near, integers equal.
+
+Nobody here wrote the networks, the exporter, or the runtimes that they are compared in.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from export_cases import needs
+from runtimes import integer_graph_agrees, run_reference
+from small_vgg import scheme
+from test_c99 import is_right
+from vision import CLASSES, NAMES, export, network
+
+from powtwo.calibration.exponents import calibrate
+from powtwo.conversion import to_integer
+from powtwo.conversion.scheme import Scheme
+from powtwo.dataset.normalization import Normalization
+from powtwo.engine.floats import Float
+from powtwo.engine.int8 import Int8
+from powtwo.export.onnx.integer import to_onnx
+from powtwo.integer.network import IntegerNetwork
+from powtwo.network.checkpoint import Checkpoint
+from powtwo.network.params import Model
+from powtwo.network.reading.read import ReadArchitecture, read
+
+pytestmark = pytest.mark.slow
+
+FACTORS = {"resnet18": 16, "mobilenet_v2": 4, "vgg11_bn": 16, "squeezenet1_1": 8}
+PLAIN = scheme("minmax-round", rounding="half_even")
+POWERS = Scheme.model_validate(
+    {
+        "weights": {"observer": "mse", "bits": 4, "kind": "power_of_two", "per": "channel"},
+        "activations": {"observer": "minmax-ceil", "bits": 8, "zero_point": 0},
+        "rounding": "floor",
+    }
+)
+SCHEMES = {"half_even": PLAIN, "power of two": POWERS}
+
+
+def pixels(size: int, count: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+@cache
+def imported(name: str, factor: int, size: int) -> ReadArchitecture:
+    """Export and import a network, and compare its floats with ONNX Runtime's."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "net.onnx")
+        export(network(name, factor), path, size)
+        model = Model.model_construct(onnx=str(path))  # a path that params.yaml may not have
+        architecture = read(model, (3, size, size), CLASSES)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        x = Normalization("dyadic")(pixels(size)).float()
+        (theirs,) = session.run(None, {"x": x.numpy()})
+    with torch.inference_mode():
+        ours = architecture.build().eval()(x).numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * max(1, abs(theirs).max()))
+    return architecture
+
+
+@cache
+def converted(name: str, factor: int, size: int, kind: str) -> IntegerNetwork:
+    architecture = imported(name, factor, size)
+    checkpoint = Checkpoint(architecture, Normalization("dyadic"), architecture.weights)
+    classes = tuple("abcdefghij")
+    calibrated = calibrate(checkpoint, classes, pixels(size), SCHEMES[kind], batch_size=4)
+    return to_integer.convert(calibrated, "s", SCHEMES[kind]).network
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_modules_are_read_as_their_files_are(name: str) -> None:
+    from powtwo.network.reading import torch_module
+    from powtwo.network.reading.read import layered
+
+    module, image = network(name, FACTORS[name]), (3, 32, 32)
+    operations = torch_module.operations(module, image)
+    architecture = layered(operations, module, Path("net.py"), image, CLASSES)
+    x = torch.randn(2, *image)
+    with torch.inference_mode():
+        ours = architecture.build().eval()(x)
+        torch.testing.assert_close(ours, module(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_narrow_networks_give_every_code_everywhere(name: str, kind: str) -> None:
+    integers = converted(name, FACTORS[name], 32, kind)
+    images = pixels(32, 3)
+    reference = [output for _, output in integers.outputs(images)]
+    for engine in (Float(integers), Int8(integers)):
+        outputs = list(engine.outputs(images))
+        assert all(torch.equal(*pair) for pair in zip(outputs, reference, strict=True)), engine.name
+    model = to_onnx(integers)
+    assert integer_graph_agrees(integers, model, images)
+    assert integer_graph_agrees(integers, model, images[:1], run_reference)
+    assert len(set(reference[-1].flatten().tolist())) > 10, "logits that tell images apart"
+
+
+@needs("gcc")
+@pytest.mark.parametrize("kind", SCHEMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_narrow_networks_give_every_code_in_c(name: str, kind: str) -> None:
+    integers = converted(name, FACTORS[name], 32, kind)
+    assert is_right(integers, pixels(32, 2).numpy())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_networks_give_every_code_in_engines_and_onnx_runtime(name: str) -> None:
+    integers = converted(name, 1, 64, "half_even")
+    images = pixels(64, 2)
+    outputs = [list(engine.outputs(images)) for engine in (Float(integers), Int8(integers))]
+    assert all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
+    session = onnxruntime.InferenceSession(
+        to_onnx(integers).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    assert np.array_equal(logits, outputs[0][-1].numpy())
