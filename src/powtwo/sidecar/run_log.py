@@ -14,14 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from powtwo.core import files
 from powtwo.core.machine import processor
 from powtwo.core.stages import read_params
 from powtwo.sidecar.one_line import one_line_errors, say
 
+if TYPE_CHECKING:
+    from powtwo.sidecar.schema import Params
+
 LOGS = Path("logs")
+FIRST = "download"  # the stage that reads images, which may take minutes
 
 _noted: dict[str, Any] = {}  # by the stage that runs
 
@@ -39,13 +43,27 @@ def observed(name: str) -> Iterator[None]:
         _noted.clear()
         from powtwo.sidecar import schema  # noqa: PLC0415  # errors of its own are said as well
 
-        schema.check(read_params())
+        params = schema.check(read_params())
+        if name == FIRST:
+            _refuse_network(params)
         yield
         log, values = LOGS / f"{name}.json", _circumstances(started) | {"commit": commit} | _noted
         try:
             files.write_json(log, values)
         except OSError as error:  # all that is lost are notes
             print(f"{name}: no log: {say(error)}", file=sys.stderr)
+
+
+def _refuse_network(params: Params) -> None:
+    """Refuse a network of the user's that cannot be read, before images are.
+
+    Raises:
+        ValueError: naming its file, the layer, the operator, the rule and the remedy.
+    """
+    if params.model.files:
+        from powtwo.network.reading.read import read  # noqa: PLC0415  # takes seconds
+
+        read(params.model, params.data.shape, None)
 
 
 def note(**circumstances: Any) -> None:

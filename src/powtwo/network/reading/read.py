@@ -23,6 +23,7 @@ from powtwo.network.reading.rewrites import rewritten, split_softmax
 from powtwo.network.reading.to_layers import to_layers
 
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest output
+ANY_CLASSES = 2  # where nobody knows yet how many the images have
 Runs = Callable[[Tensor], Tensor]
 
 
@@ -45,8 +46,8 @@ class ReadArchitecture(GraphArchitecture):
         return network
 
 
-def read(model: Model, image: tuple[int, int, int], classes: int) -> ReadArchitecture:
-    """Read a network for images (C, H, W) and so many classes.
+def read(model: Model, image: tuple[int, int, int], classes: int | None) -> ReadArchitecture:
+    """Read a network for images (C, H, W) and so many classes; None: as many as it may have.
 
     Raises:
         ValueError: where it has what no layer says, or is for other images or classes.
@@ -60,7 +61,7 @@ def read(model: Model, image: tuple[int, int, int], classes: int) -> ReadArchite
 
 
 def layered(
-    operations: Operations, runs: Runs, path: Path, image: tuple[int, int, int], classes: int
+    operations: Operations, runs: Runs, path: Path, image: tuple[int, int, int], classes: int | None
 ) -> ReadArchitecture:
     """Return the layers of what a front end has read, compared with what `runs` it.
 
@@ -69,7 +70,7 @@ def layered(
     """
     operations, softmax = split_softmax(rewritten(operations))
     specs, layers = to_layers(operations, image)
-    if specs.classes != classes:
+    if classes is not None and specs.classes != classes:
         raise ValueError(
             f"gives {specs.classes} outputs, and the images have {classes} classes; give the last "
             "layer as many outputs"
@@ -85,17 +86,17 @@ def layered(
 
 
 def _torch_module(
-    model: Model, path: Path, image: tuple[int, int, int], classes: int
+    model: Model, path: Path, image: tuple[int, int, int], classes: int | None
 ) -> tuple[Operations, Runs]:
     from powtwo.network.reading import torch_module  # noqa: PLC0415 (no other network needs it)
 
     assert model.function is not None
-    module = torch_module.load(path, model.function, image, classes)
+    module = torch_module.load(path, model.function, image, classes or ANY_CLASSES)
     return torch_module.operations(module, image), module
 
 
 def _onnx_file(
-    _: Model, path: Path, image: tuple[int, int, int], classes: int
+    _: Model, path: Path, image: tuple[int, int, int], classes: int | None
 ) -> tuple[Operations, Runs]:
     from powtwo.network.reading import onnx_file  # noqa: PLC0415
 
