@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -25,15 +26,19 @@ def narrowed(factor: int) -> Iterator[None]:
     def less(channels: int) -> int:
         return channels if channels in (3, CLASSES) else max(1, channels // factor)
 
-    def conv(inputs: int, outputs: int, *more: object, **named: object) -> nn.Module:
-        return whole(less(inputs), less(outputs), *more, **named)
+    class Conv(nn.Conv2d):
+        def __init__(self, inputs: int, outputs: int, *more: Any, **named: Any) -> None:
+            super().__init__(less(inputs), less(outputs), *more, **named)
 
-    whole, norm, linear = nn.Conv2d, nn.BatchNorm2d, nn.Linear
-    with (
-        mock.patch.object(nn, "Conv2d", conv),
-        mock.patch.object(nn, "BatchNorm2d", lambda channels: norm(less(channels))),
-        mock.patch.object(nn, "Linear", lambda i, o, *_: linear(less(i), less(o))),
-    ):
+    class Norm(nn.BatchNorm2d):
+        def __init__(self, channels: int) -> None:
+            super().__init__(less(channels))
+
+    class Linear(nn.Linear):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__(less(inputs), less(outputs))
+
+    with mock.patch.multiple(nn, Conv2d=Conv, BatchNorm2d=Norm, Linear=Linear):
         yield
 
 
