@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+import vision
 from small_graph import CLASSES, checkpoint, images
 from small_vgg import scheme
 
 from powtwo.calibration.exponents import calibrate
 from powtwo.conversion.scheme import Scheme
 from powtwo.conversion.to_integer import convert
+from powtwo.dataset.normalization import Normalization
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import logits
 from powtwo.network.folding import fold
 from powtwo.network.graph import GraphArchitecture
+from powtwo.network.reading import torch_module
+from powtwo.network.reading.read import layered
 from powtwo.network.spec import LayerSpec, Specs
 
 pytest.importorskip("torchao", reason="torchao is not installed: pip install powtwo[torchao]")
@@ -115,3 +120,14 @@ def test_a_max_pooling_that_pytorch_cannot_pad_is_refused() -> None:
 def test_a_scheme_that_floors_is_refused_for_graphs_too() -> None:
     with pytest.raises(ValueError, match="^rounding = floor"):
         pt2e.PowerOfTwoQuantizer(scheme(rounding="floor"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "factor"), vision.FACTORS.items())
+def test_networks_of_torchvision_have_our_codes(name: str, factor: int) -> None:
+    module, image = vision.network(name, factor), (3, 32, 32)
+    operations = torch_module.operations(module, image)
+    read = layered(operations, module, Path("net.py"), image, vision.CLASSES)
+    network = Checkpoint(read, Normalization("dyadic"), read.weights)
+    pixels = torch.randint(0, 256, (4, *image), dtype=torch.uint8)
+    compare(network, half_even(), pixels)

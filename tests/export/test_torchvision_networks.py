@@ -17,7 +17,7 @@ from export_cases import needs
 from runtimes import Runtime, run_ort, run_reference, same, with_outputs
 from small_vgg import scheme
 from test_c99 import is_right
-from vision import CLASSES, NAMES, export, network
+from vision import CLASSES, FACTORS, NAMES, export, network
 
 from powtwo.calibration.exponents import calibrate
 from powtwo.conversion import to_integer
@@ -33,7 +33,6 @@ from powtwo.network.reading.read import ReadArchitecture, read
 
 pytestmark = pytest.mark.slow
 
-FACTORS = {"resnet18": 16, "mobilenet_v2": 4, "vgg11_bn": 16, "squeezenet1_1": 8}
 PLAIN = scheme("minmax-round", rounding="half_even")
 POWERS = Scheme.model_validate(
     {
