@@ -17,7 +17,7 @@ from published_run import publish_as, write_run
 from powtwo.core import files
 from powtwo.tools import check
 from powtwo.tools.docs import __main__ as docs
-from powtwo.tools.docs import pages, readme, screenshot
+from powtwo.tools.docs import networks, pages, readme, screenshot
 
 # dvc.lock
 
@@ -88,8 +88,9 @@ def project(tmp_path: Path) -> Path:
     """Make a project whose pages have every passage, as `inv docs` writes it."""
     write_run(tmp_path)
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    for run in (readme.HEADLINE, readme.CALIBRATED):
-        publish_as(tmp_path, run.name)
+    runs = {readme.HEADLINE.name, readme.CALIBRATED.name, *networks.NETWORKS.values()}
+    for run in sorted(runs):
+        publish_as(tmp_path, run)
     for page, name, _ in pages.passages(tmp_path):
         text = page.read_text(encoding="utf-8") if page.is_file() else ""
         markers = f"<!-- {name}: begin --><!-- {name}: end -->\n"

@@ -18,6 +18,7 @@ from powtwo.tools.published import flat
 FOLDER = ROOT / "presets"
 NAMES = presets.names(FOLDER)
 WITH_SCHEMES = "cifar10-jpeg-tuned"
+RESNET8 = "cifar10-jpeg-resnet8"  # brings schemes and a network
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_the_short_recipe_differs_in_epochs_and_precision_alone(target: Path) ->
     assert short == full | {"epochs": 16, "precision": "float32"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != WITH_SCHEMES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (WITH_SCHEMES, RESNET8)])
 def test_only_the_values_of_a_preset_change(name: str, target: Path) -> None:
     before, changed = target.read_text(encoding="utf-8"), keys_and_values(name)
     after = use(name, target).decode()
@@ -131,6 +132,16 @@ def test_what_was_used_before_leaves_no_trace(target: Path) -> None:
         assert use(name, target) == alone[name]
 
 
+def test_the_network_of_a_preset_goes_with_it_and_a_users_stays(target: Path) -> None:
+    default = yaml.safe_load(target.read_text(encoding="utf-8"))["model"]
+    assert yaml.safe_load(use(RESNET8, target))["model"] == {"name": "resnet8"}
+    assert yaml.safe_load(use("cifar10-jpeg", target))["model"] == default
+    own = target.read_text(encoding="utf-8").replace("[256, 128]", "[64]")
+    target.write_text(own, encoding="utf-8")
+    for name in ("cifar10-jpeg", presets.DEFAULT):
+        assert yaml.safe_load(use(name, target))["model"] == default | {"hidden": [64]}
+
+
 # Using one
 
 
@@ -166,9 +177,9 @@ def test_an_impossible_result_leaves_the_file(target: Path, tmp_path: Path) -> N
     folder = tmp_path / "presets"
     folder.mkdir()
     shutil.copyfile(FOLDER / "mnist5k.yaml", folder / "mnist5k.yaml")
-    (folder / "bad.yaml").write_text("train: {epochs: 0}\n", encoding="utf-8")
+    (folder / "bad.yaml").write_text("train: {epochs: -1}\n", encoding="utf-8")
     before = target.read_bytes()
-    with pytest.raises(ParamsError, match=r"preset bad: train\.epochs = 0: "):
+    with pytest.raises(ParamsError, match=r"preset bad: train\.epochs = -1: "):
         presets.use("bad", target, folder)
     assert target.read_bytes() == before
 

@@ -25,7 +25,7 @@ from powtwo.sidecar import schema
 
 DEFAULT = "mnist5k"
 SCHEMES = "schemes"  # the section to which a preset may add
-WHOLE = ("model",)  # sections of which no key of an old one may stay
+MODEL = "model"  # the section of which no key of an old one may stay
 
 
 def names(folder: Path) -> list[str]:
@@ -61,8 +61,7 @@ def lay(overlay: str, text: str) -> str:
         ParamsError: where `text` lacks a key of the overlay, or one has a section where the other
             has a value.
     """
-    values = _parse(overlay, "preset")
-    return edit(text, lambda target, lines: _replace(target, values, (), lines))
+    return edit(text, partial(_lay, _parse(overlay, "preset")))
 
 
 def edit(text: str, change: Callable[[CommentedMap, list[str]], None]) -> str:
@@ -99,16 +98,19 @@ def _with_preset(name: str, target: Path, folder: Path) -> tuple[str, schema.Par
     text = target.read_bytes().decode()  # bytes, since read_text would turn CRLF into LF
     for each in known:
         text = edit(text, partial(_take_away, _schemes_of(folder, each)))
+        text = edit(text, partial(_take_back, _read(folder, each), _read(folder, DEFAULT)))
     for each in dict.fromkeys((DEFAULT, name)):
-        text = lay(files.read_text(folder / f"{each}.yaml"), text)
+        overlay = _read(folder, each)
+        if each == DEFAULT:
+            overlay.pop(MODEL, None)  # a user's own stays
+        text = edit(text, partial(_lay, overlay))
     source = f"{target} with preset {name}"
     return text, schema.check(parse_yaml(text, source), source)
 
 
 def _schemes_of(folder: Path, name: str) -> CommentedMap:
     """Return the schemes that a preset brings."""
-    values = _parse(files.read_text(folder / f"{name}.yaml"), f"preset {name}")
-    schemes = values.get(SCHEMES, CommentedMap())
+    schemes = _read(folder, name).get(SCHEMES, CommentedMap())
     if not isinstance(schemes, CommentedMap):
         raise ParamsError(f"preset {name}: {SCHEMES}: must be a section")
     return schemes
@@ -121,6 +123,18 @@ def _take_away(brought: CommentedMap, values: CommentedMap, _: list[str]) -> Non
         del schemes[name]
 
 
+def _take_back(
+    preset: CommentedMap, default: CommentedMap, values: CommentedMap, lines: list[str]
+) -> None:
+    """Put the default network in the place of the one that a preset brought."""
+    if MODEL in preset and values.get(MODEL) == preset[MODEL]:
+        put(values, MODEL, default[MODEL], lines)
+
+
+def _read(folder: Path, name: str) -> CommentedMap:
+    return _parse(files.read_text(folder / f"{name}.yaml"), f"preset {name}")
+
+
 def _bring(schemes: CommentedMap, brought: CommentedMap) -> None:
     """Add schemes before the last one, whose end has the comments of what follows the section."""
     for name, scheme in brought.items():
@@ -129,6 +143,10 @@ def _bring(schemes: CommentedMap, brought: CommentedMap) -> None:
                 f"{SCHEMES}.{name}: is in the parameter file as well; rename it there"
             )
         schemes.insert(max(len(schemes) - 1, 0), name, scheme)
+
+
+def _lay(overlay: CommentedMap, values: CommentedMap, lines: list[str]) -> None:
+    _replace(values, overlay, (), lines)
 
 
 def _replace(
@@ -145,7 +163,7 @@ def _replace(
             continue
         if isinstance(old, CommentedMap) != isinstance(new, CommentedMap):
             raise ParamsError(f"{key}: must be a section in both files, or a value in both")
-        if isinstance(old, CommentedMap) and key not in WHOLE:
+        if isinstance(old, CommentedMap) and key != MODEL:
             _replace(old, new, (*path, str(name)), lines)
         else:
             put(values, name, new, lines)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from powtwo.report.figures.style import png
-from powtwo.tools.docs import ablation, benchmarks, energy_page, gpu_run, lab_page, readme
+from powtwo.tools.docs import ablation, benchmarks, energy_page, gpu_run, lab_page, networks, readme
 from powtwo.tools.docs.benchmarks import FinetuneRow, LoadRow, SizeRow, TrainRow, read
 
 
@@ -27,6 +27,7 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
     yield page, "speed", lambda: benchmarks.table(read(folder / "speed.csv", TrainRow))
     yield page, "loading", lambda: benchmarks.table(read(folder / "loading.csv", LoadRow))
     yield page, "gpu", lambda: gpu_run.table(folder / "gpu.json")
+    yield folder / "networks.md", "results", lambda: networks.table(networks.read(root))
     tuned = folder / "finetuning.csv"
     yield folder / "schemes.md", "finetuning", lambda: benchmarks.table(read(tuned, FinetuneRow))
     sizes = folder / "c_size.csv"
@@ -40,3 +41,4 @@ def passages(root: Path) -> Iterator[tuple[Path, str, Callable[[], str]]]:
 def pictures(root: Path) -> Iterator[tuple[Path, Callable[[], bytes]]]:
     """Yield each generated picture of the repository at `root`, and what makes its bytes."""
     yield root / "docs/headline.png", lambda: png(readme.headline_figure(root / readme.HEADLINE))
+    yield root / "docs/networks.png", lambda: png(networks.picture(networks.read(root)))
