@@ -55,7 +55,7 @@ def test_a_network_of_two_files(tmp_path: Path, tmp_path_factory: pytest.TempPat
     files = json.loads((clone.root / "models/source.json").read_text(encoding="utf-8"))["files"]
     assert list(files) == ["mine/blocks.py", "mine/nets.py"]
     assert clone.repro() == []
-    clone.edit("mine/blocks.py", ".relu()", ".clamp(0, 6)")
+    clone.edit("mine/blocks.py", ", groups=channels", "")
     assert clone.repro() == every
     clone.edit_params(as_it_is)
     assert clone.repro() == every
@@ -63,7 +63,7 @@ def test_a_network_of_two_files(tmp_path: Path, tmp_path_factory: pytest.TempPat
     assert metrics["epochs_run"] == 0
     report = (clone.root / "report/index.html").read_text(encoding="utf-8")
     assert "Weights as they were given, without training" in report
-    clone.edit("mine/blocks.py", ".clamp(0, 6)", ".sigmoid()")
+    clone.edit("mine/blocks.py", ".relu()", ".sigmoid()")
     assert clone.repro(fails=True) == ["train"]
     expected = "train: mine/nets.py: 3 (sigmoid): is not read; use ReLU or ReLU6;"
     assert expected in clone.output

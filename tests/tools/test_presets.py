@@ -166,9 +166,9 @@ def test_an_impossible_result_leaves_the_file(target: Path, tmp_path: Path) -> N
     folder = tmp_path / "presets"
     folder.mkdir()
     shutil.copyfile(FOLDER / "mnist5k.yaml", folder / "mnist5k.yaml")
-    (folder / "bad.yaml").write_text("train: {epochs: 0}\n", encoding="utf-8")
+    (folder / "bad.yaml").write_text("train: {epochs: -1}\n", encoding="utf-8")
     before = target.read_bytes()
-    with pytest.raises(ParamsError, match=r"preset bad: train\.epochs = 0: "):
+    with pytest.raises(ParamsError, match=r"preset bad: train\.epochs = -1: "):
         presets.use("bad", target, folder)
     assert target.read_bytes() == before
 
