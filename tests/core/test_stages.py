@@ -284,7 +284,7 @@ def test_a_bug_keeps_its_traceback() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs: ", "epochs: 0  # ", "train.epochs = 0: Input should be greater than or equal"),
+        ("epochs: ", "epochs: -1  # ", "train.epochs = -1: Input should be greater than or equal"),
         ("table: lab", "table: Lab", "energy.table = 'Lab': String should match pattern"),
     ],
 )

@@ -114,7 +114,7 @@ def test_narrow_networks_give_every_code_everywhere(name: str, kind: str) -> Non
         assert all(torch.equal(*pair) for pair in zip(outputs, reference, strict=True)), engine.name
     for run, count in ((run_ort, 3), (run_reference, 1)):
         assert codes_agree(integers, images[:count], run)
-    assert len(set(reference[-1].flatten().tolist())) > 10, "logits that tell images apart"
+    assert all(len(output.unique()) > 1 for output in reference), "no layer is constant"
 
 
 @needs("gcc")

@@ -105,8 +105,8 @@ def test_a_second_run_from_nothing_gives_the_same_bytes(clone: Clone) -> None:
 
 
 def test_every_stage_checks_every_parameter_before_any_work(clone: Clone) -> None:
-    clone.edit_params(lambda values: values["train"].update(epochs=0))
+    clone.edit_params(lambda values: values["train"].update(epochs=-1))
     clone.edit("src/powtwo/report/results.py")  # so that compare is to rerun
     done = clone.run("dvc", "repro", "--single-item", "compare")
     assert done.returncode
-    assert "compare: params.yaml: train.epochs = 0: Input should be greater than" in done.stderr
+    assert "compare: params.yaml: train.epochs = -1: Input should be greater than" in done.stderr

@@ -24,6 +24,8 @@ class RandomModule(nn.Module):
         self.examples = [torch.zeros(1, *IMAGE)]
         self.unread = {0}
         self.hidden: set[int] = set()  # what is read as part of something larger
+        # Folding refuses an average of the image itself.
+        self.append(nn.Conv2d(IMAGE[0], 4, 3, padding=1), self.hide(0))
         for _ in range(steps):
             self.grow()
         while len(self.unread) > 1:

@@ -69,7 +69,7 @@ def test_a_whole_scheme_can_be_added() -> None:
     ("words", "line"),
     [
         (["train.epoch=3"], "try: train.epoch = 3: unknown key; did you mean 'epochs'?"),
-        (["train.epochs=0"], "try: train.epochs = 0: Input should be greater than or equal to 1"),
+        (["train.epochs=-1"], "try: train.epochs = -1: Input should be greater than or equal to 0"),
         (["seed.more=1"], "try: seed.more: seed is a value without keys; correct it"),
         (["seed"], "-s seed: must be key=value, such as -s train.epochs=8"),
         (["train..epochs=1"], "-s train..epochs=1: must be key=value, such as -s train.epochs=8"),

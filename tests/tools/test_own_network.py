@@ -115,9 +115,9 @@ def test_a_run_whose_network_git_does_not_have_is_not_published(root: Path) -> N
     git("add", "blocks.py")
     assert publish.publish(root, "x")["commit"] is None
     git("commit", "--quiet", "--message", "a")
-    assert publish.commit(root) is not None
+    assert publish.commit(root, ["blocks.py"]) is not None
     (root / "blocks.py").write_text("2", encoding="utf-8")
-    assert publish.commit(root) is None, "the network is of no commit"
+    assert publish.commit(root, ["blocks.py"]) is None, "the network is of no commit"
 
 
 def test_an_experiment_is_of_the_files_of_its_network(root: Path) -> None:

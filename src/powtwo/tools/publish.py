@@ -82,7 +82,7 @@ def publish(
     info = {
         "scheme": best,
         "network": network,
-        "commit": commit(root),
+        "commit": commit(root, _own_files(root)),
         # Of this stage alone: from the float network on every machine makes the same bytes.
         "stages": {"train": _log(root / "logs/train.json", root / "metrics/train.json")},
     }
@@ -119,9 +119,9 @@ def _own_files(root: Path) -> list[str]:
     return list(source.recorded(root)) if model.files else []
 
 
-def commit(root: Path) -> str | None:
-    """Return the commit that the code is of; None where it is changed since, or of none."""
-    changed = ask_git("status", "--porcelain", "--", *CODE, *_own_files(root), root=root)
+def commit(root: Path, own: Sequence[str] = ()) -> str | None:
+    """Return the commit that the code is of, and files of the user's; None where of none."""
+    changed = ask_git("status", "--porcelain", "--", *CODE, *own, root=root)
     return None if changed else ask_git("rev-parse", "HEAD", root=root)
 
 
