@@ -96,7 +96,7 @@ def test_the_course_file_names_what_it_cannot_say() -> None:
             tensors(steps_of(random_graph(seed, layers=3)))
         except UnsupportedError as error:
             found.add(str(error).split(" ", 3)[3].split(",")[0])
-    assert {"is a add", "is a avgpool2d"} <= found
+    assert {"is of kind add", "is of kind avgpool2d"} <= found
     conv = Layer("conv2d", torch.ones(3, 1, 1, 1, dtype=torch.int8), torch.zeros(3).int(),
                  input=random_graph(0).input.codes, kernel=1, groups=3)  # fmt: skip
     network = random_graph(0)

@@ -68,7 +68,7 @@ def _require_plain(step: Step) -> None:
     layer, (high, wide) = step.layer, pair(step.layer.kernel)
     strides, padding = pair(layer.stride), four(layer.padding)
     odd = {
-        f"is a {layer.kind}": layer.kind in ("add", "avgpool2d"),
+        f"is of kind {layer.kind}": layer.kind in ("add", "avgpool2d"),
         "reads another than the layer before": layer.inputs not in (None, (step.index - 1,)),
         f"has {layer.groups} groups": layer.groups != 1,
         "has a ReLU6": layer.maximum is not None,
