@@ -108,10 +108,11 @@ def conv(output: str = "a", **attributes: Any) -> onnx.NodeProto:
 
 
 CONV = {"w": weights(4, 3, 3, 3), "b": weights(4)}
+EVEN = {"w": weights(4, 3, 2, 4)}  # one side gets a pixel more
 END = [node("GlobalAveragePool", "z", "p"), node("Flatten", "p", "y")]  # of four channels
 FILES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], str]] = {
-    "same, upper": ([conv("z", auto_pad="SAME_UPPER", strides=[2, 2]), *END], CONV, ""),
-    "same, lower": ([conv("z", auto_pad="SAME_LOWER", strides=[2, 2]), *END], CONV, ""),
+    "same, upper": ([conv("z", auto_pad="SAME_UPPER", strides=[2, 1]), *END], CONV | EVEN, ""),
+    "same, lower": ([conv("z", auto_pad="SAME_LOWER", strides=[2, 1]), *END], CONV | EVEN, ""),
     "unequal pads": ([conv("z", pads=[0, 1, 2, 0]), *END], CONV, ""),
     "clip": ([conv(), node("Clip", "a lo hi", "z"), *END],
              CONV | {"lo": np.float32(0), "hi": np.float32(6)}, "relu6"),

@@ -80,6 +80,10 @@ READ = {
     "squeeze": (lambda x: x.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1),
                 "conv2d avgpool2d flatten linear"),
     "there and back": (lambda x: x.flatten(2).unflatten(2, (9, 7)), "conv2d flatten linear"),
+    "a last window within the padding": (
+        lambda x: F.max_pool2d(x, 2, 2, 1, ceil_mode=True),
+        "conv2d maxpool2d flatten linear"
+    ),
     "zeros before a maximum": (lambda x: F.max_pool2d(F.pad(x.relu(), (1, 0, 1, 0)), 2),
                                "conv2d relu maxpool2d flatten linear"),
     "zeros before an average": (lambda x: F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), 2),
