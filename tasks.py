@@ -260,10 +260,12 @@ def bench(context: Context, name: str | None = None) -> None:
     run(context, "python", f"benchmarks/{name}.py", *rest())
 
 
-@task(help={"classes": "outputs of the last layer, 10 by default"})
-def layers(context: Context, classes: str = "10") -> None:
+@task(help={"classes": "outputs of the last layer; by default 10, or those of your network"})
+def layers(context: Context, classes: str = "") -> None:
     """List the network's layers: shapes, parameters, MACs, bytes"""
-    run(context, "python", "-m", "powtwo.tools.layers", "--classes", classes)
+    run(
+        context, "python", "-m", "powtwo.tools.layers", *(["--classes", classes] if classes else [])
+    )
 
 
 @task(name="verify-export")

@@ -16,11 +16,15 @@ from powtwo.calibration.exponents import calibrate
 from powtwo.conversion import layer_config, to_integer
 from powtwo.conversion.calibrated import Calibrated
 from powtwo.conversion.scheme import Scheme
+from powtwo.dataset.normalization import Normalization
 from powtwo.engine.choose import make
 from powtwo.evaluation import layer_quality
 from powtwo.integer.network import IntegerNetwork
+from powtwo.network.checkpoint import Checkpoint
 from powtwo.network.folded import logits
 from powtwo.network.folding import fold
+from powtwo.network.graph import GraphArchitecture
+from powtwo.network.spec import LayerSpec, Specs
 
 LEARNED = {"observer": "mse", "bits": 4, "rounding": "learned", "per": "channel"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -159,3 +163,29 @@ def test_codes_without_negatives_begin_at_0_after_averages_too() -> None:
             assert zero_points[index] == 0
         elif index in zero_points:
             assert zero_points[index] == (0 if layer.relu else 128)
+
+
+def test_an_addition_of_what_one_input_scales_beyond_reason_is_refused() -> None:
+    conv = LayerSpec("conv2d", outputs=4, kernel=1)
+    layers = (
+        conv,
+        conv,
+        LayerSpec("add", (0, 1)),
+        LayerSpec("flatten"),
+        LayerSpec("linear", outputs=2),
+    )
+    architecture = GraphArchitecture(Specs((3, 8, 8), layers))
+    torch.manual_seed(0)
+    network = architecture.build()
+    with torch.no_grad():
+        network.get_submodule("1").weight.mul_(2.0**26)
+    options = Scheme.model_validate(
+        {
+            "weights": {"observer": "minmax-round", "bits": 2},
+            "activations": {"observer": "minmax-round"},
+        }
+    )
+    given = Checkpoint(architecture, Normalization("dyadic"), dict(network.state_dict()))
+    pixels = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"^layer 0: output exponent = \d+: still too fine to be"):
+        to_integer.convert(calibrate(given, ("a", "b"), pixels, options, 8), "s", options)

@@ -118,6 +118,8 @@ FILES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], str]] = {
              CONV | {"lo": np.float32(0), "hi": np.float32(6)}, "relu6"),
     "relu by clip": ([conv(), node("Clip", "a lo", "z"), *END], CONV | {"lo": np.float32(0)},
                      "relu"),
+    "relu by a maximum": ([conv(), node("Max", "lo a", "z"), *END], CONV | {"lo": np.float32(0)},
+                          "relu"),
     "pad": ([node("Pad", "x pads", "q"), node("Conv", "q w b", "z", strides=[2, 2]), *END],
             CONV | {"pads": np.array([0, 0, 0, 1, 0, 0, 1, 2])}, ""),
     "pad of axes": ([node("Pad", "x pads _ axes", "q"), node("Conv", "q w", "z"), *END],
@@ -128,7 +130,8 @@ FILES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], str]] = {
                                    auto_pad="SAME_UPPER"), *END], CONV, "maxpool2d"),
     "average": ([conv(), node("AveragePool", "a", "z", kernel_shape=[2, 3], pads=[1, 1, 0, 1],
                               count_include_pad=1), *END], CONV, "avgpool2d"),
-    "global maximum": ([conv(), node("GlobalMaxPool", "a", "z"), *END], CONV, "maxpool2d"),
+    "global maximum": ([conv(), node("GlobalMaxPool", "a", "z"), node("Flatten", "z", "f"),
+                        node("MatMul", "f v", "y")], CONV | {"v": weights(4, 4)}, "maxpool2d"),
     "batch norm": ([conv(), node("BatchNormalization", "a g h m v", "z", epsilon=1e-3), *END],
                    CONV | {"g": weights(4), "h": weights(4), "m": weights(4),
                            "v": abs(weights(4))}, "batch_norm"),
@@ -154,7 +157,7 @@ FILES["groups"] = (
 def test_operators_of_other_makers(name: str, batch: int | str) -> None:
     nodes, constants, layers = FILES[name]
     write(nodes, constants, batch)
-    end = " linear" if name == "groups" else ""
+    end = " linear" if name in ("groups", "global maximum") else ""
     average = "" if name == "global maximum" else "avgpool2d"  # of one pixel
     expected = " ".join(f"conv2d {layers} {average} flatten{end}".split())
     assert kinds(check_equal()) == expected
@@ -214,7 +217,7 @@ REFUSED = {
                   "the Transpose (Transpose): is not read; export the network with its channels f"),
     "activation": (one(node("Sigmoid", "a", "z")), "the Sigmoid (Sigmoid): is not read; use R"),
     "other operator": (one(node("Erf", "a", "z")), "the Erf (Erf): is not read; replace it, or le"),
-    "scale": (one(node("Mul", "a b", "z"), b=np.float32(2)), "the Mul (Mul): is not read; leave"),
+    "scale": (one(node("Mul", "a b", "z"), b=np.float32(2)), "the Mul (Mul): is not read; data"),
     "dilation": (([conv("z", dilations=[2, 2]), *END], CONV), "the Conv (Conv): has dilation"),
     "cut": (one(node("Clip", "a lo", "z"), lo=np.float32(-1)), "the Clip (Clip): cuts at -1.0 and"),
     "border": (one(node("AveragePool", "a", "z", kernel_shape=[2, 2], pads=[1, 1, 0, 0])),

@@ -111,7 +111,7 @@ def pads_twice(x: Tensor) -> Tensor:
 SAME_INPUT = "only convolutions can be concatenated that read the same layer"
 REFUSED = {
     "activation": (lambda x: x.sigmoid(), "sigmoid (sigmoid): is not read; use ReLU or ReLU6"),
-    "scale": (lambda x: x * 2, "mul (mul): is not read; leave it out of the network: data.norm"),
+    "scale": (lambda x: x * 2, "mul (mul): is not read; data.normalize has mean and deviation;"),
     "permute": (lambda x: x.permute(0, 2, 3, 1), "permute (permute): is not read; export the n"),
     "dilation": (lambda x: F.max_pool2d(x, 2, dilation=2), "max_pool2d (max_pool2d): has dilat"),
     "cut": (lambda x: x.clamp(-1, 1), "clamp (clamp): cuts at -1 and 1; cut at 0 (ReLU), or 0"),
@@ -148,6 +148,42 @@ def test_shared_weights_are_refused() -> None:
     again = nn.Conv2d(3, 3, 3, padding=1)
     module = nn.Sequential(again, again, nn.Flatten(), nn.Linear(297, 4))
     with pytest.raises(ValueError, match=r"has the weights 1.weight of 0, and layers cannot share"):
+        read(module)
+
+
+def test_a_module_called_twice_shares_its_weights() -> None:
+    again = nn.Conv2d(4, 4, 1)
+    module = Lambda(lambda x: again(again(x).relu()))
+    module.again = again
+    with pytest.raises(ValueError, match=r"has the weights again.weight of again, and layers can"):
+        read(module)
+
+
+@pytest.mark.parametrize("kernels", [(1, 3), (3, 1), (3, 3)])
+def test_convolutions_side_by_side_in_any_order(kernels: tuple[int, int]) -> None:
+    class Fire(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList(nn.Conv2d(4, 3, k, padding=k // 2) for k in kernels)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([part(x).relu() for part in self.parts], 1)
+
+    assert kinds(check_equal(Lambda(Fire()))) == "conv2d conv2d relu flatten linear"
+
+
+LOGITS = {
+    "a maximum": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+                  "its logits come from a max pooling; end with a linear layer or an average"),
+    "epsilon": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=2), nn.Flatten(),
+                              nn.Linear(252, 4)), "epsilon"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_what_a_later_stage_would_refuse_is_refused_here(name: str) -> None:
+    module, message = LOGITS[name]
+    with pytest.raises(ValueError, match=re.escape(message)):
         read(module)
 
 
@@ -189,6 +225,9 @@ def two_outputs():
     module = plain()
     module.forward = lambda x: (x, x)
     return module
+
+def exits():
+    raise SystemExit(0)
 """
 BLOCKS = "import torch\ndef block():\n    return torch.nn.Conv2d(3, 4, 3, padding=1)\n"
 
@@ -224,6 +263,7 @@ def test_function_in_a_file_gets_what_it_takes() -> None:
         ("mine/nets.py", "text", r"mine/nets.py: text() = str: must be a torch.nn.Module"),
         ("mine/nets.py", "double", "0.weight: is torch.float64; return a module in float32"),
         ("mine/nets.py", "two_outputs", "mine/nets.py: has 1 inputs and 2 outputs; it must take"),
+        ("mine/nets.py", "exits", "mine/nets.py: exits(): SystemExit at line"),
         ("broken.py", "build", "broken.py: import: SyntaxError at line 1: invalid syntax"),
     ],
 )

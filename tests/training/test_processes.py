@@ -31,7 +31,7 @@ from training_runs import (
 
 from powtwo.core import files
 from powtwo.dataset.images import Dataset
-from powtwo.network.architecture import Architecture
+from powtwo.network.architecture import LAB_IMAGE, of_model
 from powtwo.network.checkpoint import Checkpoint
 from powtwo.sidecar import schema
 from powtwo.training.augment import TrainingImages
@@ -66,7 +66,7 @@ def accumulated(
     params = schema.load(folder / "params.yaml")
     train, data = params.train, Dataset.load(folder / "data/dataset.npz")
     torch.manual_seed(params.seed)
-    network = Architecture.of(params.model, 2).build()
+    network = of_model(params.model, LAB_IMAGE, 2).build()
     network.to(memory_format=torch.channels_last).train()
     averages = {name: p.detach().clone() for name, p in network.named_parameters()}
     optimizer = torch.optim.SGD(

@@ -38,6 +38,7 @@ from powtwo.network.folded import FoldedLayer
 BIAS_LIMIT = 2.0**62  # of biases in int64, before it is known whether they fit int32
 FEW = 8  # moves of a layer's channels that are told one by one
 WIDE = Accumulator()
+MOST_MOVES = 100  # of outputs that are added; each move is a conversion
 Converted = tuple[Layer, list[Move], Restriction | None]
 
 
@@ -100,7 +101,11 @@ def convert(calibrated: Calibrated, name: str, scheme: Scheme) -> Conversion:
 
 
 def with_addable_inputs(calibrated: Calibrated, scheme: Scheme) -> tuple[Calibrated, list[Move]]:
-    """Coarsen the outputs that additions read where their exponents are too far apart to add."""
+    """Coarsen the outputs that additions read where their exponents are too far apart to add.
+
+    Raises:
+        ValueError: where that does not end, as the coarser output depends on the finer one.
+    """
     moves: list[Move] = []
     if any(layer.kind == "add" for layer in calibrated.folded):
         while (move := _first_too_fine(calibrated, scheme)) is not None:
@@ -110,6 +115,11 @@ def with_addable_inputs(calibrated: Calibrated, scheme: Scheme) -> tuple[Calibra
             layers[move.layer] = replace(layers[move.layer], output=coarser)
             calibrated = replace(calibrated, layers=tuple(layers))
             moves.append(move)
+            if len(moves) > MOST_MOVES:
+                raise ValueError(
+                    f"layer {move.layer}: output exponent = {move.after}: still too fine to be "
+                    "added to an output that it scales; lower the weights of the layers between"
+                )
     return calibrated, moves
 
 
@@ -156,7 +166,8 @@ def convert_layer(
 def metrics(conversion: Conversion) -> dict[str, int]:
     """Sum a conversion up: shifts, accumulator bits (sign included), clipped weights, moves."""
     sums = [layer for layer in conversion.network.layers if layer.accumulates]
-    shifts = torch.cat([layer.shift.view(-1) for layer in sums if layer.output])
+    none = torch.zeros(1, dtype=torch.int64)  # where accumulators are the only output
+    shifts = torch.cat([layer.shift.view(-1) for layer in sums if layer.output] or [none])
     return {
         "min_shift": int(shifts.min()),
         "max_shift": int(shifts.max()),

@@ -58,6 +58,16 @@ def fits(size: int, kernel: int, stride: int, before: int, after: int) -> int:
     return (size + before + after - kernel) // stride + 1
 
 
+def is_one_wide(width: int, kernel: Sides, stride: Sides, padding: Sides) -> bool:
+    """Tell whether a kernel fits once across an image, however far it would go on from there.
+
+    oneDNN's kernels (of PyTorch 2.13) give wrong sums there for batches of some sizes, where the
+    stride across is above 1.
+    """
+    (_, wide), (_, across), (_, left, _, right) = pair(kernel), pair(stride), four(padding)
+    return across > 1 and fits(width, wide, across, left, right) == 1
+
+
 def average_bits(kernel: Sides) -> int:
     """Return m = ⌈log2 k⌉ of a window of k positions, of which an average takes Σ / 2^m."""
     return (prod(pair(kernel)) - 1).bit_length()

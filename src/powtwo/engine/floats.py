@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from powtwo.core import graph
-from powtwo.core.windows import four, pad_argument, pair
+from powtwo.core.windows import four, is_one_wide, pad_argument, pair
 from powtwo.engine.base import Engine
 from powtwo.integer.fixedpoint import FLOAT32_EXACT, by_channel, power_of_two
 from powtwo.integer.layer import ActivationQParams, Layer, convolve
@@ -148,6 +148,10 @@ class FloatStep:
     def _sum(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.layer.kind == "linear":
             return F.linear(x, weight, bias)
+        sides = weight.shape[2:], self.layer.stride, self.layer.padding
+        if is_one_wide(x.shape[-1], *sides):  # float64 has a kernel of PyTorch's own
+            bias = bias if bias is None else bias.double()
+            return convolve(x.double(), weight.double(), bias, self.layer).to(x.dtype)
         # cuDNN may pick Winograd or TF32, which are not exact; without it PyTorch multiplies
         # matrices. On the CPU the flag changes nothing, and oneDNN convolves directly.
         with torch.backends.cudnn.flags(enabled=False):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from powtwo.core import strict, tensors
+from powtwo.core.tensors import Arrays
 from powtwo.dataset.normalization import Normalization
 from powtwo.network import schema
 from powtwo.network.architecture import AnyArchitecture
@@ -34,13 +36,21 @@ class Checkpoint:
         Raises:
             ValueError: where `load` would refuse the file, and before any of it is written.
         """
+        tensors.write(path, *self.check())
+
+    def check(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return the tensors and the metadata of the file.
+
+        Raises:
+            ValueError: where `load` would refuse the file.
+        """
         metadata = {
             "architecture": self.architecture.describe(),
             "input": asdict(self.normalization),
         }
         arrays = tensors.to_arrays(self.weights)
         schema.validated(tensors.as_json(metadata), arrays)
-        tensors.write(path, arrays, metadata)
+        return arrays, metadata
 
     @classmethod
     def load(cls, path: Path | str) -> Checkpoint:

@@ -22,11 +22,13 @@ from powtwo.network import architecture
 from powtwo.network.architecture import LAB_IMAGE, AnyArchitecture
 from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
+from powtwo.network.reading.read import read
 from powtwo.sidecar.one_line import one_line_errors
 from powtwo.sources.params import Source
 
 LARGEST_PRODUCT = 127 * 128  # of an 8-bit weight and an 8-bit code less its zero point, 128
 MB = 2**20
+CLASSES = 10  # where nobody says how many
 NAMES = {  # of layers without a module of torch.nn
     "relu": "ReLU", "relu6": "ReLU6", "add": "Add", "flatten": "Flatten",
     "maxpool2d": "MaxPool2d", "avgpool2d": "AvgPool2d",
@@ -155,15 +157,24 @@ def plain_text(modules: list[ModuleShape], image: Shape = LAB_IMAGE) -> str:
 def main() -> None:
     """Print the layers of the network in params.yaml."""
     parser = argparse.ArgumentParser(description="list the layers of the network in params.yaml")
-    parser.add_argument("--classes", default="10", help="outputs of the last layer")
+    parser.add_argument("--classes", default="", help="outputs of the last layer")
     classes = parser.parse_args().classes
     with one_line_errors("layers"):
-        if not re.fullmatch("[1-9][0-9]{0,5}", classes):
+        if classes and not re.fullmatch("[1-9][0-9]{0,5}", classes):
             raise ValueError(f"--classes {classes}: must be a number from 1 on")
         params = Reads.read(read_params())
         image = params.data.shape
-        network = architecture.of_model(params.model, image, int(classes))
+        network = _network(params.model, image, int(classes) if classes else None)
         print(plain_text(list(of_model(network)), image))
+        for line in network.notes:
+            print(line)
+
+
+def _network(model: Model, image: Shape, classes: int | None) -> AnyArchitecture:
+    """Return the network of so many classes; None: of those that it has, or else of ten."""
+    if classes is None and model.files:
+        return read(model, image, None)
+    return architecture.of_model(model, image, classes or CLASSES)
 
 
 if __name__ == "__main__":

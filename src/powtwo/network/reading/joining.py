@@ -31,9 +31,10 @@ def with_joined_convolutions(network: Operations) -> Operations:
         branches = [_branch(name, current, concat) for name in concat.inputs]
         joined = _joined(branches, concat)
         gone = {step.output for branch in branches for step in branch}
-        place = steps.index(concat)
-        steps[place : place + 1] = joined
-        steps = [step for step in steps if step.output not in gone or step in joined]
+        place = next(index for index, step in enumerate(steps) if step is concat)
+        kept = [[each for each in part if each.output not in gone]
+                for part in (steps[:place], steps[place + 1 :])]  # fmt: skip
+        steps = [*kept[0], *joined, *kept[1]]
     return replace(network, steps=tuple(steps))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from powtwo.network.reading.operations import SAME, Operation
 from powtwo.network.reading.torch_operators import cut, mean
 
-SEVERAL = ("Add", "Sum", "Concat", "MatMul", "Gemm")  # read more than one value
+SEVERAL = ("Add", "Sum", "Max", "Concat", "MatMul", "Gemm")  # read more than one value
 Result = Operation | list[Operation]
 
 
@@ -149,6 +149,16 @@ def _clip(node: Node) -> Operation:
     return cut(node, node.node.input[0], low, high)
 
 
+def _maximum(node: Node) -> Operation:
+    """Return what PyTorch's newer exporter has for values that are cut at 0."""
+    names = list(node.node.input)
+    constants = [index for index in range(len(names)) if node.constant(index) is not None]
+    if len(names) != 2 or len(constants) != 1:
+        node("relu", *names).refuse("takes the largest of several values", "use Relu")
+    lowest = np.asarray(node.constant(constants[0]))
+    return cut(node, names[1 - constants[0]], lowest.item() if lowest.size == 1 else lowest, None)
+
+
 def _mean(node: Node) -> list[Operation]:
     axes = node.setting("axes", 1)
     return mean(node, node.node.input[0], axes, bool(node.attribute("keepdims", 1)))
@@ -212,7 +222,7 @@ def _tensor(value: Any) -> Tensor | None:
 
 OPERATORS: dict[str, Callable[[Node], Result]] = {
     "Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _batch_norm,
-    "Relu": _plain("relu"), "Clip": _clip, "Add": _add, "Sum": _add,
+    "Relu": _plain("relu"), "Clip": _clip, "Max": _maximum, "Add": _add, "Sum": _add,
     "MaxPool": _pool("maxpool2d"), "AveragePool": _pool("avgpool2d"),
     "GlobalAveragePool": _plain("adaptive_avgpool2d", size=(1, 1)),
     "GlobalMaxPool": _plain("adaptive_maxpool2d", size=(1, 1)), "ReduceMean": _mean,

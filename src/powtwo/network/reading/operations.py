@@ -29,7 +29,7 @@ from torch import Tensor
 SAME = ("SAME_UPPER", "SAME_LOWER")
 SEE = "docs/networks.md lists what is read"
 _ACTIVATION = "use ReLU or ReLU6"
-_CONSTANTS = "leave it out of the network: data.normalize has mean and deviation"
+_CONSTANTS = "data.normalize has mean and deviation; a product of two values has no integer layer"
 _LAYOUT = "export the network with its channels first (NCHW)"
 REMEDIES = {  # by the operator's name in small letters
     **dict.fromkeys(
@@ -114,12 +114,12 @@ class Parameters:
         """Note that an operation has these parameters.
 
         Raises:
-            ValueError: where another one has one of them.
+            ValueError: where one of them is taken.
         """
         for name in parameters:
-            first = self._takers.setdefault(name, taker)
-            if first != taker:
+            if name in self._takers:  # maybe by the same module, called twice
                 raise ValueError(
-                    f"{taker}: has the weights {name} of {first}, and layers cannot share weights; "
-                    "give each its own"
+                    f"{taker}: has the weights {name} of {self._takers[name]}, and layers cannot "
+                    "share weights; give each its own"
                 )
+            self._takers[name] = taker

@@ -6,7 +6,7 @@ What was read is run once beside what it was read of: an operator that is misrea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from powtwo.core import graph
 from powtwo.core.strict import in_one_line
+from powtwo.dataset.normalization import Normalization
+from powtwo.network.folded import FoldedLayer
 from powtwo.network.folding import fold
 from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
@@ -81,8 +84,16 @@ def layered(
         notes = (f"{path}: {name} is left out: logits are trained and quantized",)
     architecture = ReadArchitecture(specs, layers.weights, notes)
     _check_folding(architecture, layers.steps)
+    _check_file(architecture)
     _check_equal(architecture, runs, softmax)
     return architecture
+
+
+def _check_file(architecture: ReadArchitecture) -> None:
+    """Refuse now what the file of the trained network would refuse after training."""
+    from powtwo.network.checkpoint import Checkpoint  # noqa: PLC0415 (imports this package)
+
+    Checkpoint(architecture, Normalization("dyadic"), architecture.weights).check()
 
 
 def _torch_module(
@@ -112,12 +123,19 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {in_one_line(error)}") from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of a network that no rule foresees
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        raise ValueError(
+            f"{path}: cannot be read ({reason}); docs/networks.md lists what is read"
+        ) from error
 
 
 def _check_folding(architecture: ReadArchitecture, steps: list[Operation]) -> None:
     """Refuse now what folding would refuse after training."""
     try:
-        fold(architecture.build().eval())
+        layers = fold(architecture.build().eval())
     except TypeError as error:
         index = re.match(r"module (\d+) is ", str(error))
         if index is None:
@@ -125,6 +143,20 @@ def _check_folding(architecture: ReadArchitecture, steps: list[Operation]) -> No
         step = steps[int(index[1])]
         reason = str(error).removeprefix(index[0])
         raise ValueError(f"{step.name} ({step.operator}): is {reason}") from None
+    _check_logits(layers)
+
+
+def _check_logits(layers: Sequence[FoldedLayer]) -> None:
+    """Refuse logits that no accumulators can be."""
+    if all(layer.weight is None for layer in layers):
+        raise ValueError("has no weights; add a convolution or a linear layer")
+    reads, last = graph.sources(layers), len(layers) - 1
+    while last != graph.IMAGE and not layers[last].accumulates:
+        if layers[last].kind == "maxpool2d":
+            raise ValueError(
+                "its logits come from a max pooling; end with a linear layer or an average"
+            )
+        (last,) = reads[last]
 
 
 def _check_equal(architecture: ReadArchitecture, runs: Runs, softmax: Operation | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import logging
 import operator
 import sys
 import textwrap
@@ -35,6 +36,7 @@ def load(path: Path, function: str, image: tuple[int, ...], classes: int) -> nn.
         ValueError: where there is no such function, it fails, or it returns something else.
     """
     build = getattr(_imported(path), function, None)
+    torch.set_default_dtype(torch.float32)  # which the file may have changed
     if not callable(build):
         raise ValueError(f"has no function {function}; correct model.function")
     arguments = _arguments(build, function, {"image": image, "classes": classes})
@@ -81,8 +83,9 @@ def _call(function: Callable[..., Any], arguments: dict[str, Any], path: Path, w
         ValueError: where it raises anything.
     """
     try:
-        return function(**arguments)
-    except Exception as error:
+        with torch.enable_grad():  # restores what the user's code sets
+            return function(**arguments)
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f.lineno for f in frames if Path(f.filename).resolve() == path.resolve()]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
@@ -96,14 +99,18 @@ def operations(module: nn.Module, image: tuple[int, ...]) -> Operations:
     Raises:
         ValueError: where it cannot be traced, or has an operator that is not read.
     """
+    logging.disable(logging.ERROR)  # PyTorch's own account of what is said here in one line
     try:
         program = torch.export.export(module, (torch.zeros(BATCH, *image),))
     except Exception as error:
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 100, placeholder=" ...")
         raise ValueError(
             f"cannot be traced with images {image} ({reason}); forward must take images of "
-            "data.size and data.channels alone, and not branch on their values"
+            "data.size and data.channels alone, its layers must fit them, and none may branch on "
+            "values"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     return _Walk(program).operations()
 
 
