@@ -228,6 +228,24 @@ def two_outputs():
 
 def exits():
     raise SystemExit(0)
+
+def gives(outputs):
+    module = plain()
+    module.forward = lambda x: outputs(module[2](module[1](module[0](x))))
+    return module
+
+def a_dict():
+    return gives(lambda y: {"y": y})
+
+def none():
+    return gives(lambda y: None)
+
+def itself_times_itself():
+    return gives(lambda y: y @ y.t())
+
+def no_gradients():
+    torch.set_grad_enabled(False)
+    return plain()
 """
 BLOCKS = "import torch\ndef block():\n    return torch.nn.Conv2d(3, 4, 3, padding=1)\n"
 
@@ -264,9 +282,18 @@ def test_function_in_a_file_gets_what_it_takes() -> None:
         ("mine/nets.py", "double", "0.weight: is torch.float64; return a module in float32"),
         ("mine/nets.py", "two_outputs", "mine/nets.py: has 1 inputs and 2 outputs; it must take"),
         ("mine/nets.py", "exits", "mine/nets.py: exits(): SystemExit at line"),
+        ("mine/nets.py", "a_dict", "mine/nets.py: cannot be read (AttributeError: 'dict' object"),
+        ("mine/nets.py", "none", "mine/nets.py: cannot be read (KeyError: 'None'); docs/networks"),
+        ("mine/nets.py", "itself_times_itself", "mine/nets.py: t (t): is not read; replace it"),
         ("broken.py", "build", "broken.py: import: SyntaxError at line 1: invalid syntax"),
     ],
 )
 def test_a_function_that_cannot_be_used_is_refused(file: str, function: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         of_model(Model(python=file, function=function), IMAGE, CLASSES)
+
+
+@pytest.mark.usefixtures("nets")
+def test_training_goes_on_with_gradients_whatever_the_file_sets() -> None:
+    of_model(Model(python="mine/nets.py", function="no_gradients"), IMAGE, CLASSES)
+    assert torch.is_grad_enabled()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from clone import PARAMS
 from closure import ROOT
 
@@ -62,3 +63,24 @@ def test_layers_are_those_for_the_images_of_params_yaml(
     assert re.search(r"1 +Conv2d +32 × 28 × 36 +320 ", text)
     assert re.search(r"Flatten +512 ", text)  # 256·1·2
     assert "Input size (MB): 0.00" in text  # 4·28·36 B
+
+
+def test_a_network_of_ones_own_has_the_outputs_that_it_has_and_tells_what_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    values["model"] = {"python": "nets.py", "function": "build"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    layers_of_three = "nn.Flatten(), nn.Linear(3072, 3), nn.Softmax(1)"
+    code = f"from torch import nn\n\ndef build():\n    return nn.Sequential({layers_of_three})\n"
+    (tmp_path / "nets.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["layers"])
+    layers.main()
+    text = capsys.readouterr().out
+    assert re.search(r"2 +Linear +3 +9,219 ", text)
+    assert text.endswith("nets.py: 2 (softmax) is left out: logits are trained and quantized\n")
+    monkeypatch.setattr("sys.argv", ["layers", "--classes", "4"])
+    with pytest.raises(SystemExit, match="^1$"):
+        layers.main()
+    assert "nets.py: gives 3 outputs, and the images have 4 classes" in capsys.readouterr().err
