@@ -108,6 +108,10 @@ def pads_twice(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 3, padding=1, count_include_pad=False)
 
 
+def grouped_twice(x: Tensor) -> Tensor:
+    return torch.cat([F.conv2d(x, torch.ones(4, 2, 1, 1), groups=2) for _ in range(2)], 1)
+
+
 SAME_INPUT = "only convolutions can be concatenated that read the same layer"
 REFUSED = {
     "activation": (lambda x: x.sigmoid(), "sigmoid (sigmoid): is not read; use ReLU or ReLU6"),
@@ -123,6 +127,7 @@ REFUSED = {
     "below zero": (lambda x: F.max_pool2d(F.pad(x, (1, 0, 1, 0)), 2), "reads the zeros of pad"),
     "pad": (lambda x: F.pad(x, (1, 1)), "pad (pad): pads for what is no convolution or pooling"),
     "ones": (lambda x: F.pad(x, (1, 1), value=1.0), "pads with other than zeros around images"),
+    "grouped concat": (grouped_twice, f"cat (cat): concatenates; {SAME_INPUT}"),
     "concat": (lambda x: torch.cat([x, x], 1), f"cat (cat): concatenates; {SAME_INPUT}"),
     "constant": (lambda x: x.relu() + 1, "add (add): reads 1, where values of images must be"),
     "late constant": (lambda x: x.relu() + torch.ones(4, 1, 1), "add (add): adds a constant; "),

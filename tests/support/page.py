@@ -101,15 +101,15 @@ class Reader:
     def _python(self, block: Block, text: str) -> None:
         if file := block.target("end of"):
             self.clone.edit(file, new="\n\n" + text)
-        elif file := block.target("as"):
-            (self.clone.root / file).write_text(text, encoding="utf-8")
+        elif block.target("as"):
+            self._write_target(block, text)
         else:
             path = ["env", "PYTHONPATH=src"] if "PYTHONPATH=src" in block.before else []
             self._run(block, *path, ".venv/bin/python", self._write(block, text))
 
     def _yaml(self, block: Block, text: str) -> None:
-        if file := block.target("as"):
-            (self.clone.root / file).write_text(text, encoding="utf-8")
+        if block.target("as"):
+            self._write_target(block, text)
         else:
             values = yaml.safe_load(text)
             values = {"schemes": values} if text.startswith(" ") else values
@@ -128,6 +128,9 @@ class Reader:
         assert not self.output, f"{block.page}:{block.line}: {self.output}"
 
     def _c(self, block: Block, text: str) -> None:
+        self._write_target(block, text)
+
+    def _write_target(self, block: Block, text: str) -> None:
         path = self.clone.root / block.target("as")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -17,9 +17,9 @@ from powtwo.core.windows import shortest
 from powtwo.integer.layer import ActivationQParams, Exponents, WeightFormat, as_exponents
 from powtwo.integer.network import Input
 from powtwo.network.folded import FoldedLayer
+from powtwo.network.spec import SIDES
 
 PARTS = ("weight", "bias")  # of a layer that are tensors
-SIDES = ("kernel", "stride", "padding")
 RARE: dict[str, Any] = {"groups": 1, "inputs": None, "maximum": None}  # there where they differ
 
 

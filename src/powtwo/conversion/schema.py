@@ -13,9 +13,9 @@ from powtwo.core.strict import Part, require
 from powtwo.core.tensors import Arrays, check_array
 from powtwo.core.windows import pair
 from powtwo.integer import checks, schema
+from powtwo.network.spec import WINDOWS
 
 WEIGHTED = ("conv2d", "linear")
-WINDOWS = ("conv2d", "maxpool2d", "avgpool2d")
 
 
 class Folded(Part):

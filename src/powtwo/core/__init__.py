@@ -8,6 +8,7 @@ params   types of parameters, sections, what a stage reads of params.yaml
 stages   what a stage does at its start and its end
 graph    networks whose layers read earlier ones
 windows  kernels, strides and paddings, as numbers or lists
+convolution  what a convolution does with them, in PyTorch
 scratch  where files are written first, and what killed stages left there
 machine  the name of the processor, the start of the process
 lazy     public names of a package, imported when they are first used

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo.core.windows import Sides, four, pad_argument, pair, symmetric
+from powtwo.core import convolution
+from powtwo.core.windows import Sides, four, pad_argument, pair
 from powtwo.integer import fixedpoint, schema, tiles, weightless
 from powtwo.integer.fixedpoint import Grid
 from powtwo.integer.rounding import Rounding, half_unit
@@ -246,11 +247,9 @@ def accumulate(layer: Layer, *codes: Tensor) -> Tensor:
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, layer: Layer) -> Tensor:
     """Convolve (N, C, H, W), of which a padded position is 0, as a conv2d layer slides."""
-    padding = symmetric(layer.padding)
-    if padding is None:
-        x, padding = F.pad(x, pad_argument(layer.padding)), (0, 0)
-    stride = pair(layer.stride)
-    return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=layer.groups)
+    return convolution.convolve(
+        x, weight, bias, stride=layer.stride, padding=layer.padding, groups=layer.groups
+    )
 
 
 def windows(x: Tensor, layer: Layer) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from powtwo.core import graph
-from powtwo.core.windows import Sides, average_bits, four, pad_argument, pair, symmetric
+from powtwo.core import convolution, graph
+from powtwo.core.windows import Sides, average_bits, four, pad_argument, pair
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,9 @@ class FoldedLayer:
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Convolve (N, C, H, W) as the layer slides, with these weights."""
-        padding = symmetric(self.padding)
-        if padding is None:
-            x, padding = F.pad(x, pad_argument(self.padding)), (0, 0)
-        stride = pair(self.stride)
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=self.groups)
+        return convolution.convolve(
+            x, weight, bias, stride=self.stride, padding=self.padding, groups=self.groups
+        )
 
 
 def logits(layers: Sequence[FoldedLayer], x: Tensor | Mapping[int, Tensor]) -> Tensor:

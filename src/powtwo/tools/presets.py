@@ -9,7 +9,7 @@ may bring schemes; the next one takes those away that are still as they were bro
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,39 +96,27 @@ def _with_preset(name: str, target: Path, folder: Path) -> tuple[str, schema.Par
         raise ParamsError(f"preset {name!r}: no such preset; use one of {', '.join(known)}")
     files.read_text(target)  # refuses what is not UTF-8
     text = target.read_bytes().decode()  # bytes, since read_text would turn CRLF into LF
-    for each in known:
-        text = edit(text, partial(_take_away, _schemes_of(folder, each)))
-        text = edit(text, partial(_take_back, _read(folder, each), _read(folder, DEFAULT)))
+    known_presets = {each: _read(folder, each) for each in known}
+    text = edit(text, partial(_take_away, known_presets))
+    known_presets[DEFAULT].pop(MODEL, None)  # a user's own stays
     for each in dict.fromkeys((DEFAULT, name)):
-        overlay = _read(folder, each)
-        if each == DEFAULT:
-            overlay.pop(MODEL, None)  # a user's own stays
-        text = edit(text, partial(_lay, overlay))
+        text = edit(text, partial(_lay, known_presets[each]))
     source = f"{target} with preset {name}"
     return text, schema.check(parse_yaml(text, source), source)
 
 
-def _schemes_of(folder: Path, name: str) -> CommentedMap:
-    """Return the schemes that a preset brings."""
-    schemes = _read(folder, name).get(SCHEMES, CommentedMap())
-    if not isinstance(schemes, CommentedMap):
-        raise ParamsError(f"preset {name}: {SCHEMES}: must be a section")
-    return schemes
-
-
-def _take_away(brought: CommentedMap, values: CommentedMap, _: list[str]) -> None:
-    """Remove the schemes that are as a preset brought them."""
-    schemes = values.get(SCHEMES, {})
-    for name in [name for name in brought if schemes.get(name) == brought[name]]:
-        del schemes[name]
-
-
-def _take_back(
-    preset: CommentedMap, default: CommentedMap, values: CommentedMap, lines: list[str]
-) -> None:
-    """Put the default network in the place of the one that a preset brought."""
-    if MODEL in preset and values.get(MODEL) == preset[MODEL]:
-        put(values, MODEL, default[MODEL], lines)
+def _take_away(presets: Mapping[str, CommentedMap], values: CommentedMap, lines: list[str]) -> None:
+    """Remove schemes that are as a preset brought them, and restore the network of the default."""
+    default = presets[DEFAULT].get(MODEL)
+    for name, preset in presets.items():
+        brought = preset.get(SCHEMES, CommentedMap())
+        if not isinstance(brought, CommentedMap):
+            raise ParamsError(f"preset {name}: {SCHEMES}: must be a section")
+        schemes = values.get(SCHEMES, {})
+        for scheme in [scheme for scheme in brought if schemes.get(scheme) == brought[scheme]]:
+            del schemes[scheme]
+        if name != DEFAULT and MODEL in preset and values.get(MODEL) == preset[MODEL]:
+            put(values, MODEL, default, lines)
 
 
 def _read(folder: Path, name: str) -> CommentedMap:

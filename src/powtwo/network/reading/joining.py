@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from powtwo.network.reading.operations import Operation, Operations
+from powtwo.network.reading.operations import SAME, Operation, Operations
 
 ONE_BY_ONE = ("conv2d", "batch_norm", "relu", "relu6")  # what a branch may have, at most once each
 REMEDY = (
@@ -55,7 +55,7 @@ def _branch(name: str, network: Operations, concat: Operation) -> list[Operation
 def _joined(branches: Sequence[Sequence[Operation]], concat: Operation) -> list[Operation]:
     """Return the layers of all branches as those of one."""
     first = branches[0]
-    alike = all(_key(branch) == _key(first) for branch in branches)
+    alike = all(_is_plain(branch[0]) and _key(branch) == _key(first) for branch in branches)
     concat.require(alike and concat.options["axis"] in (1, -3), "concatenates", REMEDY)
     steps = []
     for parts in zip(*branches, strict=True):
@@ -66,13 +66,16 @@ def _joined(branches: Sequence[Sequence[Operation]], concat: Operation) -> list[
     return steps
 
 
+def _is_plain(conv: Operation) -> bool:
+    return conv.options["groups"] == 1 and conv.options["padding"] not in SAME
+
+
 def _key(branch: Sequence[Operation]) -> object:
     """Return what branches must have in common."""
     options = branch[0].options
-    plain = options["groups"] == 1 and options["padding"] not in ("SAME_UPPER", "SAME_LOWER")
     norms = [step.options.get("epsilon") for step in branch]
     kinds = [step.kind for step in branch]
-    return plain, branch[0].inputs, options["stride"], options["dilation"], kinds, norms
+    return branch[0].inputs, options["stride"], options["dilation"], kinds, norms
 
 
 def _side_by_side(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from powtwo.network.reading.joining import with_joined_convolutions
 from powtwo.network.reading.operations import SAME, Operation, Operations
+from powtwo.network.spec import WINDOWS
 
-WINDOWS = ("conv2d", "maxpool2d", "avgpool2d")
 WEIGHTED = ("conv2d", "linear", "batch_norm")
 
 
