@@ -92,6 +92,36 @@ def test_a_sweep_goes_on_after_a_failure_and_resumes(small: SmallPipeline) -> No
     assert [row[4] for row in small.sweep("--dry-run")] == ["waiting"] * 3
 
 
+def test_what_another_run_does_to_the_cache_costs_an_attempt(small: SmallPipeline) -> None:
+    small.tool("one", "first")
+    assert small.ran() == ["seed 0", "trained 4"]
+    entries = [path / "moved" for path in small.root.glob(".dvc/cache/runs/*/*")]
+    for entry in entries:  # DVC lists them, and finds nothing there
+        entry.symlink_to("nowhere")
+    log = small.root / "logs/experiments/second.log"
+    running = small.start("one", "second", "-s", "seed=2")
+    wait_for(lambda: log.exists() and "No such file" in log.read_text())
+    for entry in entries:
+        entry.unlink()
+    running.communicate()
+    assert running.returncode == 0
+    assert small.ran() == ["seed 2"]  # trained before
+    assert small.experiments() == ["first", "second"]
+    for entry in entries:
+        entry.symlink_to("nowhere")
+    said = small.tool("one", "third", "-s", "seed=3", code=1).stderr
+    assert said.startswith("exp: third: failed to reproduce 'train': [Errno 2] No such file")
+
+
+def test_a_stage_that_fails_is_not_tried_again(small: SmallPipeline) -> None:
+    small.write("src/compare.py", "import os, sys\n"
+                "print('seed', file=open(os.environ['TRACE'], 'a'))\n"
+                "sys.exit('ERROR: said by a stage')\n")  # fmt: skip
+    said = small.tool("one", "fails", code=1).stderr
+    assert said == "exp: fails: said by a stage; log: logs/experiments/fails.log\n"
+    assert small.ran() == ["seed", "trained 4"]
+
+
 def test_every_point_is_checked_before_the_first_runs(small: SmallPipeline) -> None:
     small.write("points.yaml", "points:\n  - {seed: 1}\n  - {seed: 2, train.epoch: 3}\n")
     refused = small.tool("sweep", "points.yaml", code=1)

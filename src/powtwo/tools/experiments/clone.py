@@ -32,6 +32,7 @@ from powtwo.tools.experiments.worktree import WorkTree, clean_environment, exper
 FOLDER = Path(".dvc/tmp/experiments")
 LOGS = Path("logs/experiments")
 PATIENCE = 20  # seconds that stages have to end after Ctrl-C
+ATTEMPTS = 3  # where DVC fails: clones share a cache, and may meet in it
 # Of Git; DVC commits an experiment, and needs a name for it.
 CONFIG = {"user.name": "experiment", "user.email": "experiment@localhost", "core.autocrlf": ""}
 QUIET = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false")
@@ -126,10 +127,15 @@ def run(
     log = root / LOGS / f"{name}.log"
     started = time.monotonic()
     try:
-        _make(folder, start, own.text)
         environment = {**_environment(own.params), **variables}
-        if _exp_run(folder, environment, log, show):
-            raise ValueError(_reason(log.read_text(encoding="utf-8", errors="replace")))
+        for attempt in range(1, ATTEMPTS + 1):
+            _make(folder, start, own.text)
+            if not _exp_run(folder, environment, log, show):
+                break
+            said = log.read_text(encoding="utf-8", errors="replace")
+            if attempt == ATTEMPTS or not _is_of_dvc(said):
+                raise ValueError(_reason(said))
+            _remove(folder)
         bring(folder, root, name)
     except (ValueError, OSError) as error:
         seconds, line = time.monotonic() - started, " ".join(str(error).split())
@@ -237,13 +243,23 @@ def bring(folder: Path, root: Path, name: str) -> None:
         f"{ref}:{ref}")  # fmt: skip
 
 
+def _is_of_dvc(log: str) -> bool:
+    """Tell whether DVC failed, and no stage of the experiment.
+
+    Two runs of the same stage that end at once disturb each other in DVC's cache: one finds an
+    entry that the other has just moved, or an object that it is about to link. Again, they do not.
+    """
+    errors = [line for line in log.splitlines() if line.startswith("ERROR:")]
+    return bool(errors) and not any(" exited with " in line for line in errors)
+
+
 def _reason(log: str) -> str:
     """Find the line that says why a run failed: a stage's last one, before DVC's own error."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [index for index, line in enumerate(lines) if line.startswith("ERROR:")]
     if not errors:
         return lines[-1] if lines else "dvc exp run: said nothing"
-    before = [line for line in lines[: errors[0]] if "warning: " not in line]
+    before = [line for line in lines[: errors[0]] if "warning: " not in line.lower()]
     if re.search(r"exited with -\d+$", lines[errors[0]]):  # by a signal, and could say nothing
         return lines[errors[0]].removeprefix("ERROR: ")
     if not before or before[-1].startswith(("> ", "Stage '", "Updating lock", "Reproducing exp")):
