@@ -112,7 +112,11 @@ def test_what_cannot_be_is_refused_in_one_line(key: str, value: Any, message: st
         ([0.5] * 3, None, "data.std = None: must be null where mean is, and is .*; give both"),
         (None, [0.5] * 3, "data.std = .*: must be null where mean is, and is None; give both"),
         ([0.5, 0.5, 1.5], [1] * 3, "data.mean.2 = 1.5: Input should be less than or equal to 1"),
-        ([0, 0, 0], [0.5, 0.5, 0], "data.std.2 = 0: Input should be greater than 0"),
+        (
+            [0, 0, 0],
+            [0.5, 0.5, 0],
+            "data.std.2 = 0: Input should be greater than or equal to 0.0001",
+        ),
         ([124, 116, 104], None, "data.mean.0 = 124: Input should be less than or equal to 1"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx import helper, numpy_helper
 from powtwo.core import files
 from powtwo.network import source
 from powtwo.network.params import Model
+from powtwo.network.reading.read import read
 
 NETS = '''"""Some networks."""
 import os, yaml
@@ -57,6 +59,45 @@ def test_a_new_import_is_seen() -> None:
     source.write(MODEL)
     Path("mine/late.py").write_text("import unread\n", encoding="utf-8")
     assert "mine/unread.py" in source.digests(MODEL)
+
+
+BUILD = """
+from pathlib import Path
+from torch import nn
+
+def build():
+    {opens}
+    return nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten(), nn.Linear(4, 2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("opens", "name"),
+    [
+        ("Path('mine/%snamed.bin' % str('un')).read_bytes()", "mine/unnamed.bin"),
+        ("[each.read_bytes() for each in Path('mine').glob('unn*.bin')]", "mine/unnamed.bin"),
+        ("__import__('un' + 'read')", "mine/unread.py"),
+    ],
+)
+def test_a_file_that_is_opened_must_be_named(opens: str, name: str) -> None:
+    Path("mine/unnamed.bin").touch()
+    Path("mine/nets.py").write_text(BUILD.format(opens=opens), encoding="utf-8")
+    message = f"mine/nets.py: opens {name}, which its code does not name, so that"
+    for _ in range(2):  # the second time, it may come from a cache
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            read(MODEL, (3, 2, 2), None)
+        sys.modules.pop("unread", None)
+
+
+def test_what_is_named_elsewhere_or_written_may_be_opened(tmp_path: Path) -> None:
+    (tmp_path.parent / "outside.bin").touch()
+    opens = (
+        "Path('mine/other.bin').read_bytes(); Path('mine/n%sw' % str('e')).write_text('new'); "
+        "Path(__file__).parents[2].joinpath('outside.bin').read_bytes()"
+    )
+    Path("mine/nets.py").write_text(BUILD.format(opens=opens), encoding="utf-8")
+    read(MODEL, (3, 2, 2), None)
+    assert "mine/other.bin" in source.digests(MODEL)
 
 
 def test_networks_that_are_nobodys_have_no_files() -> None:

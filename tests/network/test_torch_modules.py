@@ -100,6 +100,23 @@ def test_operators(name: str) -> None:
     assert kinds(check_equal(Lambda(function))) == layers
 
 
+def test_training_goes_on_as_the_module_has_it() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, affine=False, momentum=0.25), nn.ReLU(),
+        nn.Flatten(), nn.Linear(252, CLASSES),
+    )  # fmt: skip
+    module[4].weight.requires_grad_(False)
+    architecture = read(module)
+    assert architecture.specs.layers[1].momentum == 0.25
+    assert architecture.notes[0].startswith("nets.py: 3 weights and biases keep their values in")
+    network = architecture.build().train()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == {"0.weight", "4.bias"}
+    x = torch.randn(6, *IMAGE, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(network(x), module.train()(x))
+    torch.testing.assert_close(network.state_dict()["1.running_var"], module[1].running_var)
+
+
 def branches(x: Tensor) -> Tensor:
     return x if x.sum() > 0 else -x
 
@@ -114,6 +131,7 @@ def grouped_twice(x: Tensor) -> Tensor:
 
 SAME_INPUT = "only convolutions can be concatenated that read the same layer"
 REFUSED = {
+    "no momentum": (nn.BatchNorm2d(4, momentum=None), "has a momentum of 0 or None; give it one"),
     "activation": (lambda x: x.sigmoid(), "sigmoid (sigmoid): is not read; use ReLU or ReLU6"),
     "scale": (lambda x: x * 2, "mul (mul): is not read; data.normalize has mean and deviation;"),
     "permute": (lambda x: x.permute(0, 2, 3, 1), "permute (permute): is not read; export the n"),

@@ -39,6 +39,23 @@ def test_an_operator_that_is_not_read(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.usefixtures("_folder")
+def test_a_network_that_nothing_can_train(capsys: pytest.CaptureFixture[str]) -> None:
+    text = NETS.format(activation="ReLU").replace(
+        "nn.Sequential(*layers)", "nn.Sequential(*layers).requires_grad_(False)"
+    )
+    Path("nets.py").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit), observed("download"):
+        pytest.fail("images would be read")
+    line = "download: train.epochs = 4: nets.py has no parameter that requires a gradient; set it"
+    assert capsys.readouterr().err.startswith(line)
+    values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    values["train"]["epochs"] = 0
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    with observed("download"):
+        pass
+
+
+@pytest.mark.usefixtures("_folder")
 def test_whatever_number_of_classes_there_will_be() -> None:
     Path("nets.py").write_text(NETS.format(activation="ReLU"), encoding="utf-8")
     with observed("download"):

@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from powtwo.core.params import Number, Positive, Section
+from powtwo.core.params import Number, Section
 from powtwo.core.strict import require
 
 Normalize = Literal["dyadic", "standard"]  # how a pixel becomes a number, see normalization.py
 Mean = Annotated[Number, Field(ge=0, le=1)]
-Deviation = Annotated[Positive, Field(le=1)]
+Deviation = Annotated[Number, Field(ge=1e-4, le=1)]  # far less than a grey level is a slip
 
 
 class Pixels(Section):

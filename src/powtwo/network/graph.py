@@ -84,7 +84,7 @@ def _module(spec: LayerSpec, channels: int) -> nn.Module | None:
         case "linear":
             return nn.Linear(channels, spec.outputs, spec.bias)
         case "batch_norm":
-            return nn.BatchNorm2d(channels, spec.epsilon)
+            return nn.BatchNorm2d(channels, spec.epsilon, spec.momentum)
         case "dropout":
             return nn.Dropout(spec.probability)
     return None

@@ -63,6 +63,7 @@ class Layer(Part):
     groups: Size | None = None
     bias: bool | None = None
     epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
+    momentum: Annotated[float, Field(ge=0, le=1)] | None = None
     probability: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @property

@@ -4,7 +4,7 @@
 |---|---|
 | conv2d | outputs, kernel, stride, padding, groups, bias |
 | linear | outputs, bias |
-| batch_norm | epsilon |
+| batch_norm | epsilon; momentum, in training |
 | relu, relu6, add, flatten | nothing |
 | maxpool2d, avgpool2d | kernel, stride, padding; padded positions of an average count |
 | dropout | probability, in training |
@@ -41,6 +41,7 @@ class LayerSpec:
     groups: int = 1
     bias: bool = True
     epsilon: float = 1e-5
+    momentum: float = 0.1  # the share of a batch in the running statistics
     probability: float = 0.0
 
     def describe(self) -> dict[str, Any]:

@@ -63,7 +63,12 @@ def _refuse_network(params: Params) -> None:
     if params.model.files:
         from powtwo.network.reading.read import read  # noqa: PLC0415  # takes seconds
 
-        read(params.model, params.data.shape, None)
+        network = read(params.model, params.data.shape, None)
+        if params.train.epochs and not network.trains:
+            raise ValueError(
+                f"train.epochs = {params.train.epochs}: {params.model.files[0]} has no parameter "
+                "that requires a gradient; set it to 0, or let some"
+            )
 
 
 def note(**circumstances: Any) -> None:

@@ -2,6 +2,7 @@
 
 read             what params.yaml names, read and compared with what its maker's runtime gives
 operations       what both front ends make: a list of operations, and how one is refused
+opened           which files the user's code opens; those that it does not name are refused
 torch_module     from the user's function to operations, by torch.export
 torch_operators  what each ATen operator says
 onnx_file        from a float ONNX file to operations

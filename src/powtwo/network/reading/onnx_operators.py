@@ -136,7 +136,10 @@ def _add(node: Node) -> Result:
 def _batch_norm(node: Node) -> Operation:
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: _tensor(node.constant(1 + index)) for index, name in enumerate(names)}
-    made = node("batch_norm", epsilon=node.attribute("epsilon", 1e-5), tensors=tensors)
+    momentum = round(1 - node.attribute("momentum", 0.9), 6)  # of float32
+    made = node(
+        "batch_norm", epsilon=node.attribute("epsilon", 1e-5), momentum=momentum, tensors=tensors
+    )
     known = all(tensor is not None for tensor in tensors.values())
     plain = known and not node.attribute("training_mode", 0)
     made.require(plain, "has no constant statistics", "export the network for inference")
@@ -217,7 +220,7 @@ def _plain(kind: str, **options: Any) -> Callable[[Node], Operation]:
 def _tensor(value: Any) -> Tensor | None:
     if value is None:
         return None
-    return torch.from_numpy(np.array(value, dtype=np.float32))
+    return torch.from_numpy(np.array(value, dtype=np.float32)).requires_grad_()
 
 
 OPERATORS: dict[str, Callable[[Node], Result]] = {

@@ -4,7 +4,7 @@
 |---|---|---|
 | conv2d | stride, padding, dilation, groups | weight (O, I / groups, kH, kW), bias |
 | linear | | weight (O, I), bias |
-| batch_norm | epsilon | weight, bias, running_mean, running_var, each (C,) |
+| batch_norm | epsilon, momentum | weight, bias, running_mean, running_var, each (C,) |
 | bias | | bias, a constant for each channel |
 | relu, relu6, add, identity | | |
 | dropout | probability | |
@@ -15,7 +15,8 @@
 | concat | axis | |
 | softmax | log | |
 
-A padding is (top, left, bottom, right), or SAME_UPPER or SAME_LOWER as ONNX has them.
+A padding is (top, left, bottom, right), or SAME_UPPER or SAME_LOWER as ONNX has them. Weights and
+biases that require no gradient keep their values in training.
 """
 
 from __future__ import annotations

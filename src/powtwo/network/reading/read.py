@@ -17,13 +17,15 @@ from torch import Tensor
 from powtwo.core import graph
 from powtwo.core.strict import in_one_line
 from powtwo.dataset.normalization import Normalization
+from powtwo.network import source
 from powtwo.network.folded import FoldedLayer
 from powtwo.network.folding import fold
 from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
+from powtwo.network.reading import opened
 from powtwo.network.reading.operations import Operation, Operations
 from powtwo.network.reading.rewrites import rewritten, split_softmax
-from powtwo.network.reading.to_layers import to_layers
+from powtwo.network.reading.to_layers import Layers, to_layers
 
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest output
 ANY_CLASSES = 2  # where nobody knows yet how many the images have
@@ -35,17 +37,25 @@ class ReadArchitecture(GraphArchitecture):
     """A network that was read, with the weights it came with."""
 
     weights: dict[str, Tensor] = field(compare=False)
-    left_out: tuple[str, ...] = field(compare=False)  # a line each
+    frozen: frozenset[str] = field(compare=False)  # the weights that training leaves alone
+    said: tuple[str, ...] = field(compare=False)  # a line each
+
+    @property
+    def trains(self) -> bool:
+        """Whether training has a parameter to change."""
+        return any(parameter.requires_grad for parameter in self.build().parameters())
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Return what to say of the network, a line each."""
-        return self.left_out
+        return self.said
 
     def build(self) -> GraphNetwork:
         """Build the network with the weights that it came with."""
         network = super().build()
         network.load_state_dict(self.weights)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name not in self.frozen)
         return network
 
 
@@ -78,15 +88,23 @@ def layered(
             f"gives {specs.classes} outputs, and the images have {classes} classes; give the last "
             "layer as many outputs"
         )
-    notes: tuple[str, ...] = ()
-    if softmax is not None:
-        name = f"{softmax.name} ({softmax.operator})"
-        notes = (f"{path}: {name} is left out: logits are trained and quantized",)
-    architecture = ReadArchitecture(specs, layers.weights, notes)
+    notes = tuple(f"{path}: {note}" for note in _notes(layers, softmax))
+    architecture = ReadArchitecture(specs, layers.weights, frozenset(layers.frozen), notes)
     _check_folding(architecture, layers.steps)
     _check_file(architecture)
     _check_equal(architecture, runs, softmax)
     return architecture
+
+
+def _notes(layers: Layers, softmax: Operation | None) -> Iterator[str]:
+    if softmax is not None:
+        name = f"{softmax.name} ({softmax.operator})"
+        yield f"{name} is left out: logits are trained and quantized"
+    if layers.frozen:
+        yield (
+            f"{len(layers.frozen)} weights and biases keep their values in training, as "
+            "requires_grad=False says, or affine=False of a batch norm"
+        )
 
 
 def _check_file(architecture: ReadArchitecture) -> None:
@@ -102,7 +120,9 @@ def _torch_module(
     from powtwo.network.reading import torch_module  # noqa: PLC0415 (no other network needs it)
 
     assert model.function is not None
-    module = torch_module.load(path, model.function, image, classes or ANY_CLASSES)
+    with opened.noted() as paths:
+        module = torch_module.load(path, model.function, image, classes or ANY_CLASSES)
+    opened.check(paths, source.digests(model))
     return torch_module.operations(module, image), module
 
 

@@ -27,6 +27,7 @@ class Layers:
     layers: list[LayerSpec] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    frozen: set[str] = field(default_factory=set)  # the weights that training leaves alone
     steps: list[Operation] = field(default_factory=list)
 
     def shape(self, index: int) -> Shape:
@@ -54,6 +55,8 @@ class Layers:
         for name, tensor in tensors.items():
             value = tensor.detach().clone(memory_format=torch.contiguous_format)
             self.weights[f"{index}.{name}"] = value
+            if name in ("weight", "bias") and not tensor.requires_grad:
+                self.frozen.add(f"{index}.{name}")
 
 
 def to_layers(network: Operations, image: Shape) -> tuple[Specs, Layers]:
@@ -134,7 +137,7 @@ def _batch_norm(layers: Layers, step: Operation, source: int) -> int:
     mean = step.tensors["running_mean"]
     channels = layers.shape(source)[0]
     step.require(len(mean) == channels, f"reads {channels} channels", f"give it {len(mean)}")
-    index = layers.append(step, source, epsilon=step.options["epsilon"])
+    index = layers.append(step, source, **step.options)
     defaults = {"weight": torch.ones_like(mean), "bias": torch.zeros_like(mean)}
     count = {"num_batches_tracked": torch.tensor(0)}
     layers.set_weights(index, {**defaults, **step.tensors, **count})

@@ -67,12 +67,14 @@ def _batch_norm(call: Call) -> Operation:
     a = call.arguments
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: a[name] for name in names if a[name] is not None}
-    made = call("batch_norm", a["input"], epsilon=a["eps"], tensors=tensors)
+    made = call("batch_norm", a["input"], epsilon=a["eps"], momentum=a["momentum"], tensors=tensors)
     made.require(
         not a["training"] and "running_mean" in tensors,
         "has no running statistics",
         "set track_running_stats to true, and training by module.train() alone",
     )
+    rule = "has a momentum of 0 or None"  # which look alike here, and train differently
+    made.require(a["momentum"] > 0, rule, "give it one above 0, such as 0.1")
     return made
 
 

@@ -18,7 +18,7 @@ def curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     Args:
         rows: an epoch each, with the keys of `plots/training.csv`.
     """
-    figure = canvas(4.4)
+    figure = canvas(4.4 if rows else 0.6)
     if not rows:  # train.epochs: 0
         figure.text(0.5, 0.5, "No epochs: the network is as it was given", ha="center")
         return figure
