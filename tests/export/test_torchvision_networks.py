@@ -28,8 +28,8 @@ from powtwo.engine.int8 import Int8
 from powtwo.export.onnx.integer import to_onnx
 from powtwo.integer.network import IntegerNetwork
 from powtwo.network.checkpoint import Checkpoint
-from powtwo.network.params import Model
-from powtwo.network.reading.read import ReadArchitecture, read
+from powtwo.network.reading import onnx_file, torch_module
+from powtwo.network.reading.read import ReadArchitecture, layered
 
 pytestmark = pytest.mark.slow
 
@@ -55,8 +55,8 @@ def imported(name: str, factor: int, size: int) -> ReadArchitecture:
     with TemporaryDirectory() as folder:
         path = Path(folder, "net.onnx")
         export(network(name, factor), path, size)
-        model = Model.model_construct(onnx=str(path))  # a path that params.yaml may not have
-        architecture = read(model, (3, size, size), CLASSES)
+        image = (3, size, size)
+        architecture = layered(onnx_file.made(onnx_file.load(path), image), path, image, CLASSES)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         x = Normalization("dyadic")(pixels(size)).float()
         (theirs,) = session.run(None, {"x": x.numpy()})
@@ -91,12 +91,9 @@ def codes_agree(integers: IntegerNetwork, images: torch.Tensor, run: Runtime) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_modules_are_read_as_their_files_are(name: str) -> None:
-    from powtwo.network.reading import torch_module
-    from powtwo.network.reading.read import layered
-
     module, image = network(name, FACTORS[name]), (3, 32, 32)
-    operations = torch_module.operations(module, image)
-    architecture = layered(operations, module, Path("net.py"), image, CLASSES)
+    made = torch_module.made(module, image)
+    architecture = layered(made, Path("net.py"), image, CLASSES)
     x = torch.randn(2, *image)
     with torch.inference_mode():
         ours = architecture.build().eval()(x)

@@ -55,6 +55,43 @@ def test_a_change_of_any_is_seen(name: str) -> None:
         source.checked(MODEL)
 
 
+LAYOUTS = {
+    "a folder that is no package": ("from parts.res import head", "parts/res.py"),
+    "a relative import": ("from deeper import close", "deeper/more.py"),
+    "from the folder of params.yaml": ("import mine.unread", "unread.py"),
+    "a submodule": ("import deeper.more as m", "deeper/__init__.py"),
+    "its own folder first": ("import both", "both.py"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_imports_are_followed_as_python_follows_them(name: str) -> None:
+    line, file = LAYOUTS[name]
+    for each in ("mine/parts/res.py", "mine/both.py", "both.py"):
+        Path(each).parent.mkdir(exist_ok=True)
+        Path(each).write_text("head = 1\n", encoding="utf-8")
+    Path("mine/deeper/close.py").write_text("from . import more\n", encoding="utf-8")
+    Path("mine/nets.py").write_text(f"{line}\n{BUILD.format(opens='pass')}", encoding="utf-8")
+    found = source.digests(MODEL)
+    assert f"mine/{file}" in found
+    assert "both.py" not in found
+    read(MODEL, (3, 2, 2), None)  # which refuses files that are opened and not among these
+
+
+def test_text_that_no_name_can_have_is_no_path() -> None:
+    Path("mine/nets.py").write_text(f"'{'ネットワーク' * 20}'\n", encoding="utf-8")
+    assert list(source.digests(MODEL)) == ["mine/nets.py"]
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    outside = tmp_path.parent / "elsewhere.py"
+    outside.write_text("", encoding="utf-8")
+    Path("linked.py").symlink_to(outside)
+    message = "model.python = linked.py: is a link out of the folder of params.yaml; put a copy"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        source.digests(Model(python="linked.py", function="build"))
+
+
 def test_a_new_import_is_seen() -> None:
     source.write(MODEL)
     Path("mine/late.py").write_text("import unread\n", encoding="utf-8")

@@ -20,6 +20,7 @@ from torch import nn
 
 from powtwo.network.architecture import of_model
 from powtwo.network.params import Model
+from powtwo.network.reading.onnx_operators import OPERATORS
 from powtwo.network.reading.read import ReadArchitecture
 
 RNG = np.random.default_rng(0)
@@ -126,6 +127,9 @@ FILES: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], str]] = {
                     CONV | {"pads": np.array([1, 0]), "axes": np.array([3])}, ""),
     "ceil": ([conv(), node("MaxPool", "a", "z", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
               *END], CONV, "maxpool2d"),
+    "same average": ([conv(), node("AveragePool", "a", "z", kernel_shape=[3, 2], strides=[2, 3],
+                                   auto_pad="SAME_UPPER", count_include_pad=1), *END], CONV,
+                     "avgpool2d"),
     "same maximum": ([conv(), node("MaxPool", "a", "z", kernel_shape=[3, 3], strides=[2, 2],
                                    auto_pad="SAME_UPPER"), *END], CONV, "maxpool2d"),
     "average": ([conv(), node("AveragePool", "a", "z", kernel_shape=[2, 3], pads=[1, 1, 0, 1],
@@ -286,7 +290,26 @@ def test_another_number_of_classes_is_refused() -> None:
 
 def test_what_is_no_file_of_onnx_is_refused() -> None:
     Path("net.onnx").write_bytes(b"no model")
-    with pytest.raises(ValueError, match=r"^net.onnx: is no valid ONNX file"):
+    with pytest.raises(ValueError, match=r"^net.onnx: is no ONNX file .DecodeError.; give one"):
         read()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"^model.onnx = absent.onnx: no such file; correct it"):
         read("absent.onnx")
+
+
+def test_old_files_are_refused() -> None:
+    write([conv("z"), *END], CONV)
+    model = onnx.load("net.onnx")
+    model.opset_import[0].version = 6
+    onnx.save(model, "net.onnx")
+    with pytest.raises(ValueError, match=r"^net.onnx: is of opset 6; 7 and later are read: use"):
+        read()
+
+
+def test_zeros_hide_nothing_that_is_misread(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = [node("GlobalAveragePool", "z", "p"), node("Flatten", "p", "f"),
+            node("MatMul", "f v", "y")]  # fmt: skip
+    write([conv(), node("Relu", "a", "z"), *last], CONV | {"v": np.zeros((4, 4), np.float32)})
+    check_equal()
+    monkeypatch.setitem(OPERATORS, "Relu", lambda made: made("identity"))
+    with pytest.raises(ValueError, match=r"^net.onnx: was misread: outputs differ by 0"):
+        read()

@@ -24,8 +24,7 @@ PATH = Path("nets.py")
 
 def read(module: nn.Module, classes: int = CLASSES) -> ReadArchitecture:
     module = module.eval()
-    operations = torch_module.operations(module, IMAGE)
-    return layered(operations, module, PATH, IMAGE, classes)
+    return layered(torch_module.made(module, IMAGE), PATH, IMAGE, classes)
 
 
 def check_equal(module: nn.Module) -> ReadArchitecture:
@@ -88,6 +87,7 @@ READ = {
                                "conv2d relu maxpool2d flatten linear"),
     "zeros before an average": (lambda x: F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), 2),
                                 "conv2d avgpool2d flatten linear"),
+    "casts": (lambda x: x.float().to(torch.float32), "conv2d flatten linear"),
     "dropout": (lambda x: F.dropout(x, 0.5, training=False), "conv2d dropout flatten linear"),
     "matrix product": (lambda x: x.flatten(1) @ torch.ones(252, 5) + torch.arange(5.0),
                        "conv2d flatten linear linear"),
@@ -98,6 +98,28 @@ READ = {
 def test_operators(name: str) -> None:
     function, layers = READ[name]
     assert kinds(check_equal(Lambda(function))) == layers
+
+
+class Aliased(nn.Module):
+    """A value that changes through another name for it, before a last layer of zeros."""
+
+    def __init__(self, first: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.first, self.linear = nn.Conv2d(3, 4, 3), first, nn.Linear(252, CLASSES)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        self.first(y).relu_()
+        return self.linear(y.flatten(1))
+
+
+def test_zeros_hide_nothing_that_is_misread() -> None:
+    architecture = read(Aliased(lambda y: y))
+    assert kinds(architecture) == "conv2d relu flatten linear"
+    assert not architecture.build().state_dict()["3.weight"].any(), "its own weights"
+    with pytest.raises(ValueError, match="was misread: outputs differ by 0"):
+        read(Aliased(lambda y: y.view(y.shape)))
 
 
 def test_training_goes_on_as_the_module_has_it() -> None:
@@ -131,6 +153,7 @@ def grouped_twice(x: Tensor) -> Tensor:
 
 SAME_INPUT = "only convolutions can be concatenated that read the same layer"
 REFUSED = {
+    "a cast": (lambda x: x.double().float(), "to (to): casts to torch.float64; stay in float32"),
     "no momentum": (nn.BatchNorm2d(4, momentum=None), "has a momentum of 0 or None; give it one"),
     "activation": (lambda x: x.sigmoid(), "sigmoid (sigmoid): is not read; use ReLU or ReLU6"),
     "scale": (lambda x: x * 2, "mul (mul): is not read; data.normalize has mean and deviation;"),
@@ -199,7 +222,7 @@ LOGITS = {
     "a maximum": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten()),
                   "its logits come from a max pooling; end with a linear layer or an average"),
     "epsilon": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=2), nn.Flatten(),
-                              nn.Linear(252, 4)), "epsilon"),
+                              nn.Linear(252, 4)), "1 (batch_norm): has epsilon = 2.0"),
 }  # fmt: skip
 
 
@@ -257,6 +280,10 @@ def gives(outputs):
     module.forward = lambda x: outputs(module[2](module[1](module[0](x))))
     return module
 
+def keywords(**known):
+    assert known == {"image": (3, 11, 9), "classes": 4}
+    return plain()
+
 def a_dict():
     return gives(lambda y: {"y": y})
 
@@ -284,7 +311,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("nets")
 def test_function_in_a_file_gets_what_it_takes() -> None:
-    for function in ("build", "plain"):
+    for function in ("build", "plain", "keywords"):
         torch.manual_seed(0)
         model = Model(python="mine/nets.py", function=function)
         architecture = of_model(model, IMAGE, CLASSES)
@@ -305,10 +332,15 @@ def test_function_in_a_file_gets_what_it_takes() -> None:
         ("mine/nets.py", "double", "0.weight: is torch.float64; return a module in float32"),
         ("mine/nets.py", "two_outputs", "mine/nets.py: has 1 inputs and 2 outputs; it must take"),
         ("mine/nets.py", "exits", "mine/nets.py: exits(): SystemExit at line"),
-        ("mine/nets.py", "a_dict", "mine/nets.py: cannot be read (AttributeError: 'dict' object"),
-        ("mine/nets.py", "none", "mine/nets.py: cannot be read (KeyError: 'None'); docs/networks"),
+        ("mine/nets.py", "a_dict", "mine/nets.py: returns a dict; return the logits alone"),
+        ("mine/nets.py", "none", "mine/nets.py: its output does not come from the images; return"),
         ("mine/nets.py", "itself_times_itself", "mine/nets.py: t (t): is not read; replace it"),
-        ("broken.py", "build", "broken.py: import: SyntaxError at line 1: invalid syntax"),
+        ("broken.py", "build", "broken.py: no Python at line 1 (invalid syntax); correct it"),
+        (
+            "absent.py",
+            "build",
+            "model.python = absent.py: no such file; correct it: paths be",
+        ),
     ],
 )
 def test_a_function_that_cannot_be_used_is_refused(file: str, function: str, message: str) -> None:

@@ -42,6 +42,19 @@ def test_macs_and_accumulators_of_the_labs_network() -> None:
     assert modules[1].fan_in == 0  # a batch norm is folded
 
 
+def test_what_no_stage_would_take_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PARAMS.read_text(encoding="utf-8").replace("model:", "model:\n  pyton: nets.py", 1)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["layers"])
+    with pytest.raises(SystemExit):
+        layers.main()
+    line = "layers: params.yaml: model.pyton = 'nets.py': unknown key; did you mean 'python'?\n"
+    assert capsys.readouterr() == ("", line)
+
+
 def test_any_layout_is_listed() -> None:
     text = layers.plain_text(list(layers.of_model(Architecture((8, "M"), (), 3))))
     assert re.search(r"1 +Conv2d +8 × 32 × 32 +224 ", text)

@@ -9,6 +9,7 @@ folded        its layers for inference
 folding       from modules to them: batch norms folded in
 params        the section `model` of params.yaml
 source        which files of the user's it names, as digests
+python_files  what a Python file imports and names
 reading       networks of others: PyTorch functions and float ONNX files
 schema        what its file may say
 """

@@ -15,16 +15,14 @@ from math import prod
 import torch
 from torch import nn
 
-from powtwo.core.params import StageParams
-from powtwo.core.stages import read_params
 from powtwo.dataset.images import Shape
 from powtwo.network import architecture
 from powtwo.network.architecture import LAB_IMAGE, AnyArchitecture
 from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
 from powtwo.network.reading.read import read
+from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
-from powtwo.sources.params import Source
 
 LARGEST_PRODUCT = 127 * 128  # of an 8-bit weight and an 8-bit code less its zero point, 128
 MB = 2**20
@@ -35,13 +33,6 @@ NAMES = {  # of layers without a module of torch.nn
 }  # fmt: skip
 TITLES = ("layer", "type", "output shape", "parameters", "MACs", "INT8 weights, B",
           "INT8 output, B", "accumulator, bits")  # fmt: skip
-
-
-class Reads(StageParams):
-    """What this tool reads of params.yaml."""
-
-    data: Source
-    model: Model
 
 
 @dataclass(frozen=True)
@@ -162,7 +153,7 @@ def main() -> None:
     with one_line_errors("layers"):
         if classes and not re.fullmatch("[1-9][0-9]{0,5}", classes):
             raise ValueError(f"--classes {classes}: must be a number from 1 on")
-        params = Reads.read(read_params())
+        params = schema.load()
         image = params.data.shape
         network = _network(params.model, image, int(classes) if classes else None)
         print(plain_text(list(of_model(network)), image))

@@ -8,6 +8,7 @@ torch_operators  what each ATen operator says
 onnx_file        from a float ONNX file to operations
 onnx_constants   what depends on constants and on sizes alone, computed
 onnx_operators   what each of its operators says
+randomized       either with random weights, so that nothing misread can hide
 rewrites         operations that others say as well: paddings, biases, shapes
 joining          convolutions side by side as one
 to_layers        from operations to `Specs` and the weights of `GraphNetwork`

@@ -7,7 +7,7 @@ Source: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,20 @@ import onnx.inliner
 import torch
 from torch import Tensor
 
+from powtwo.network.reading import randomized
 from powtwo.network.reading.onnx_constants import STANDARD, Constants, Shapes, simplified
 from powtwo.network.reading.onnx_operators import OPERATORS, SEVERAL, Node
-from powtwo.network.reading.operations import Operation, Operations, Parameters, refuse_operator
+from powtwo.network.reading.operations import (
+    Made,
+    Operation,
+    Operations,
+    Parameters,
+    refuse_operator,
+)
 
 BATCH = 2  # images, where the file does not say how many
 FLOAT = onnx.TensorProto.FLOAT
+OLDEST = 7  # opset that ONNX Runtime runs
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
@@ -38,7 +46,21 @@ def load(path: Path) -> onnx.ModelProto:
         raise
     except Exception as error:
         raise ValueError(f"is no valid ONNX file ({type(error).__name__}: {error})") from None
+    version = next((each.version for each in model.opset_import if not each.domain), OLDEST)
+    if version < OLDEST:
+        raise ValueError(
+            f"is of opset {version}; {OLDEST} and later are read: use onnx.version_converter"
+        )
     return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def made(model: onnx.ModelProto, image: tuple[int, ...]) -> Made:
+    """Return a file for images (C, H, W) as ONNX Runtime has it."""
+    return Made(
+        partial(operations, model, image),
+        partial(run, model),
+        partial(randomized.file, model),
+    )
 
 
 def operations(model: onnx.ModelProto, image: tuple[int, ...]) -> Operations:
@@ -110,7 +132,7 @@ def _step(
     return made if isinstance(made, list) else [made]
 
 
-def runs(model: onnx.ModelProto) -> Callable[[Tensor], Tensor]:
+def run(model: onnx.ModelProto, x: Tensor) -> Tensor:
     """Return what ONNX Runtime makes of images (N, C, H, W)."""
     import onnxruntime  # noqa: PLC0415 (takes time)
 
@@ -120,11 +142,7 @@ def runs(model: onnx.ModelProto) -> Callable[[Tensor], Tensor]:
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     source = session.get_inputs()[0]
-
-    def run(x: Tensor) -> Tensor:
-        batch = source.shape[0] if isinstance(source.shape[0], int) else len(x)
-        batches = torch.split(x.repeat(batch, 1, 1, 1), batch)  # whole ones; ours come first
-        outputs = [session.run(None, {source.name: each.numpy()})[0] for each in batches]
-        return torch.from_numpy(np.concatenate(outputs))[: len(x)]
-
-    return run
+    batch = source.shape[0] if isinstance(source.shape[0], int) else len(x)
+    batches = torch.split(x.repeat(batch, 1, 1, 1), batch)  # whole ones; ours come first
+    outputs = [session.run(None, {source.name: each.numpy()})[0] for each in batches]
+    return torch.from_numpy(np.concatenate(outputs))[: len(x)]

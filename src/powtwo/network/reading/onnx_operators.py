@@ -12,7 +12,7 @@ from onnx import helper
 from torch import Tensor
 
 from powtwo.network.reading.operations import SAME, Operation
-from powtwo.network.reading.torch_operators import cut, mean
+from powtwo.network.reading.torch_operators import check_epsilon, cut, mean
 
 SEVERAL = ("Add", "Sum", "Max", "Concat", "MatMul", "Gemm")  # read more than one value
 Result = Operation | list[Operation]
@@ -140,6 +140,7 @@ def _batch_norm(node: Node) -> Operation:
     made = node(
         "batch_norm", epsilon=node.attribute("epsilon", 1e-5), momentum=momentum, tensors=tensors
     )
+    check_epsilon(made)
     known = all(tensor is not None for tensor in tensors.values())
     plain = known and not node.attribute("training_mode", 0)
     made.require(plain, "has no constant statistics", "export the network for inference")

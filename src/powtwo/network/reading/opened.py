@@ -37,7 +37,7 @@ def noted() -> Iterator[set[Path]]:
         _noted = None
 
 
-def check(paths: Iterable[Path], known: Iterable[str]) -> None:
+def check(paths: Iterable[Path], known: Iterable[Path]) -> None:
     """Refuse files below the current folder that are not known.
 
     Raises:

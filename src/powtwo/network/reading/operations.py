@@ -21,8 +21,11 @@ biases that require no gradient keep their values in training.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -93,6 +96,16 @@ class Operations:
     def makers(self) -> dict[str, Operation]:
         """Return which operation gives each value."""
         return {step.output: step for step in self.steps}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network as its maker has it."""
+
+    operations: Callable[[], Operations]
+    run: Callable[[Tensor], Tensor]  # images (N, C, H, W) to outputs
+    randomized: Callable[[], AbstractContextManager[None]]  # both with random weights meanwhile
+    opened: AbstractSet[Path] = frozenset()  # files that were read to make it
 
 
 def refuse_operator(name: str, operator: str) -> NoReturn:

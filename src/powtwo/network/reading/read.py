@@ -6,9 +6,9 @@ What was read is run once beside what it was read of: an operator that is misrea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,13 +23,13 @@ from powtwo.network.folding import fold
 from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
 from powtwo.network.reading import opened
-from powtwo.network.reading.operations import Operation, Operations
+from powtwo.network.reading.operations import Made, Operation
 from powtwo.network.reading.rewrites import rewritten, split_softmax
 from powtwo.network.reading.to_layers import Layers, to_layers
+from powtwo.network.spec import Specs
 
 TOLERANCE = 1e-4  # of float32 sums in another order, relative to the largest output
 ANY_CLASSES = 2  # where nobody knows yet how many the images have
-Runs = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,23 @@ def read(model: Model, image: tuple[int, int, int], classes: int | None) -> Read
         ValueError: where it has what no layer says, or is for other images or classes.
         OSError: where there is no such file.
     """
-    path = Path(model.python or model.onnx or "")
+    path, names = Path(model.python or model.onnx or ""), source.names(model)
     with _named(path):
         front_end = _torch_module if model.python else _onnx_file
-        operations, runs = front_end(model, path, image, classes)
-        return layered(operations, runs, path, image, classes)
+        made = front_end(model, path, image, classes)
+        opened.check(made.opened, names)
+        return layered(made, path, image, classes)
 
 
 def layered(
-    operations: Operations, runs: Runs, path: Path, image: tuple[int, int, int], classes: int | None
+    made: Made, path: Path, image: tuple[int, int, int], classes: int | None
 ) -> ReadArchitecture:
-    """Return the layers of what a front end has read, compared with what `runs` it.
+    """Return the layers of what a front end has read, compared with what runs it.
 
     Raises:
         ValueError: as `read` does.
     """
-    operations, softmax = split_softmax(rewritten(operations))
-    specs, layers = to_layers(operations, image)
+    specs, layers, softmax = _layers(made, image)
     if classes is not None and specs.classes != classes:
         raise ValueError(
             f"gives {specs.classes} outputs, and the images have {classes} classes; give the last "
@@ -92,8 +92,17 @@ def layered(
     architecture = ReadArchitecture(specs, layers.weights, frozenset(layers.frozen), notes)
     _check_folding(architecture, layers.steps)
     _check_file(architecture)
-    _check_equal(architecture, runs, softmax)
+    _check_equal(architecture, made, softmax)
+    with made.randomized():  # zeros in the last layer would hide all before it
+        specs, others, _ = _layers(made, image)
+        _check_equal(ReadArchitecture(specs, others.weights, frozenset(), ()), made, softmax)
     return architecture
+
+
+def _layers(made: Made, image: tuple[int, int, int]) -> tuple[Specs, Layers, Operation | None]:
+    """Return the layers of a network up to its logits, and the softmax after them, if any."""
+    operations, softmax = split_softmax(rewritten(made.operations()))
+    return *to_layers(operations, image), softmax
 
 
 def _notes(layers: Layers, softmax: Operation | None) -> Iterator[str]:
@@ -116,24 +125,20 @@ def _check_file(architecture: ReadArchitecture) -> None:
 
 def _torch_module(
     model: Model, path: Path, image: tuple[int, int, int], classes: int | None
-) -> tuple[Operations, Runs]:
+) -> Made:
     from powtwo.network.reading import torch_module  # noqa: PLC0415 (no other network needs it)
 
     assert model.function is not None
     with opened.noted() as paths:
         module = torch_module.load(path, model.function, image, classes or ANY_CLASSES)
-    opened.check(paths, source.digests(model))
-    return torch_module.operations(module, image), module
+    return replace(torch_module.made(module, image), opened=paths)
 
 
-def _onnx_file(
-    _: Model, path: Path, image: tuple[int, int, int], classes: int | None
-) -> tuple[Operations, Runs]:
+def _onnx_file(_: Model, path: Path, image: tuple[int, int, int], classes: int | None) -> Made:
     from powtwo.network.reading import onnx_file  # noqa: PLC0415
 
     del classes
-    file = onnx_file.load(path)
-    return onnx_file.operations(file, image), onnx_file.runs(file)
+    return onnx_file.made(onnx_file.load(path), image)
 
 
 @contextmanager
@@ -179,7 +184,7 @@ def _check_logits(layers: Sequence[FoldedLayer]) -> None:
         (last,) = reads[last]
 
 
-def _check_equal(architecture: ReadArchitecture, runs: Runs, softmax: Operation | None) -> None:
+def _check_equal(architecture: ReadArchitecture, made: Made, softmax: Operation | None) -> None:
     """Compare outputs on random images.
 
     Raises:
@@ -188,13 +193,13 @@ def _check_equal(architecture: ReadArchitecture, runs: Runs, softmax: Operation 
     x = torch.randn(2, *architecture.image, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours: Tensor = architecture.build().eval()(x)
-        theirs = runs(x)
+        theirs = made.run(x)
     if softmax is not None:
         ours = ours.log_softmax(1) if softmax.options["log"] else ours.softmax(1)
     largest = max(1.0, theirs.abs().max().item())
     difference = (ours - theirs).abs().max().item() / largest
     if not difference <= TOLERANCE:
         raise ValueError(
-            f"was misread: outputs differ by {difference:.2g} of the largest; replace operators "
-            "that work in place (inplace=True), or tell us"
+            f"was misread: outputs differ by {difference:.2g} of the largest; where an operator "
+            "works in place (inplace=True), use one that does not, or tell us"
         )

@@ -158,11 +158,11 @@ def _pool(layers: Layers, step: Operation, source: int) -> int:
     kernel, stride, dilation = (step.options[key] for key in ("kernel", "stride", "dilation"))
     step.require(set(dilation) == {1}, f"has dilation {dilation}", "use 1")
     _image(layers, step, source)
-    padding = _padding(layers, step, source, kernel)
+    padding = given = _padding(layers, step, source, kernel)
     if step.options["ceil"]:
         padding = _with_last_windows(layers.shape(source), kernel, stride, padding)
     if step.kind == "avgpool2d":
-        counted = step.options["counts_padding"] and padding == tuple(step.options["padding"])
+        counted = step.options["counts_padding"] and padding == given
         step.require(
             counted or not any(padding),
             "averages over fewer pixels at the borders",

@@ -15,17 +15,27 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from powtwo.network.reading.operations import Operation, Operations, Parameters, refuse_operator
+from powtwo.network import python_files
+from powtwo.network.reading import randomized
+from powtwo.network.reading.operations import (
+    Made,
+    Operation,
+    Operations,
+    Parameters,
+    refuse_operator,
+)
 from powtwo.network.reading.torch_operators import OPERATORS, Call
 
 MODULE = "network_of_the_user"  # in sys.modules, beside which the file's own name may be taken
 BATCH = 2  # images to trace with; one is a size that PyTorch may take as such
+ASSERTION = "_assert_tensor_metadata"  # before a cast; the cast is read
 TRANSPOSES = ("t", "numpy_T")
 
 
@@ -56,7 +66,7 @@ def _imported(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE] = module  # as dataclasses expect it
-    sys.path.insert(0, str(path.parent.resolve()))
+    sys.path[:0] = map(str, python_files.search_path(path))
     _call(spec.loader.exec_module, {"module": module}, path, "import")
     return module
 
@@ -73,6 +83,8 @@ def _arguments(build: Callable[..., Any], name: str, known: dict[str, Any]) -> d
             raise ValueError(
                 f"{name}() needs {each.name}; give it a default: only image and classes are given"
             )
+    if any(each.kind is each.VAR_KEYWORD for each in signature.values()):
+        return known
     return {key: value for key, value in known.items() if key in signature}
 
 
@@ -91,6 +103,22 @@ def _call(function: Callable[..., Any], arguments: dict[str, Any], path: Path, w
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
         place = f" at line {line}" if line else ""
         raise ValueError(f"{what}: {type(error).__name__}{place}: {error}") from error
+
+
+def made(module: nn.Module, image: tuple[int, ...]) -> Made:
+    """Return a module for images (C, H, W) as PyTorch has it."""
+    return Made(
+        partial(operations, module, image),
+        partial(_run, module),
+        partial(randomized.module, module),
+    )
+
+
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    output = module(x)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"returns a {type(output).__name__}; return the logits alone")
+    return output
 
 
 def operations(module: nn.Module, image: tuple[int, ...]) -> Operations:
@@ -148,7 +176,7 @@ class _Walk:
                     self._values[node.name] = node.name
             elif node.op == "call_function":
                 self._call(node)
-        last = self._values[str(outputs[0])]
+        last = self._values.get(str(outputs[0]))
         if not isinstance(last, str):
             raise ValueError("its output does not come from the images; return logits")
         return Operations(str(inputs[0]), last, tuple(self._steps))
@@ -161,7 +189,11 @@ class _Walk:
         else:
             name, arguments = _name(target), _by_schema(node)
         place = _place(node)
-        if self._computed(node) or (name in TRANSPOSES and self._transposed(node)):
+        if (
+            name == ASSERTION
+            or self._computed(node)
+            or (name in TRANSPOSES and self._transposed(node))
+        ):
             return
         if name.rstrip("_") not in OPERATORS:
             refuse_operator(place, name)

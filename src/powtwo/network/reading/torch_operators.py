@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from powtwo.network.reading.operations import Operation
@@ -68,6 +69,7 @@ def _batch_norm(call: Call) -> Operation:
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: a[name] for name in names if a[name] is not None}
     made = call("batch_norm", a["input"], epsilon=a["eps"], momentum=a["momentum"], tensors=tensors)
+    check_epsilon(made)
     made.require(
         not a["training"] and "running_mean" in tensors,
         "has no running statistics",
@@ -76,6 +78,14 @@ def _batch_norm(call: Call) -> Operation:
     rule = "has a momentum of 0 or None"  # which look alike here, and train differently
     made.require(a["momentum"] > 0, rule, "give it one above 0, such as 0.1")
     return made
+
+
+def check_epsilon(made: Operation) -> None:
+    """Refuse a batch norm whose epsilon no file of ours may have."""
+    epsilon = made.options["epsilon"]
+    made.require(
+        0 < epsilon <= 1, f"has epsilon = {epsilon}", "give it one of 0 to 1, such as 1e-5"
+    )
 
 
 def _cut(call: Call) -> Operation:
@@ -179,6 +189,13 @@ def _dropout(call: Call) -> Operation:
     return call("dropout", call.arguments["input"], probability=call.arguments["p"])
 
 
+def _cast(call: Call) -> Operation:
+    dtype = call.arguments.get("dtype")
+    made = call("identity", call.arguments["self"])
+    made.require(dtype in (None, torch.float32), f"casts to {dtype}", "stay in float32")
+    return made
+
+
 def _two(value: int | Sequence[int]) -> tuple[int, int]:
     values = [value] * 2 if isinstance(value, int) else list(value) * (2 if len(value) == 1 else 1)
     return values[0], values[1]
@@ -201,7 +218,7 @@ OPERATORS: dict[str, Callable[[Call], Operation | list[Operation]]] = {
     "flatten": _reshape, "view": _reshape, "reshape": _reshape, "squeeze": _reshape,
     "unsqueeze": _reshape, "unflatten": _reshape,
     "cat": _concat, "concat": _concat, "pad": _pad, "constant_pad_nd": _pad,
-    "dropout": _dropout,
+    "dropout": _dropout, "to": _cast,
     "softmax": _softmax(log=False), "log_softmax": _softmax(log=True),
     **dict.fromkeys(("contiguous", "clone", "alias", "detach", "getitem"), _plain("identity")),
 }  # fmt: skip
