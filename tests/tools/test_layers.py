@@ -84,15 +84,22 @@ def test_a_network_of_ones_own_has_the_outputs_that_it_has_and_tells_what_is_lef
     values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     values["model"] = {"python": "nets.py", "function": "build"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    layers_of_three = "nn.Flatten(), nn.Linear(3072, 3), nn.Softmax(1)"
-    code = f"from torch import nn\n\ndef build():\n    return nn.Sequential({layers_of_three})\n"
+    code = """from torch import nn
+
+def build():
+    head = nn.Linear(3072, 3)
+    head.bias.requires_grad_(False)
+    return nn.Sequential(nn.Flatten(), nn.Sequential(head), nn.Softmax(1))
+"""
     (tmp_path / "nets.py").write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["layers"])
     layers.main()
     text = capsys.readouterr().out
-    assert re.search(r"2 +Linear +3 +9,219 ", text)
-    assert text.endswith("nets.py: 2 (softmax) is left out: logits are trained and quantized\n")
+    assert re.search(r"2 +Linear +3 +9,219 .* 1\.0\n", text), "its place in the module"
+    assert "Trainable params: 9,216\nNon-trainable params: 3\n" in text
+    assert "nets.py: 2 (softmax) is left out: logits are trained and quantized\n" in text
+    assert "nets.py: 1 weights and biases keep their values in training, as requires" in text
     monkeypatch.setattr("sys.argv", ["layers", "--classes", "4"])
     with pytest.raises(SystemExit, match="^1$"):
         layers.main()

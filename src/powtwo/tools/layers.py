@@ -20,7 +20,7 @@ from powtwo.network import architecture
 from powtwo.network.architecture import LAB_IMAGE, AnyArchitecture
 from powtwo.network.graph import GraphArchitecture, GraphNetwork
 from powtwo.network.params import Model
-from powtwo.network.reading.read import read
+from powtwo.network.reading.read import ReadArchitecture, read
 from powtwo.sidecar import schema
 from powtwo.sidecar.one_line import one_line_errors
 
@@ -43,6 +43,8 @@ class ModuleShape:
     output_shape: tuple[int, ...]  # (C, H, W) or (features,)
     parameters: int
     fan_in: int  # weights that one output sums up; 0: no multiplications
+    frozen: int = 0  # parameters among them that training leaves alone
+    place: str = ""  # in the network of a user's that it was read of
 
     @property
     def outputs(self) -> int:
@@ -85,16 +87,21 @@ def of_model(network: AnyArchitecture) -> Iterator[ModuleShape]:
 def _of_specs(network: GraphArchitecture) -> Iterator[ModuleShape]:
     with torch.device("meta"):
         modules = GraphNetwork(network.specs)._modules
-    specs = network.specs
+    specs, frozen = network.specs, frozenset[str]()
+    places = ("",) * len(specs.layers)
+    if isinstance(network, ReadArchitecture):
+        frozen, places = network.frozen, network.places
     for index, (spec, shape) in enumerate(zip(specs.layers, specs.shapes, strict=True)):
         module = modules.get(str(index))
-        parameters = sum(p.numel() for p in module.parameters()) if module else 0
+        sizes = {name: p.numel() for name, p in module.named_parameters()} if module else {}
         weighted = isinstance(module, nn.Conv2d | nn.Linear)
         yield ModuleShape(
             type(module).__name__ if module else NAMES[spec.kind],
             shape,
-            parameters,
+            sum(sizes.values()),
             module.weight[0].numel() if weighted else 0,  # type: ignore[union-attr, index]
+            sum(size for name, size in sizes.items() if f"{index}.{name}" in frozen),
+            places[index],
         )
 
 
@@ -115,13 +122,14 @@ def _cells(module: ModuleShape) -> list[str]:
 def totals(modules: list[ModuleShape], image: Shape = LAB_IMAGE) -> dict[str, str]:
     """Return the sums below the table; sizes in MiB, as torchsummary's MB are."""
     parameters = sum(module.parameters for module in modules)
+    frozen = sum(module.frozen for module in modules)
     inputs = 4 * prod(image) / MB
     passes = 2 * 4 * sum(module.outputs for module in modules) / MB  # forward and backward
     weights = 4 * parameters / MB
     return {
         "Total params": f"{parameters:,}",
-        "Trainable params": f"{parameters:,}",
-        "Non-trainable params": "0",
+        "Trainable params": f"{parameters - frozen:,}",
+        "Non-trainable params": f"{frozen:,}",
         "Total MACs": f"{sum(module.macs for module in modules):,}",
         "Input size (MB)": f"{inputs:.2f}",
         "Forward/backward pass size (MB)": f"{passes:.2f}",
@@ -134,11 +142,13 @@ def plain_text(modules: list[ModuleShape], image: Shape = LAB_IMAGE) -> str:
     """Return the table and its totals for a terminal."""
     rows = [list(TITLES), *cells(modules)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    is_read = any(module.place for module in modules)
+    places = ["from" if is_read else "", *(module.place for module in modules)]
     lines = [
         "  ".join(
-            [*map(str.ljust, row[:3], widths), *map(str.rjust, row[3:], widths[3:])]
+            [*map(str.ljust, row[:3], widths), *map(str.rjust, row[3:], widths[3:]), place]
         ).rstrip()
-        for row in rows
+        for row, place in zip(rows, places, strict=True)
     ]  # fmt: skip
     return "\n".join(
         [*lines, "", *(f"{key}: {value}" for key, value in totals(modules, image).items())]

@@ -38,6 +38,7 @@ class ReadArchitecture(GraphArchitecture):
 
     weights: dict[str, Tensor] = field(compare=False)
     frozen: frozenset[str] = field(compare=False)  # the weights that training leaves alone
+    places: tuple[str, ...] = field(compare=False)  # of each layer in the user's network
     said: tuple[str, ...] = field(compare=False)  # a line each
 
     @property
@@ -89,13 +90,14 @@ def layered(
             "layer as many outputs"
         )
     notes = tuple(f"{path}: {note}" for note in _notes(layers, softmax))
-    architecture = ReadArchitecture(specs, layers.weights, frozenset(layers.frozen), notes)
+    places = tuple(step.name for step in layers.steps)
+    architecture = ReadArchitecture(specs, layers.weights, frozenset(layers.frozen), places, notes)
     _check_folding(architecture, layers.steps)
     _check_file(architecture)
     _check_equal(architecture, made, softmax)
     with made.randomized():  # zeros in the last layer would hide all before it
         specs, others, _ = _layers(made, image)
-        _check_equal(ReadArchitecture(specs, others.weights, frozenset(), ()), made, softmax)
+        _check_equal(ReadArchitecture(specs, others.weights, frozenset(), (), ()), made, softmax)
     return architecture
 
 
