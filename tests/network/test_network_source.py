@@ -114,16 +114,43 @@ def build():
         ("Path('mine/%snamed.bin' % str('un')).read_bytes()", "mine/unnamed.bin"),
         ("[each.read_bytes() for each in Path('mine').glob('unn*.bin')]", "mine/unnamed.bin"),
         ("__import__('un' + 'read')", "mine/unread.py"),
+        ("(Path('mine') / 'deep' / 'unnamed.bin').read_bytes()", "mine/deep/unnamed.bin"),
     ],
 )
 def test_a_file_that_is_opened_must_be_named(opens: str, name: str) -> None:
     Path("mine/unnamed.bin").touch()
+    Path("mine/deep").mkdir()
+    Path("mine/deep/unnamed.bin").touch()
     Path("mine/nets.py").write_text(BUILD.format(opens=opens), encoding="utf-8")
     message = f"mine/nets.py: opens {name}, which its code does not name, so that"
     for _ in range(2):  # the second time, it may come from a cache
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}.* write {name!r} into it"):
             read(MODEL, (3, 2, 2), None)
         sys.modules.pop("unread", None)
+
+
+def test_what_stages_write_and_what_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path.parent / "outside.bin").touch()
+    Path("mine/link.bin").symlink_to(tmp_path.parent / "outside.bin")
+    Path("models").mkdir()
+    Path("models/float.bin").touch()
+    lines = {
+        "Path('models/float.bin').read_bytes()": "models/float.bin, which stages write; put a copy",
+        "Path('../outside.bin').read_bytes()": "../outside.bin, which lies elsewhere; put a copy",
+        "Path('mine/link.bin').read_bytes()": "mine/link.bin, which lies elsewhere; put a copy",
+    }
+    for line, message in lines.items():
+        Path("mine/nets.py").write_text(BUILD.format(opens=line), encoding="utf-8")
+        assert list(source.digests(MODEL)) == ["mine/nets.py"]
+        with pytest.raises(ValueError, match=f"^mine/nets.py: opens {re.escape(message)}"):
+            read(MODEL, (3, 2, 2), None)
+
+
+def test_a_file_is_no_part_of_a_package() -> None:
+    Path("mine/nets.py").write_text("\nfrom .blocks import block\n", encoding="utf-8")
+    message = "mine/nets.py: line 2: from .blocks import block: the file is no part of a package;"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        source.digests(MODEL)
 
 
 def test_what_is_named_elsewhere_or_written_may_be_opened(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ READ = {
                                "conv2d relu maxpool2d flatten linear"),
     "zeros before an average": (lambda x: F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), 2),
                                 "conv2d avgpool2d flatten linear"),
+    "dropout in place": (nn.Dropout(0.5, inplace=True), "conv2d dropout flatten linear"),
     "casts": (lambda x: x.float().to(torch.float32), "conv2d flatten linear"),
     "dropout": (lambda x: F.dropout(x, 0.5, training=False), "conv2d dropout flatten linear"),
     "matrix product": (lambda x: x.flatten(1) @ torch.ones(252, 5) + torch.arange(5.0),
@@ -122,6 +123,31 @@ def test_zeros_hide_nothing_that_is_misread() -> None:
         read(Aliased(lambda y: y.view(y.shape)))
 
 
+class Limited(nn.Module):
+    """Weights that are no layer's, and state that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(252, CLASSES)
+        self.register_buffer("low", torch.zeros(1))
+        self.register_buffer("seen", torch.ones(1).expand(8))
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(torch.clamp_min(self.conv(x), 0).flatten(1)) + self.low
+
+
+def test_random_weights_are_drawn_where_they_can_be() -> None:
+    module = Limited()
+    kept = {name: tensor.clone() for name, tensor in module.named_buffers()}
+    architecture = check_equal(module)
+    assert kinds(architecture) == "conv2d relu flatten linear"
+    assert torch.equal(architecture.build().state_dict()["0.weight"], module.conv.weight)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in module.named_buffers())
+
+
 def test_training_goes_on_as_the_module_has_it() -> None:
     module = nn.Sequential(
         nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, affine=False, momentum=0.25), nn.ReLU(),
@@ -153,6 +179,9 @@ def grouped_twice(x: Tensor) -> Tensor:
 
 SAME_INPUT = "only convolutions can be concatenated that read the same layer"
 REFUSED = {
+    "detach": (lambda x: x.detach(), "detach (detach): is not read; leave it out, and keep what"),
+    "rounded up": (lambda x: F.max_pool2d(F.pad(x.relu(), (0, 0, 0, 2)), 2, ceil_mode=True),
+                   "max_pool2d (max_pool2d): rounds up the size of what pad padded; give the pad"),
     "a cast": (lambda x: x.double().float(), "to (to): casts to torch.float64; stay in float32"),
     "no momentum": (nn.BatchNorm2d(4, momentum=None), "has a momentum of 0 or None; give it one"),
     "activation": (lambda x: x.sigmoid(), "sigmoid (sigmoid): is not read; use ReLU or ReLU6"),

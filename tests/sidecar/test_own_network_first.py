@@ -8,6 +8,8 @@ import pytest
 import yaml
 from closure import ROOT
 
+from powtwo.network.params import Model
+from powtwo.network.reading.read import read
 from powtwo.sidecar.run_log import observed
 
 NETS = """from torch import nn
@@ -36,6 +38,21 @@ def test_an_operator_that_is_not_read(capsys: pytest.CaptureFixture[str]) -> Non
         "download: nets.py: 1 (silu): is not read; use ReLU or ReLU6; docs/networks.md lists what"
     )
     assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.usefixtures("_folder")
+def test_weights_for_another_number_of_classes_are_left_to_training() -> None:
+    text = NETS.format(activation="ReLU").replace(
+        "    return",
+        "    nn.Linear(7, classes).load_state_dict(nn.Linear(7, 10).state_dict())\n    return",
+    )
+    Path("nets.py").write_text(text, encoding="utf-8")
+    with observed("download"):
+        pass
+    model = Model(python="nets.py", function="build")
+    with pytest.raises(ValueError, match=r"^nets.py: fails with classes = 2, .*--classes N"):
+        read(model, (3, 32, 32), None)
+    read(model, (3, 32, 32), 10)
 
 
 @pytest.mark.usefixtures("_folder")

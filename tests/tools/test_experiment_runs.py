@@ -122,6 +122,17 @@ def test_a_stage_that_fails_is_not_tried_again(small: SmallPipeline) -> None:
     assert small.ran() == ["seed", "trained 4"]
 
 
+def test_what_no_other_attempt_would_change_is_not_tried_again(small: SmallPipeline) -> None:
+    text = (small.root / "dvc.yaml").read_text(encoding="utf-8")
+    small.write("dvc.yaml", text.replace("outs: [", "outs: [models/never.txt, "))
+    said = small.tool("one", "fails", code=1).stderr
+    assert said == (
+        "exp: fails: failed to reproduce 'train': output 'models/never.txt' does not exist; "
+        "log: logs/experiments/fails.log\n"
+    )
+    assert small.ran() == ["trained 4"]
+
+
 def test_every_point_is_checked_before_the_first_runs(small: SmallPipeline) -> None:
     small.write("points.yaml", "points:\n  - {seed: 1}\n  - {seed: 2, train.epoch: 3}\n")
     refused = small.tool("sweep", "points.yaml", code=1)

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import CodeType
 
+from powtwo.network.params import WRITTEN
+
 LONGEST = 200  # characters of a string that may be a path
 
 
@@ -38,12 +40,13 @@ def reads(path: Path) -> list[Path]:
             continue
         modules.add(module)
         tree, code = _parsed(module)
+        if len(modules) == 1:
+            _check_absolute(tree, path)
         left += [each.resolve() for each in _imported(tree, module, bases)]
-        texts = [text for text in _strings(code) if not Path(text).is_absolute()]
         folders = {*bases, module.parent}
-        named |= {file.resolve() for text in texts for file in _existing(text, folders)}
-    found = {each for each in modules | named if each.is_relative_to(root)}
-    return sorted(each.relative_to(root) for each in found)
+        named |= {file.resolve() for text in _strings(code) for file in _existing(text, folders)}
+    found = [each.relative_to(root) for each in modules | named if each.is_relative_to(root)]
+    return sorted(each for each in found if each.parts[0] not in WRITTEN)
 
 
 def _parsed(path: Path) -> tuple[ast.Module, CodeType]:
@@ -57,6 +60,18 @@ def _parsed(path: Path) -> tuple[ast.Module, CodeType]:
         raise ValueError(f"{name}: no Python{line} ({reason}); correct it") from None
 
 
+def _check_absolute(tree: ast.Module, path: Path) -> None:
+    """Refuse relative imports in a file that is imported alone, and not as part of a package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            names = ", ".join(each.name for each in node.names)
+            dots = "." * node.level + (node.module or "")
+            raise ValueError(
+                f"{path}: line {node.lineno}: from {dots} import {names}: the file is no part of a "
+                "package; name the module by its place below the file's folder or params.yaml's"
+            )
+
+
 def _imported(tree: ast.Module, module: Path, bases: Sequence[Path]) -> Iterator[Path]:
     """Yield the files of what a module imports, wherever in its code."""
     for node in ast.walk(tree):
@@ -64,7 +79,8 @@ def _imported(tree: ast.Module, module: Path, bases: Sequence[Path]) -> Iterator
             for each in node.names:
                 yield from _of_name(each.name.split("."), bases)
         elif isinstance(node, ast.ImportFrom):
-            where = [module.parents[node.level - 1]] if node.level else bases
+            parents = module.parents[node.level - 1 :] if node.level else ()
+            where = parents[:1] if node.level else bases
             for each in node.names:
                 yield from _of_name([*(node.module or "").split("."), each.name], where)
 

@@ -61,9 +61,13 @@ def _refuse_network(params: Params) -> None:
         ValueError: naming its file, the layer, the operator, the rule and the remedy.
     """
     if params.model.files:
-        from powtwo.network.reading.read import read  # noqa: PLC0415  # takes seconds
+        from powtwo.network.reading.operations import ClassesError  # noqa: PLC0415  # takes seconds
+        from powtwo.network.reading.read import read  # noqa: PLC0415
 
-        network = read(params.model, params.data.shape, None)
+        try:
+            network = read(params.model, params.data.shape, None)
+        except ClassesError:  # the stage train knows how many there are
+            return
         if params.train.epochs and not network.trains:
             raise ValueError(
                 f"train.epochs = {params.train.epochs}: {params.model.files[0]} has no parameter "

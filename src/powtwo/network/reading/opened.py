@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import powtwo
+from powtwo.network.params import WRITTEN
 
 NOT_OF_USERS = (Path(sys.prefix), Path(powtwo.__file__).parent)
 _noted: set[Path] | None = None  # while it is a set; a hook cannot be removed
@@ -43,15 +44,31 @@ def check(paths: Iterable[Path], known: Iterable[Path]) -> None:
     Raises:
         ValueError: naming one, and what to do.
     """
-    root, found = Path().resolve(), {_source(path.resolve()) for path in paths}
+    root = Path().resolve()
     allowed = {(root / name).resolve() for name in known}
-    for path in sorted(found - allowed):
-        if path.is_relative_to(root) and path.is_file() and not _is_of_others(path):
-            name = path.relative_to(root).as_posix()
-            raise ValueError(
-                f"opens {name}, which its code does not name, so that a change would train "
-                f"nothing again; write {path.name!r} or the whole path into it as one string"
-            )
+    for path in sorted(paths):
+        file, name = _source(path.resolve()), _name(path, root)
+        if name is None or file in allowed or not file.is_file():
+            continue
+        if _is_of_others(file) or _is_of_others(path):
+            continue
+        if not file.is_relative_to(root):
+            raise ValueError(f"opens {name}, which lies elsewhere; put a copy below params.yaml")
+        name = file.relative_to(root).as_posix()
+        if name.partition("/")[0] in WRITTEN:
+            raise ValueError(f"opens {name}, which stages write; put a copy into another folder")
+        raise ValueError(
+            f"opens {name}, which its code does not name, so that a change would train nothing "
+            f"again; write {name!r} into it as one string"
+        )
+
+
+def _name(path: Path, root: Path) -> str | None:
+    """Return the path from the root of what was opened by it, if it begins there."""
+    for base in (root, Path.cwd()):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return None
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:

@@ -44,6 +44,7 @@ REMEDIES = {  # by the operator's name in small letters
     **dict.fromkeys(("mul", "sub", "div"), _CONSTANTS),
     **dict.fromkeys(("transpose", "permute"), _LAYOUT),
     "feature_dropout": "use nn.Dropout",
+    "detach": "leave it out, and keep what comes before from training by requires_grad_(False)",
     "argmax": "end the network at its logits",
     "quantizelinear": "give the float file that this one was quantized from",
     "dequantizelinear": "give the float file that this one was quantized from",
@@ -116,6 +117,10 @@ def refuse_operator(name: str, operator: str) -> NoReturn:
     """
     remedy = REMEDIES.get(operator.lower().rstrip("_"), "replace it, or leave it out")
     raise ValueError(f"{name} ({operator}): is not read; {remedy}; {SEE}")
+
+
+class ClassesError(ValueError):
+    """The user's function fails, maybe as nobody knows yet how many classes there are."""
 
 
 class Parameters:

@@ -6,10 +6,9 @@ A last layer of zeros, or branches that begin as zeros, hide everything before t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod, sqrt
 
-import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -19,18 +18,18 @@ from torch import Tensor, nn
 @contextmanager
 def module(network: nn.Module) -> Iterator[None]:
     """Give a module random weights and statistics in the block, and its own ones after it."""
-    tensors = [each.detach() for each in network.state_dict().values()]
+    tensors = [each.detach() for each in (*network.parameters(), *network.buffers())]
     kept = [each.clone() for each in tensors]
     draws = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for tensor in tensors:
-            if tensor.is_floating_point() and tensor.dim():
-                tensor.copy_(_drawn(tuple(tensor.shape), draws))
+    for tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel() > 1:  # others may be limits of a clamp
+            with suppress(RuntimeError):  # one number that is seen as several
+                tensor.copy_(_drawn(tensor, draws))
     try:
         yield
     finally:
-        with torch.no_grad():
-            for tensor, old in zip(tensors, kept, strict=True):
+        for tensor, old in zip(tensors, kept, strict=True):
+            with suppress(RuntimeError):
                 tensor.copy_(old)
 
 
@@ -42,8 +41,8 @@ def file(model: onnx.ModelProto) -> Iterator[None]:
     draws = torch.Generator().manual_seed(0)
     for weight in weights:
         if prod(weight.dims) > 1:  # others may be the limits of a Clip
-            values = _drawn(tuple(weight.dims), draws).numpy().astype(np.float32)
-            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+            old = torch.from_numpy(numpy_helper.to_array(weight).copy())
+            weight.CopyFrom(numpy_helper.from_array(_drawn(old, draws).numpy(), weight.name))
     try:
         yield
     finally:
@@ -51,8 +50,9 @@ def file(model: onnx.ModelProto) -> Iterator[None]:
             weight.ParseFromString(old)
 
 
-def _drawn(shape: tuple[int, ...], draws: torch.Generator) -> Tensor:
-    """Draw weights that keep the size of what they weigh; of one dimension, all are near 1."""
-    if len(shape) == 1:  # a variance must be above 0
-        return torch.rand(shape, generator=draws) + 0.5
-    return torch.randn(shape, generator=draws) / sqrt(max(1, prod(shape[1:])))
+def _drawn(old: Tensor, draws: torch.Generator) -> Tensor:
+    """Draw weights that keep the size of what they weigh, and below 0 only where old ones are."""
+    if old.dim() < 2:
+        return torch.rand(old.shape, generator=draws) + 0.5
+    drawn = torch.randn(old.shape, generator=draws) / sqrt(max(1, old[0].numel()))
+    return drawn if (old < 0).any() else drawn.abs()

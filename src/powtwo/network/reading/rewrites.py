@@ -88,6 +88,9 @@ def _require_zeros_fit(step: Operation, pad: Operation, source: Operation | None
     """Refuse a pad that the window's own padding does not equal."""
     remedy = "give the padding to the layer itself"
     padding = step.options["padding"]
+    step.require(
+        not step.options.get("ceil"), f"rounds up the size of what {pad.name} padded", remedy
+    )
     step.require(padding not in SAME, f"pads again what {pad.name} padded", remedy)
     if step.kind == "maxpool2d":  # pads with -inf, which 0 equals where nothing is below
         positive = source is not None and source.kind in ("relu", "relu6") and not any(padding)

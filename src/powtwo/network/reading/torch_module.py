@@ -25,6 +25,7 @@ from torch import Tensor, fx, nn
 from powtwo.network import python_files
 from powtwo.network.reading import randomized
 from powtwo.network.reading.operations import (
+    ClassesError,
     Made,
     Operation,
     Operations,
@@ -34,27 +35,39 @@ from powtwo.network.reading.operations import (
 from powtwo.network.reading.torch_operators import OPERATORS, Call
 
 MODULE = "network_of_the_user"  # in sys.modules, beside which the file's own name may be taken
+ANY_CLASSES = 2  # where nobody knows yet how many the images have
 BATCH = 2  # images to trace with; one is a size that PyTorch may take as such
 ASSERTION = "_assert_tensor_metadata"  # before a cast; the cast is read
 TRANSPOSES = ("t", "numpy_T")
 
 
-def load(path: Path, function: str, image: tuple[int, ...], classes: int) -> nn.Module:
+def load(path: Path, function: str, image: tuple[int, ...], classes: int | None) -> nn.Module:
     """Return the module that a function in a file returns, ready for inference.
 
     Raises:
+        ClassesError: where it fails for a number of classes that nobody knows yet.
         ValueError: where there is no such function, it fails, or it returns something else.
     """
     build = getattr(_imported(path), function, None)
     torch.set_default_dtype(torch.float32)  # which the file may have changed
     if not callable(build):
         raise ValueError(f"has no function {function}; correct model.function")
-    arguments = _arguments(build, function, {"image": image, "classes": classes})
-    module = _call(build, arguments, path, f"{function}()")
+    known = {"image": image, "classes": classes or ANY_CLASSES}
+    arguments = _arguments(build, function, known)
+    try:
+        module = _call(build, arguments, path, f"{function}()")
+    except ValueError as error:
+        if classes is None and "classes" in arguments:  # weights may be for as many as there are
+            raise ClassesError(
+                f"fails with classes = {ANY_CLASSES}, as nobody has said how many; "
+                f"say --classes N: {error}"
+            ) from error
+        raise
     if not isinstance(module, nn.Module):
         raise ValueError(f"{function}() = {type(module).__name__}: must be a torch.nn.Module")
     for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+        is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
+        if is_float and tensor.dtype != torch.float32:
             raise ValueError(f"{name}: is {tensor.dtype}; return a module in float32 (.float())")
     return module.eval().cpu()
 

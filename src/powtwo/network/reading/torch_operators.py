@@ -186,7 +186,8 @@ def _plain(kind: str) -> Callable[[Call], Operation]:
 
 
 def _dropout(call: Call) -> Operation:
-    return call("dropout", call.arguments["input"], probability=call.arguments["p"])
+    a = call.arguments
+    return call("dropout", a.get("input", a.get("self")), probability=a["p"])
 
 
 def _cast(call: Call) -> Operation:
@@ -220,5 +221,5 @@ OPERATORS: dict[str, Callable[[Call], Operation | list[Operation]]] = {
     "cat": _concat, "concat": _concat, "pad": _pad, "constant_pad_nd": _pad,
     "dropout": _dropout, "to": _cast,
     "softmax": _softmax(log=False), "log_softmax": _softmax(log=True),
-    **dict.fromkeys(("contiguous", "clone", "alias", "detach", "getitem"), _plain("identity")),
+    **dict.fromkeys(("contiguous", "clone", "alias", "getitem"), _plain("identity")),
 }  # fmt: skip

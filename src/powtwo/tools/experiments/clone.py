@@ -133,7 +133,7 @@ def run(
             if not _exp_run(folder, environment, log, show):
                 break
             said = log.read_text(encoding="utf-8", errors="replace")
-            if attempt == ATTEMPTS or not _is_of_dvc(said):
+            if attempt == ATTEMPTS or not _is_of_cache(said):
                 raise ValueError(_reason(said))
             _remove(folder)
         bring(folder, root, name)
@@ -243,14 +243,16 @@ def bring(folder: Path, root: Path, name: str) -> None:
         f"{ref}:{ref}")  # fmt: skip
 
 
-def _is_of_dvc(log: str) -> bool:
-    """Tell whether DVC failed, and no stage of the experiment.
+def _is_of_cache(log: str) -> bool:
+    """Tell whether DVC failed in its cache, and no stage did.
 
-    Two runs of the same stage that end at once disturb each other in DVC's cache: one finds an
-    entry that the other has just moved, or an object that it is about to link. Again, they do not.
+    Two runs of the same stage that end at once disturb each other there: one finds an entry that
+    the other has just moved, or an object that it is about to link. Again, they do not.
     """
     errors = [line for line in log.splitlines() if line.startswith("ERROR:")]
-    return bool(errors) and not any(" exited with " in line for line in errors)
+    by_stage = any(" exited with " in line for line in errors)
+    signs = ("[Errno ", "without a confirmation")
+    return not by_stage and any(sign in line for sign in signs for line in errors)
 
 
 def _reason(log: str) -> str:
@@ -260,7 +262,9 @@ def _reason(log: str) -> str:
     if not errors:
         return lines[-1] if lines else "dvc exp run: said nothing"
     before = [line for line in lines[: errors[0]] if "warning: " not in line.lower()]
-    if re.search(r"exited with -\d+$", lines[errors[0]]):  # by a signal, and could say nothing
+    by_stage = any(" exited with " in lines[index] for index in errors)
+    # A stage that a signal ended could say nothing.
+    if not by_stage or re.search(r"exited with -\d+$", lines[errors[0]]):
         return lines[errors[0]].removeprefix("ERROR: ")
     if not before or before[-1].startswith(("> ", "Stage '", "Updating lock", "Reproducing exp")):
         return lines[errors[0]].removeprefix("ERROR: ")
