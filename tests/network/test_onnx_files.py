@@ -296,6 +296,13 @@ def test_what_is_no_file_of_onnx_is_refused() -> None:
         read("absent.onnx")
 
 
+def test_weights_of_zeros_are_nobodys() -> None:
+    first = [node("Conv", "x w b", "a", name="first"), node("Conv", "a w b", "c", name="second")]
+    zeros = {"w": np.zeros((3, 3, 3, 3), np.float32), "b": weights(3), "v": weights(4, 3, 1, 1)}
+    write([*first, node("Conv", "c v", "z"), *END], zeros)
+    assert kinds(check_equal()) == "conv2d conv2d conv2d avgpool2d flatten"
+
+
 def test_old_files_are_refused() -> None:
     write([conv("z"), *END], CONV)
     model = onnx.load("net.onnx")

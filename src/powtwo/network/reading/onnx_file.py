@@ -124,9 +124,10 @@ def _step(
     name = node.name or node.output[0]
     if node.domain not in STANDARD or node.op_type not in OPERATORS:
         refuse_operator(name, node.op_type)
-    # Exporters store equal constants once, which biases and statistics may be by chance.
+    # Exporters store equal constants once, as biases, statistics and weights of zeros may be.
     if node.op_type in WEIGHTED:
-        weights = [each for each in node.input[1:] if np.ndim(constants.get(each, 0)) >= 2]
+        arrays = {each: constants.get(each, 0) for each in node.input[1:]}
+        weights = [each for each, array in arrays.items() if np.ndim(array) >= 2 and np.any(array)]
         parameters.take(map(constants.origin, weights), name)
     made = OPERATORS[node.op_type](Node(node, name, constants, shapes))
     return made if isinstance(made, list) else [made]
