@@ -30,17 +30,17 @@ def reads(path: Path) -> list[Path]:
     Raises:
         ValueError: where one is no Python.
     """
-    root, bases = Path().resolve(), search_path(path)
+    root, bases, main = Path().resolve(), search_path(path), path.resolve()
     modules: set[Path] = set()
     named: set[Path] = set()
-    left = [path.resolve()]
+    left = [main]
     while left:
         module = left.pop()
         if module in modules or not module.is_relative_to(root):
             continue
         modules.add(module)
         tree, code = _parsed(module)
-        if len(modules) == 1:
+        if module == main:
             _check_absolute(tree, path)
         left += [each.resolve() for each in _imported(tree, module, bases)]
         folders = {*bases, module.parent}

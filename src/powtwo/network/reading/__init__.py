@@ -3,7 +3,8 @@
 read             what params.yaml names, read and compared with what its maker's runtime gives
 operations       what both front ends make: a list of operations, and how one is refused
 opened           which files the user's code opens; those that it does not name are refused
-torch_module     from the user's function to operations, by torch.export
+torch_function   what the user's function returns
+torch_module     from a PyTorch module to operations, by torch.export
 torch_operators  what each ATen operator says
 onnx_file        from a float ONNX file to operations
 onnx_constants   what depends on constants and on sizes alone, computed

@@ -19,7 +19,7 @@ from typing import Any
 import powtwo
 from powtwo.network.params import WRITTEN
 
-NOT_OF_USERS = (Path(sys.prefix), Path(powtwo.__file__).parent)
+NOT_OF_USERS = (Path(sys.prefix).resolve(), Path(powtwo.__file__).parent.resolve())
 _noted: set[Path] | None = None  # while it is a set; a hook cannot be removed
 _hooked = False
 
@@ -39,7 +39,7 @@ def noted() -> Iterator[set[Path]]:
 
 
 def check(paths: Iterable[Path], known: Iterable[Path]) -> None:
-    """Refuse files below the current folder that are not known.
+    """Refuse files that were opened below the current folder and are not known.
 
     Raises:
         ValueError: naming one, and what to do.
@@ -88,4 +88,4 @@ def _source(path: Path) -> Path:
 
 
 def _is_of_others(path: Path) -> bool:
-    return any(path.is_relative_to(folder.resolve()) for folder in NOT_OF_USERS)
+    return any(path.is_relative_to(folder) for folder in NOT_OF_USERS)

@@ -22,10 +22,8 @@ biases that require no gradient keep their values in training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -106,7 +104,6 @@ class Made:
     operations: Callable[[], Operations]
     run: Callable[[Tensor], Tensor]  # images (N, C, H, W) to outputs
     randomized: Callable[[], AbstractContextManager[None]]  # both with random weights meanwhile
-    opened: AbstractSet[Path] = frozenset()  # files that were read to make it
 
 
 def refuse_operator(name: str, operator: str) -> NoReturn:

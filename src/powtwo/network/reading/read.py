@@ -1,6 +1,7 @@
 """What params.yaml names of the user's, as layers with weights.
 
-What was read is run once beside what it was read of: an operator that is misread is no secret.
+What was read runs beside what it was read of, with its weights and with random ones: an operator
+that is misread is no secret.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ def read(model: Model, image: tuple[int, int, int], classes: int | None) -> Read
     """
     path, names = Path(model.python or model.onnx or ""), source.names(model)
     with _named(path):
-        front_end = _torch_module if model.python else _onnx_file
-        made = front_end(model, path, image, classes)
-        opened.check(made.opened, names)
+        if model.python:
+            made = _torch_module(model, path, names, image, classes)
+        else:
+            made = _onnx_file(path, image)
         return layered(made, path, image, classes)
 
 
@@ -93,7 +95,7 @@ def layered(
     architecture = ReadArchitecture(specs, layers.weights, frozenset(layers.frozen), places, notes)
     _check_folding(architecture, layers.steps)
     _check_file(architecture)
-    _check_equal(architecture, made, softmax)
+    _check_equal(architecture, _outputs(made, image), softmax)
     with made.randomized():  # zeros in the last layer would hide all before it
         _check_any_weights(architecture, made, softmax)
     return architecture
@@ -107,9 +109,9 @@ def _check_any_weights(
         specs, layers, _ = _layers(made, architecture.image)
     except ValueError:  # a weight that is a shape, or a limit
         return
-    finite = bool(made.run(_images(architecture.image)).isfinite().all())
-    if finite and specs == architecture.specs:
-        _check_equal(replace(architecture, weights=layers.weights), made, softmax)
+    theirs = _outputs(made, architecture.image)
+    if specs == architecture.specs and theirs.isfinite().all():
+        _check_equal(replace(architecture, weights=layers.weights), theirs, softmax)
 
 
 def _layers(made: Made, image: tuple[int, int, int]) -> tuple[Specs, Layers, Operation | None]:
@@ -137,20 +139,27 @@ def _check_file(architecture: ReadArchitecture) -> None:
 
 
 def _torch_module(
-    model: Model, path: Path, image: tuple[int, int, int], classes: int | None
+    model: Model,
+    path: Path,
+    names: Sequence[Path],
+    image: tuple[int, int, int],
+    classes: int | None,
 ) -> Made:
-    from powtwo.network.reading import torch_module  # noqa: PLC0415 (no other network needs it)
+    from powtwo.network.reading import (  # noqa: PLC0415 (no other network needs them)
+        torch_function,
+        torch_module,
+    )
 
     assert model.function is not None
     with opened.noted() as paths:
-        module = torch_module.load(path, model.function, image, classes)
-    return replace(torch_module.made(module, image), opened=paths)
+        module = torch_function.load(path, model.function, image, classes)
+    opened.check(paths, names)
+    return torch_module.made(module, image)
 
 
-def _onnx_file(_: Model, path: Path, image: tuple[int, int, int], classes: int | None) -> Made:
-    from powtwo.network.reading import onnx_file  # noqa: PLC0415
+def _onnx_file(path: Path, image: tuple[int, int, int]) -> Made:
+    from powtwo.network.reading import onnx_file  # noqa: PLC0415 (no other network needs it)
 
-    del classes
     return onnx_file.made(onnx_file.load(path), image)
 
 
@@ -198,16 +207,19 @@ def _check_logits(layers: Sequence[FoldedLayer]) -> None:
         (last,) = reads[last]
 
 
-def _check_equal(architecture: ReadArchitecture, made: Made, softmax: Operation | None) -> None:
-    """Compare outputs on random images.
+def _outputs(made: Made, image: tuple[int, int, int]) -> Tensor:
+    with torch.inference_mode():
+        return made.run(_images(image))
+
+
+def _check_equal(architecture: ReadArchitecture, theirs: Tensor, softmax: Operation | None) -> None:
+    """Compare outputs on random images with those of the network's maker.
 
     Raises:
         ValueError: where they differ by more than the order of float32 sums explains.
     """
-    x = _images(architecture.image)
     with torch.inference_mode():
-        ours: Tensor = architecture.build().eval()(x)
-        theirs = made.run(x)
+        ours: Tensor = architecture.build().eval()(_images(architecture.image))
     if softmax is not None:
         ours = ours.log_softmax(1) if softmax.options["log"] else ours.softmax(1)
     largest = max(1.0, theirs.abs().max().item())

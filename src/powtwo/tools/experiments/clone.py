@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -128,12 +128,12 @@ def run(
     started = time.monotonic()
     try:
         environment = {**_environment(own.params), **variables}
-        for attempt in range(1, ATTEMPTS + 1):
+        for left in reversed(range(ATTEMPTS)):
             _make(folder, start, own.text)
             if not _exp_run(folder, environment, log, show):
                 break
             said = log.read_text(encoding="utf-8", errors="replace")
-            if attempt == ATTEMPTS or not _is_of_cache(said):
+            if not (left and _is_of_cache(said)):
                 raise ValueError(_reason(said))
             _remove(folder)
         bring(folder, root, name)
@@ -250,9 +250,13 @@ def _is_of_cache(log: str) -> bool:
     the other has just moved, or an object that it is about to link. Again, they do not.
     """
     errors = [line for line in log.splitlines() if line.startswith("ERROR:")]
-    by_stage = any(" exited with " in line for line in errors)
     signs = ("[Errno ", "without a confirmation")
-    return not by_stage and any(sign in line for sign in signs for line in errors)
+    return not _is_of_stage(errors) and any(sign in line for sign in signs for line in errors)
+
+
+def _is_of_stage(errors: Sequence[str]) -> bool:
+    """Tell whether a stage failed, by the errors of DVC."""
+    return any(" exited with " in line for line in errors)
 
 
 def _reason(log: str) -> str:
@@ -262,7 +266,7 @@ def _reason(log: str) -> str:
     if not errors:
         return lines[-1] if lines else "dvc exp run: said nothing"
     before = [line for line in lines[: errors[0]] if "warning: " not in line.lower()]
-    by_stage = any(" exited with " in lines[index] for index in errors)
+    by_stage = _is_of_stage([lines[index] for index in errors])
     # A stage that a signal ended could say nothing.
     if not by_stage or re.search(r"exited with -\d+$", lines[errors[0]]):
         return lines[errors[0]].removeprefix("ERROR: ")
