@@ -12,12 +12,10 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FrameType, ModuleType
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -60,26 +58,34 @@ def call(context: Context, *command: str) -> int:
     if context.config.run.dry:
         return 0
     try:
-        child = subprocess.Popen(command, cwd=ROOT, env=environment)
+        return _patiently(command, environment)
     except FileNotFoundError:
         raise Exit(f"{command[0]}: not found; use ./inv, or activate .venv", 127) from None
-    with _passed_on(child):
-        return child.wait()
 
 
-@contextmanager
-def _passed_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Wait through signals, so that the command has time to end its stages.
+def _patiently(command: tuple[str, ...], environment: Mapping[str, str]) -> int:
+    """Run a command and wait through signals, so that it has time to end its stages.
 
-    It gets a Ctrl-C by itself, and what is sent to this process alone from here.
+    It gets a Ctrl-C by itself, and what is sent to this process alone from here. The handlers
+    stand before it starts, for it may be at work before Popen has returned.
     """
-    handlers: dict[int, Any] = {signal.SIGINT: lambda *_: None}
-    others = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    handlers |= dict.fromkeys(others, lambda number, _: child.send_signal(number))
-    ours = {n for n in handlers if signal.getsignal(n) is not signal.SIG_IGN}  # as under nohup
-    before = {number: signal.signal(number, handlers[number]) for number in ours}
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        if child is None:
+            early.append(number)
+        elif number != signal.SIGINT:
+            child.send_signal(number)
+
+    known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    ours = [n for n in known if n and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, pass_on) for number in ours}
     try:
-        yield
+        child = subprocess.Popen(command, cwd=ROOT, env=environment)
+        for number in early:
+            child.send_signal(number)
+        return child.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
