@@ -16,7 +16,7 @@ from torch import nn
 from powtwo.tools.torchvision_import import import_torchvision
 
 CLASSES = 10
-# By name, the divisor of the channels with which the reference and C take seconds.
+# By name, the divisor of the channels with which C takes a second in every scheme.
 FACTORS = {"resnet18": 16, "mobilenet_v2": 4, "vgg11_bn": 16, "squeezenet1_1": 8}
 NAMES = tuple(FACTORS)
 
