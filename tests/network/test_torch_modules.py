@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from modules import CLASSES, IMAGE, RandomModule
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from powtwo.network.architecture import of_model
 from powtwo.network.params import Model
@@ -178,6 +179,7 @@ def grouped_twice(x: Tensor) -> Tensor:
 
 
 SAME_INPUT = "only convolutions can be concatenated that read the same layer"
+PLAIN = "computes weights from parameters; make them plain first, by remove_parametrizations of"
 REFUSED = {
     "detach": (lambda x: x.detach(), "detach (detach): is not read; leave it out, and keep what"),
     "rounded up": (lambda x: F.max_pool2d(F.pad(x.relu(), (0, 0, 0, 2)), 2, ceil_mode=True),
@@ -206,10 +208,14 @@ REFUSED = {
     "rows": (lambda x: x.mean(3), "mean (mean): averages over axes [3]; average over height"),
     "branch": (branches, "cannot be traced with images (3, 11, 9)"),
     "softmax within": (lambda x: x.flatten(1).softmax(1), "softmax (softmax): stands within th"),
+    "weight norm": (parametrizations.weight_norm(nn.Conv2d(4, 4, 3)), f"_norm): {PLAIN}"),
+    "spectral norm": (parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)), PLAIN),
+    "pruned": (prune.l1_unstructured(nn.Conv2d(4, 4, 3), "weight", 0.5), PLAIN),
     "batch": (lambda x: x.reshape(1, -1), "reshape (reshape): gives (1, 504); keep images apart"),
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attribute")  # of the pruned, by PyTorch
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_read_is_refused_in_one_line(name: str) -> None:
     function, message = REFUSED[name]

@@ -240,10 +240,6 @@ def test_a_signal_counts_as_in_a_shell(project: Project) -> None:
     assert project.inv("metrics").returncode == 128 + signal.SIGTERM
 
 
-def heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_leaves_the_command_time_to_end(project: Project) -> None:
     trap = "trap 'sleep 1; echo ended; exit 5' INT"
     patient = f"#!/bin/sh\n{trap}\necho begun\nwhile :; do sleep 0.1; done\n"
@@ -255,7 +251,6 @@ def test_ctrl_c_leaves_the_command_time_to_end(project: Project) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a group of its own, which a terminal's Ctrl-C reaches whole
-        preexec_fn=heed_interrupts,  # noqa: PLW1509  # a shell's background job ignores them
     )
     with running:
         assert running.stdout

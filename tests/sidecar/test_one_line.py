@@ -207,7 +207,6 @@ def test_ctrl_c_while_modules_load_is_one_line(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, waits], env=ENVIRONMENT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:  # fmt: skip
         assert process.stdout
         assert process.stdout.readline() == "begun\n"

@@ -29,6 +29,10 @@ from powtwo.network.reading.torch_operators import OPERATORS, Call
 BATCH = 2  # images to trace with; one is a size that PyTorch may take as such
 ASSERTION = "_assert_tensor_metadata"  # before a cast; the cast is read
 TRANSPOSES = ("t", "numpy_T")
+OF_PARAMETERS = (
+    "computes weights from parameters; make them plain first, by remove_parametrizations of "
+    "torch.nn.utils.parametrize, remove_weight_norm or prune.remove"
+)
 
 
 def made(module: nn.Module, image: tuple[int, ...]) -> Made:
@@ -121,6 +125,8 @@ class _Walk:
             or (name in TRANSPOSES and self._transposed(node))
         ):
             return
+        if not any(isinstance(self._values[each.name], str) for each in node.all_input_nodes):
+            raise ValueError(f"{place} ({name}): {OF_PARAMETERS}")
         if name.rstrip("_") not in OPERATORS:
             refuse_operator(place, name)
         held = [self._state[each.name][0] for each in node.all_input_nodes
